@@ -1,0 +1,10 @@
+//! vitcuda fine-tunes, trains, evaluates and runs Vision Transformers.
+//!
+//! Dependencies point one way: `cli → train → model → ops → device`. `data` knows nothing of the
+//! model; `report` knows nothing of either.
+
+pub mod error;
+pub mod model;
+pub mod train;
+
+pub use error::{Error, Result};

@@ -1,0 +1,78 @@
+//! Everything a training run can be told; the command line fills one of these.
+//!
+//! Names and defaults are those of Hugging Face's `TrainingArguments` where it has them.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::engine::Hyper;
+
+/// When to evaluate or save.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Interval {
+    Never,
+    Epoch,
+    /// Every so many optimiser steps.
+    Steps(u64),
+}
+
+/// Shape of the learning rate over the run, after warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Schedule {
+    Linear,
+    Cosine,
+    Constant,
+}
+
+/// How the head starts when the checkpoint has none that fits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeadInit {
+    /// Normal cut at two standard deviations, from the seed.
+    Random,
+    Zero,
+    /// `classifier.weight` and `classifier.bias` of this safetensors file.
+    File(PathBuf),
+}
+
+/// Which score decides what "best" is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BestMetric {
+    /// Lower is better.
+    EvalLoss,
+    /// Higher is better.
+    EvalAccuracy,
+}
+
+/// One training run, minus data and model.
+#[derive(Debug, Clone)]
+pub struct TrainConfig {
+    pub output_dir: PathBuf,
+    /// Go on although `output_dir` holds another run.
+    pub overwrite_output_dir: bool,
+    pub learning_rate: f64,
+    pub num_train_epochs: f64,
+    /// Overrides the epochs when set.
+    pub max_steps: Option<u64>,
+    pub train_batch_size: usize,
+    pub eval_batch_size: usize,
+    pub gradient_accumulation_steps: usize,
+    pub schedule: Schedule,
+    pub warmup_steps: u64,
+    /// Used when `warmup_steps` is 0: this share of all steps, rounded up.
+    pub warmup_ratio: f64,
+    pub hyper: Hyper,
+    pub seed: u64,
+    pub logging_steps: u64,
+    pub eval: Interval,
+    pub save: Interval,
+    pub save_total_limit: Option<usize>,
+    pub load_best_model_at_end: bool,
+    pub metric_for_best_model: BestMetric,
+    /// Stop after so many evaluations without improvement.
+    pub early_stopping_patience: Option<u32>,
+}

@@ -1,0 +1,103 @@
+//! The seam between the training loop and the device that computes.
+
+use crate::error::Result;
+use crate::model::config::VitConfig;
+use crate::model::params::ParamTable;
+
+/// Some images and their labels, ready for the model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Batch {
+    /// (B, 3, H, W), decoded and resized, not yet normalised.
+    pub images: Vec<u8>,
+    /// (B), class indices.
+    pub labels: Vec<u32>,
+}
+
+impl Batch {
+    /// Images in the batch, B.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there is no image.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+}
+
+/// What stays the same over a whole training run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hyper {
+    pub beta1: f64,
+    pub beta2: f64,
+    pub epsilon: f64,
+    /// Decoupled weight decay, applied to the parameters whose `decay` is set.
+    pub weight_decay: f64,
+    /// Gradients are scaled down to this global L2 norm; 0 leaves them alone.
+    pub max_grad_norm: f64,
+    /// Share of the target spread evenly over all classes.
+    pub label_smoothing: f64,
+    /// Weight of each class in the loss (mean weighted as PyTorch's `CrossEntropyLoss`).
+    pub class_weights: Option<Vec<f32>>,
+}
+
+impl Default for Hyper {
+    fn default() -> Self {
+        Self {
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+            max_grad_norm: 1.0,
+            label_smoothing: 0.0,
+            class_weights: None,
+        }
+    }
+}
+
+/// What one optimiser step reports.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepOutput {
+    /// Mean loss over the images of the step (over micro-batches, each a mean).
+    pub loss: f64,
+    /// Global L2 norm of the gradients before clipping.
+    pub grad_norm: f64,
+}
+
+/// AdamW's memory; `first` and `second` have the layout of the parameter arena.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct OptimizerState {
+    /// Updates made so far.
+    pub step: u64,
+    pub first: Vec<f32>,
+    pub second: Vec<f32>,
+}
+
+/// A device that holds a model and can train and run it.
+pub trait Engine: Send {
+    /// Architecture, with its labels.
+    fn config(&self) -> &VitConfig;
+
+    /// Layout of every arena.
+    fn table(&self) -> &ParamTable;
+
+    /// One optimiser step: forward and backward over each micro-batch, the gradients averaged over
+    /// them, clipped, then AdamW at learning rate `lr`. A loss or gradient that is not finite is
+    /// returned as such, and the parameters stay untouched.
+    fn train_step(&mut self, micro_batches: &[&Batch], lr: f64) -> Result<StepOutput>;
+
+    /// Logits (B, K) of the batch; labels are ignored.
+    fn logits(&mut self, batch: &Batch) -> Result<Vec<f32>>;
+
+    /// A copy of the f32 parameter arena.
+    fn params(&self) -> Result<Vec<f32>>;
+
+    /// Replaces the parameters; panics if the length is not the table's.
+    fn set_params(&mut self, params: &[f32]) -> Result<()>;
+
+    /// A copy of AdamW's state.
+    fn optimizer(&self) -> Result<OptimizerState>;
+
+    /// Replaces AdamW's state.
+    fn set_optimizer(&mut self, state: &OptimizerState) -> Result<()>;
+}

@@ -1,0 +1,4 @@
+//! The training loop and what it needs.
+
+pub mod config;
+pub mod engine;
