@@ -5,6 +5,7 @@
 
 pub mod error;
 pub mod model;
+pub mod rng;
 pub mod train;
 
 pub use error::{Error, Result};
