@@ -5,6 +5,7 @@
 
 pub mod error;
 pub mod model;
+pub mod ops;
 pub mod rng;
 pub mod train;
 
