@@ -122,3 +122,60 @@ pub fn memory_bytes(config: &VitConfig, batch: usize, pass: Pass) -> u64 {
     let values = arenas * Parameters::of(config).total() + activation_values(config, batch, pass);
     values * size_of::<f32>() as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::presets::preset;
+
+    fn with_classes(name: &str, classes: usize) -> VitConfig {
+        let mut config = preset(name).unwrap();
+        let names: Vec<String> = (0..classes).map(|i| i.to_string()).collect();
+        config.set_labels(&names);
+        config
+    }
+
+    /// Counted by hand for 197 tokens and 1000 classes.
+    #[test]
+    fn flops_of_the_common_sizes() {
+        for (name, forward, training) in [
+            ("vit_small_patch16_224", "9.198", "27.478"),
+            ("vit_base_patch16_224", "35.128", "105.152"),
+            ("vit_large_patch16_224", "123.109", "369.020"),
+        ] {
+            let config = with_classes(name, 1000);
+            let giga = |pass| format!("{:.3}", flops_per_image(&config, pass) as f64 / 1e9);
+            assert_eq!(giga(Pass::Inference), forward, "{name}");
+            assert_eq!(giga(Pass::Training), training, "{name}");
+        }
+    }
+
+    /// Trainer printed 144340078GF (units of 2³⁰) for 1000 images, two epochs, two classes.
+    #[test]
+    fn total_flos_are_the_trainers() {
+        let config = with_classes("vit_base_patch16_224", 2);
+        assert_eq!(Parameters::of(&config).total(), 85_800_194);
+        let flos = hugging_face_total_flos(&config, 2000);
+        assert_eq!((flos as u64) >> 30, 144_340_078);
+    }
+
+    #[test]
+    fn groups_add_up_to_the_table() {
+        let config = with_classes("vit_tiny_patch16_224", 10);
+        let total = Parameters::of(&config).total();
+        assert_eq!(total, ParamTable::new(&config).len as u64);
+    }
+
+    #[test]
+    fn memory_grows_by_the_same_for_each_image() {
+        let config = with_classes("vit_small_patch16_224", 2);
+        for pass in [Pass::Inference, Pass::Training] {
+            let bytes = |batch| memory_bytes(&config, batch, pass);
+            assert_eq!(bytes(2) - bytes(1), bytes(9) - bytes(8));
+        }
+        assert_eq!(
+            memory_bytes(&config, 0, Pass::Training),
+            16 * Parameters::of(&config).total()
+        );
+    }
+}

@@ -1,6 +1,6 @@
 //! safetensors files: f32 out; f32, f16, bf16 or f64 in.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -29,14 +29,15 @@ impl TensorFile {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let refused = |e| Error::io(path, "read it", e);
-        let file = File::open(path).map_err(refused)?;
-        if !file.metadata().map_err(refused)?.is_file() {
+        // Asked before opening: to open a pipe would wait for its writer.
+        if !fs::metadata(path).map_err(refused)?.is_file() {
             return Err(Error::model(
                 path,
                 "not a file, wanted a safetensors file",
                 "",
             ));
         }
+        let file = File::open(path).map_err(refused)?;
         // SAFETY: the map is only read, and lives no longer than the loading of a model. Should
         // another program cut the file short meanwhile, the system ends this process; writers that
         // rename a finished file into place, as ours does, never do that.
