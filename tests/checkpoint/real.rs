@@ -173,26 +173,29 @@ fn transformers_loads_ours() -> Trial {
         let script =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/check_transformers.py");
         let python = python.ok_or("VITCUDA_PYTHON is not set")?;
-        let run = |folder: &Path, more: &[&Path]| -> Result<(), Failed> {
+        let check = |options: &LoadOptions, from: &Path, more: &[&str]| -> Result<(), Failed> {
+            let ours = tempfile::tempdir()?;
+            let loaded = checkpoint::load(from, options)?;
+            checkpoint::save(ours.path(), &loaded.config, &loaded.params)?;
             let mut command = Command::new(&python);
-            command.arg(&script).arg(folder).args(more);
-            let output = command.output()?;
+            let output = command.arg(&script).arg(ours.path()).args(more).output()?;
             print!("{}", String::from_utf8_lossy(&output.stdout));
             match output.status.success() {
                 true => Ok(()),
                 false => Err(String::from_utf8_lossy(&output.stderr).into_owned().into()),
             }
         };
-        let ours = tempfile::tempdir()?;
-        let loaded = checkpoint::load(&theirs, &LoadOptions::default())?;
-        checkpoint::save(ours.path(), &loaded.config, &loaded.params)?;
-        let inputs = theirs.join("forward.safetensors");
-        let flags = ["--same-as", "--inputs"].map(Path::new);
-        run(ours.path(), &[flags[0], &theirs, flags[1], &inputs])?;
-
-        let loaded = checkpoint::load(shared_dir().join(SMALL), &cats_and_dogs())?;
-        checkpoint::save(ours.path(), &loaded.config, &loaded.params)?;
-        run(ours.path(), &[])
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let (folder, golden) = (text(&theirs), text(&theirs.join("forward.safetensors")));
+        let same = LoadOptions::default();
+        let flags = ["--same-as", &folder, "--golden", &golden];
+        check(&same, &theirs, &flags)?;
+        let larger = LoadOptions {
+            image_size: Some(48),
+            ..LoadOptions::default()
+        };
+        check(&larger, &theirs, &flags[..2])?;
+        check(&cats_and_dogs(), &shared_dir().join(SMALL), &[])
     })
     .with_ignored_flag(ignored)
 }
