@@ -127,7 +127,7 @@ pub fn save(folder: impl AsRef<Path>, config: &VitConfig, params: &[f32]) -> Res
         ..config.clone()
     };
     let table = ParamTable::new(&config);
-    // transformers refuses files whose metadata do not name the framework.
+    // transformers 4 refuses files whose metadata do not name the framework.
     let metadata = [("format", "pt")];
     let weights = folder.join("model.safetensors");
     arena_file::save(weights, &table, &[("", params)], &metadata)?;
@@ -328,8 +328,7 @@ fn unused(weights: &Weights, sources: &[Option<Source>]) -> Vec<String> {
     }
     if !others.is_empty() {
         notices.push(format!(
-            "{} tensors of the checkpoint were not used: {}",
-            others.len(),
+            "tensors that the model does not use: {}",
             list(&others)
         ));
     }

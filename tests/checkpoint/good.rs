@@ -157,7 +157,7 @@ fn unknown_tensors() {
     assert_eq!(loaded.notices.len(), 1);
     assert_says(
         &loaded.notices[0],
-        &["1 tensors", "vit.embeddings.mask_token"],
+        &["does not use", "vit.embeddings.mask_token"],
     );
 }
 
