@@ -4,7 +4,11 @@ use vitcuda::model::params::{Init, ParamTable};
 use vitcuda::rng::{Philox, Purpose};
 use vitcuda::train::cpu::CpuEngine;
 use vitcuda::train::engine::{Batch, Engine, Hyper};
-fn cpu() -> f64 { let s = std::fs::read_to_string("/proc/self/stat").unwrap(); let f: Vec<&str> = s.rsplit(')').next().unwrap().split_whitespace().collect(); (f[11].parse::<f64>().unwrap() + f[12].parse::<f64>().unwrap()) / 100.0 }
+fn cpu() -> f64 {
+    let s = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let f: Vec<&str> = s.rsplit(')').next().unwrap().split_whitespace().collect();
+    (f[11].parse::<f64>().unwrap() + f[12].parse::<f64>().unwrap()) / 100.0
+}
 fn main() {
     let b: usize = std::env::args().nth(1).map_or(8, |v| v.parse().unwrap());
     let mut c = VitConfig {
@@ -35,7 +39,13 @@ fn main() {
     };
     let mut e = CpuEngine::new(c, p, lookup, Hyper::default());
     for what in ["train", "infer"] {
-        let mut ts = vec![]; if what=="train" {e.train_step(&[&batch], 1e-5).unwrap();} else {e.logits(&batch).unwrap();} let c0 = cpu();
+        let mut ts = vec![];
+        if what == "train" {
+            e.train_step(&[&batch], 1e-5).unwrap();
+        } else {
+            e.logits(&batch).unwrap();
+        }
+        let c0 = cpu();
         for _ in 0..8 {
             let t = Instant::now();
             if what == "train" {

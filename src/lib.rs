@@ -4,6 +4,8 @@
 //! model; `report` knows nothing of either.
 
 pub mod error;
+pub mod files;
+pub mod json;
 pub mod model;
 pub mod ops;
 pub mod rng;

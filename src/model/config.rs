@@ -1,20 +1,23 @@
 //! `config.json` of a ViT, in Hugging Face's words.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::files::{self, Indent};
+use crate::json::{self, JsonFile};
 
 /// Architecture of a ViT; a downloaded `config.json` *is* one.
 ///
-/// Missing keys take the defaults of transformers' `ViTConfig` (the published in21k checkpoints
-/// leave out many); unknown keys are ignored.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+/// Fields stand in the order in which Hugging Face's tools write them.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct VitConfig {
     pub architectures: Vec<String>,
     pub attention_probs_dropout_prob: f64,
     /// Written as `float32`: weights on disk are f32.
-    #[serde(alias = "torch_dtype", skip_deserializing)]
     pub dtype: String,
     pub encoder_stride: usize,
     /// Only `gelu`, the exact erf form, is implemented.
@@ -23,7 +26,6 @@ pub struct VitConfig {
     /// Width C of the residual stream.
     pub hidden_size: usize,
     /// Class names by label index; JSON keys are decimal strings.
-    #[serde(with = "by_index")]
     pub id2label: BTreeMap<usize, String>,
     /// Side of the square input in pixels.
     pub image_size: usize,
@@ -71,6 +73,136 @@ impl Default for VitConfig {
 }
 
 impl VitConfig {
+    /// Reads and checks a `config.json`.
+    ///
+    /// Missing keys take the defaults of transformers' `ViTConfig` (the published in21k
+    /// checkpoints leave out many), except that no labels stay no labels; unknown keys are
+    /// ignored.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
+        let file = JsonFile::read(path)?;
+        check_model_type(&file)?;
+        let d = Self::default();
+        let side = |key, default| {
+            file.read_as(
+                key,
+                default,
+                "a whole number, or a list of two equal ones",
+                square,
+            )
+        };
+        let mut config = Self {
+            architectures: file.read_as("architectures", vec![], "a list of names", names)?,
+            attention_probs_dropout_prob: file.number(
+                "attention_probs_dropout_prob",
+                d.attention_probs_dropout_prob,
+            )?,
+            encoder_stride: file.whole("encoder_stride", d.encoder_stride)?,
+            hidden_act: file.string("hidden_act", &d.hidden_act)?,
+            hidden_dropout_prob: file.number("hidden_dropout_prob", d.hidden_dropout_prob)?,
+            hidden_size: file.whole("hidden_size", d.hidden_size)?,
+            image_size: side("image_size", d.image_size)?,
+            initializer_range: file.number("initializer_range", d.initializer_range)?,
+            intermediate_size: file.whole("intermediate_size", d.intermediate_size)?,
+            layer_norm_eps: file.number("layer_norm_eps", d.layer_norm_eps)?,
+            num_attention_heads: file.whole("num_attention_heads", d.num_attention_heads)?,
+            num_channels: file.whole("num_channels", d.num_channels)?,
+            num_hidden_layers: file.whole("num_hidden_layers", d.num_hidden_layers)?,
+            patch_size: side("patch_size", d.patch_size)?,
+            problem_type: file.string("problem_type", &d.problem_type)?,
+            qkv_bias: file.truth("qkv_bias", d.qkv_bias)?,
+            ..d
+        };
+        let wanted = "names under \"0\", \"1\", … without a gap";
+        config.set_labels(&file.read_as("id2label", vec![], wanted, labels)?);
+        config.check(|key, wanted, help| file.refuse(key, wanted, help))?;
+        Ok(config)
+    }
+
+    /// Writes a `config.json` that transformers reads, atomically.
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
+        files::write_json(path, self, Indent::Two)
+    }
+
+    /// Changes the side of the input; an error where the patches do not fill it.
+    pub fn set_image_size(&mut self, image_size: usize) -> Result<()> {
+        let changed = Self {
+            image_size,
+            ..self.clone()
+        };
+        changed.check(|_, wanted, help| {
+            Error::usage(format!("image size {image_size}: {wanted}"), help)
+        })?;
+        *self = changed;
+        Ok(())
+    }
+
+    /// Checks what the engine takes for granted, before anything is allocated. `refuse` makes the
+    /// error from a key, what is wanted of it, and help.
+    fn check(&self, refuse: impl Fn(&str, &str, &str) -> Error) -> Result<()> {
+        if !matches!(self.hidden_act.as_str(), "gelu" | "gelu_python") {
+            let wanted = "wanted \"gelu\" (the exact erf form), the only one implemented";
+            let help = "weights trained with another activation give wrong results under this one";
+            return Err(refuse("hidden_act", wanted, help));
+        }
+        let sizes = [
+            ("hidden_size", self.hidden_size, 1 << 16),
+            ("intermediate_size", self.intermediate_size, 1 << 20),
+            ("num_hidden_layers", self.num_hidden_layers, 1 << 10),
+            ("num_attention_heads", self.num_attention_heads, 1 << 10),
+            ("image_size", self.image_size, 1 << 14),
+            ("patch_size", self.patch_size, 1 << 10),
+        ];
+        for (key, found, most) in sizes {
+            if found == 0 || found > most {
+                return Err(refuse(key, &format!("wanted 1 to {most}"), ""));
+            }
+        }
+        if self.num_channels != 3 {
+            let wanted = "wanted 3: every image is taken as RGB";
+            return Err(refuse("num_channels", wanted, ""));
+        }
+        let heads = self.num_attention_heads;
+        if !self.hidden_size.is_multiple_of(heads) {
+            let wanted = format!("wanted a multiple of num_attention_heads ({heads})");
+            return Err(refuse("hidden_size", &wanted, ""));
+        }
+        let patch = self.patch_size;
+        if !self.image_size.is_multiple_of(patch) {
+            let near = (self.image_size / patch).max(1) * patch;
+            let wanted = format!("wanted a multiple of the patch size ({patch})");
+            let help = format!("the nearest are {near} and {}", near + patch);
+            return Err(refuse("image_size", &wanted, &help));
+        }
+        for (key, found) in [
+            ("layer_norm_eps", self.layer_norm_eps),
+            ("initializer_range", self.initializer_range),
+        ] {
+            if !(0.0..=1.0).contains(&found) {
+                return Err(refuse(key, "wanted 0 to 1", ""));
+            }
+        }
+        self.check_parameters(refuse)
+    }
+
+    /// No tensor, nor all of them, can be too large to count: 2³⁴ parameters are 64 GiB.
+    fn check_parameters(&self, refuse: impl Fn(&str, &str, &str) -> Error) -> Result<()> {
+        let [c, f, l] = [
+            self.hidden_size,
+            self.intermediate_size,
+            self.num_hidden_layers,
+        ]
+        .map(|n| n as u128);
+        let embeddings = c * (self.patch_values() + self.tokens()) as u128;
+        let parameters = embeddings + l * (4 * c * c + 2 * c * f) + c * self.num_labels() as u128;
+        if parameters > 1 << 34 {
+            let wanted = format!(
+                "wanted a model of at most 2^34 parameters, this one would have {parameters}"
+            );
+            return Err(refuse("hidden_size", &wanted, ""));
+        }
+        Ok(())
+    }
+
     /// Patches in an image: `(image_size / patch_size)²`.
     pub fn patches(&self) -> usize {
         let side = self.image_size / self.patch_size;
@@ -117,34 +249,58 @@ impl VitConfig {
     }
 }
 
-/// `{"0": "cat"}`: JSON has only string keys.
-mod by_index {
-    use std::collections::BTreeMap;
+/// Refuses every model that is not a plain ViT, by name where it is a known one.
+fn check_model_type(file: &JsonFile) -> Result<()> {
+    let found = file.string("model_type", "")?;
+    let (what, more) = match found.as_str() {
+        "vit" => return Ok(()),
+        "" if file.get("pretrained_cfg").is_some() => ("a timm configuration", ""),
+        "" => ("", ""),
+        "deit" => (
+            "a distilled DeiT",
+            "; plain DeiT models are published as `vit` and do load",
+        ),
+        "dinov2" | "dinov2_with_registers" => ("a DINOv2", ""),
+        "dinov3_vit" => ("a DINOv3", ""),
+        "clip" | "clip_vision_model" => ("a CLIP", ""),
+        "siglip" | "siglip_vision_model" | "siglip2" | "siglip2_vision_model" => ("a SigLIP", ""),
+        "beit" | "data2vec-vision" => ("a BEiT", ""),
+        "vit_mae" => ("a masked autoencoder (ViTMAE)", ""),
+        "vit_msn" => ("a ViTMSN", ""),
+        "swin" | "swinv2" => ("a Swin Transformer", ""),
+        "resnet" | "convnext" | "convnextv2" | "efficientnet" => ("a convolutional network", ""),
+        _ => ("another kind of model", ""),
+    };
+    let wanted = match what {
+        "" => "wanted \"vit\"".to_owned(),
+        what => format!("wanted \"vit\": this is {what}, which is not supported yet"),
+    };
+    let help = format!(
+        "use a ViTModel or ViTForImageClassification checkpoint, such as \
+         google/vit-base-patch16-224-in21k{more}"
+    );
+    Err(file.refuse("model_type", &wanted, &help))
+}
 
-    use serde::de::Error;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub fn serialize<S: Serializer>(
-        map: &BTreeMap<usize, String>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        map.iter()
-            .map(|(k, v)| (k.to_string(), v))
-            .collect::<BTreeMap<_, _>>()
-            .serialize(serializer)
+/// A side: a number, or `[height, width]` of a square.
+fn square(value: &Value) -> Option<usize> {
+    match value.as_array() {
+        None => json::whole(value),
+        Some(sides) => match &sides[..] {
+            [height, width] if height == width => json::whole(height),
+            _ => None,
+        },
     }
+}
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<BTreeMap<usize, String>, D::Error> {
-        BTreeMap::<String, String>::deserialize(deserializer)?
-            .into_iter()
-            .map(|(k, v)| {
-                let index = k
-                    .parse()
-                    .map_err(|_| D::Error::custom(format!("id2label key `{k}` is no number")))?;
-                Ok((index, v))
-            })
-            .collect()
-    }
+fn names(value: &Value) -> Option<Vec<String>> {
+    let name = |v: &Value| v.as_str().map(str::to_owned);
+    value.as_array()?.iter().map(name).collect()
+}
+
+/// `{"0": "cat", "1": "dog"}` in index order; JSON has only string keys.
+fn labels(value: &Value) -> Option<Vec<String>> {
+    let map = value.as_object()?;
+    let name = |i: usize| Some(map.get(&i.to_string())?.as_str()?.to_owned());
+    (0..map.len()).map(name).collect()
 }

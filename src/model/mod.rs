@@ -1,7 +1,17 @@
-//! The Vision Transformer: its configuration, its parameters, its forward and backward pass.
+//! The Vision Transformer: its configuration, its parameters and their files, its forward and
+//! backward pass.
 
 pub mod activations;
+pub mod arena_file;
 pub mod backward;
+mod broken_file;
+pub mod checkpoint;
 pub mod config;
+pub mod cost;
+pub mod init;
+pub mod interpolate;
 pub mod params;
+pub mod presets;
+pub mod tensor_file;
 pub mod vit;
+mod weights;

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::engine::Hyper;
 
+pub use crate::model::init::HeadInit;
+
 /// When to evaluate or save.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -25,17 +27,6 @@ pub enum Schedule {
     Linear,
     Cosine,
     Constant,
-}
-
-/// How the head starts when the checkpoint has none that fits.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum HeadInit {
-    /// Normal cut at two standard deviations, from the seed.
-    Random,
-    Zero,
-    /// `classifier.weight` and `classifier.bias` of this safetensors file.
-    File(PathBuf),
 }
 
 /// Which score decides what "best" is.

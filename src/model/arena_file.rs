@@ -1,0 +1,49 @@
+//! Arenas on disk, each tensor under its parameter's name.
+
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use super::params::ParamTable;
+use super::tensor_file::{self, Tensor, TensorFile};
+use crate::error::Result;
+
+/// Writes arenas of `table`'s layout to one safetensors file, atomically.
+///
+/// Each comes with the prefix of its names: `""` gives the parameters' own, `"exp_avg."` is what
+/// PyTorch calls AdamW's first moment, `"exp_avg_sq."` its second.
+pub fn save(
+    path: impl AsRef<Path>,
+    table: &ParamTable,
+    arenas: &[(&str, &[f32])],
+    metadata: &[(&str, &str)],
+) -> Result<()> {
+    let mut tensors = Vec::with_capacity(arenas.len() * table.params.len());
+    for (prefix, arena) in arenas {
+        assert_eq!(arena.len(), table.len, "arena `{prefix}` of another table");
+        tensors.extend(table.params.iter().map(|param| Tensor {
+            name: format!("{prefix}{}", param.name),
+            shape: &param.shape,
+            values: &arena[param.range.clone()],
+        }));
+    }
+    tensor_file::write(path, &mut tensors, metadata)
+}
+
+/// Reads back what [`save`] wrote under `prefix`; an error where a tensor is missing, has another
+/// shape, or holds a value that is not finite.
+pub fn load(file: &TensorFile, table: &ParamTable, prefix: &str) -> Result<Vec<f32>> {
+    let named = |name: &str| format!("{prefix}{name}");
+    for param in &table.params {
+        file.check(&named(&param.name), &param.shape)?;
+    }
+    let mut arena = vec![0.0; table.len];
+    table
+        .split_mut(&mut arena)
+        .into_par_iter()
+        .map(|(param, values)| file.read(&named(&param.name), &param.shape, values))
+        .collect::<Vec<_>>() // not straight into a Result: the first error of the file is told
+        .into_iter()
+        .collect::<Result<()>>()?;
+    Ok(arena)
+}

@@ -1,0 +1,215 @@
+//! safetensors files: f32 out; f32, f16, bf16 or f64 in.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use half::{bf16, f16};
+use memmap2::Mmap;
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, Metadata};
+use serde_json::json;
+
+use super::broken_file;
+use crate::error::{Error, Result};
+use crate::files;
+
+/// An open safetensors file whose header has been checked against the file's size.
+pub struct TensorFile {
+    path: PathBuf,
+    map: Mmap,
+    header: Metadata,
+    /// Where the tensors' bytes start in `map`.
+    data: usize,
+}
+
+impl TensorFile {
+    /// Opens `path` and checks its header; reads no tensor and allocates nothing in proportion to
+    /// what the header claims.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let refused = |e| Error::io(path, "read it", e);
+        // Asked before opening: to open a pipe would wait for its writer.
+        if !fs::metadata(path).map_err(refused)?.is_file() {
+            return Err(Error::model(
+                path,
+                "not a file, wanted a safetensors file",
+                "",
+            ));
+        }
+        let file = File::open(path).map_err(refused)?;
+        // SAFETY: the map is only read, and lives no longer than the loading of a model. Should
+        // another program cut the file short meanwhile, the system ends this process; writers that
+        // rename a finished file into place, as ours does, never do that.
+        let map = unsafe { Mmap::map(&file) }.map_err(refused)?;
+        let (length, header) =
+            SafeTensors::read_metadata(&map).map_err(|e| broken_file::explain(path, &map, &e))?;
+        Ok(Self {
+            path: path.to_owned(),
+            data: size_of::<u64>() + length,
+            map,
+            header,
+        })
+    }
+
+    /// Where it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Names of all tensors, in the order of their data.
+    pub fn names(&self) -> Vec<String> {
+        self.header.offset_keys()
+    }
+
+    /// Shape of the tensor called `name`, if there is one.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.header.info(name).map(|info| &info.shape[..])
+    }
+
+    /// An entry of the header's `__metadata__`.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.header
+            .metadata()
+            .as_ref()?
+            .get(key)
+            .map(String::as_str)
+    }
+
+    /// An error unless the tensor `name` exists, has this shape, and is of a type that
+    /// [`Self::read`] reads.
+    pub fn check(&self, name: &str, shape: &[usize]) -> Result<()> {
+        let Some(info) = self.header.info(name) else {
+            let problem = format!("no tensor `{name}`, wanted one of shape {shape:?}");
+            return Err(Error::model(&self.path, problem, ""));
+        };
+        if info.shape != shape {
+            let problem = format!(
+                "tensor `{name}` has shape {:?}, wanted {shape:?}",
+                info.shape
+            );
+            let help = "config.json and the weights must be of the same model";
+            return Err(Error::model(&self.path, problem, help));
+        }
+        match info.dtype {
+            Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64 => Ok(()),
+            other => {
+                let problem =
+                    format!("tensor `{name}` is of type {other:?}, wanted F32, F16, BF16 or F64");
+                Err(Error::model(
+                    &self.path,
+                    problem,
+                    "use weights that are not quantised",
+                ))
+            }
+        }
+    }
+
+    /// Reads the tensor `name` into `values`, whose length is the product of `shape`; an error
+    /// unless [`Self::check`] passes and every value is finite in f32.
+    pub fn read(&self, name: &str, shape: &[usize], values: &mut [f32]) -> Result<()> {
+        self.check(name, shape)?;
+        assert_eq!(values.len(), shape.iter().product::<usize>(), "{name}");
+        let info = self.header.info(name).expect("checked above");
+        let (start, end) = info.data_offsets;
+        let bytes = &self.map[self.data..][start..end];
+        match info.dtype {
+            Dtype::F32 => convert(values, bytes, f32::from_le_bytes),
+            Dtype::F16 => convert(values, bytes, |b| f16::from_le_bytes(b).to_f32()),
+            Dtype::BF16 => convert(values, bytes, |b| bf16::from_le_bytes(b).to_f32()),
+            Dtype::F64 => convert(values, bytes, |b| f64::from_le_bytes(b) as f32),
+            other => unreachable!("{other:?} was refused above"),
+        }
+        match values.iter().position(|v| !v.is_finite()) {
+            None => Ok(()),
+            Some(at) => {
+                let problem = format!(
+                    "tensor `{name}` holds {} at {:?} of {shape:?}, wanted finite numbers",
+                    values[at],
+                    unravel(at, shape)
+                );
+                let help = "these weights come from a run that diverged, or the file is damaged";
+                Err(Error::model(&self.path, problem, help))
+            }
+        }
+    }
+
+    /// [`Self::read`] into a new vector.
+    pub fn read_vec(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        self.check(name, shape)?; // first: the header bounds the allocation by the file's size
+        let mut values = vec![0.0; shape.iter().product()];
+        self.read(name, shape, &mut values)?;
+        Ok(values)
+    }
+}
+
+/// Elements of `N` little-endian bytes each; data in a file need not be aligned.
+fn convert<const N: usize>(values: &mut [f32], bytes: &[u8], one: impl Fn([u8; N]) -> f32) {
+    let (elements, rest) = bytes.as_chunks::<N>();
+    debug_assert!(rest.is_empty() && elements.len() == values.len());
+    for (value, &element) in values.iter_mut().zip(elements) {
+        *value = one(element);
+    }
+}
+
+/// The index along each dimension of element `at`.
+fn unravel(mut at: usize, shape: &[usize]) -> Vec<usize> {
+    let mut index = vec![0; shape.len()];
+    for (i, &size) in index.iter_mut().zip(shape).rev() {
+        *i = at % size;
+        at /= size;
+    }
+    index
+}
+
+/// A tensor to be written.
+#[derive(Debug, Clone)]
+pub struct Tensor<'a> {
+    pub name: String,
+    pub shape: &'a [usize],
+    /// As many as the product of `shape`.
+    pub values: &'a [f32],
+}
+
+/// Writes a safetensors file of f32 tensors, sorted by name, atomically.
+///
+/// The safetensors crate's own writer would leave mode 0600, metadata in random order, and no sync.
+pub fn write(
+    path: impl AsRef<Path>,
+    tensors: &mut [Tensor],
+    metadata: &[(&str, &str)],
+) -> Result<()> {
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut header = serde_json::Map::new();
+    if !metadata.is_empty() {
+        let entries = metadata.iter().map(|&(k, v)| (k, v));
+        header.insert("__metadata__".into(), entries.collect());
+    }
+    let mut end = 0;
+    for tensor in &*tensors {
+        let start = end;
+        end += size_of_val(tensor.values);
+        let entry = json!({"dtype": "F32", "shape": tensor.shape, "data_offsets": [start, end]});
+        let replaced = header.insert(tensor.name.clone(), entry);
+        assert!(replaced.is_none(), "two tensors called {}", tensor.name);
+    }
+    let mut header = serde_json::to_vec(&header).expect("a map of strings and numbers");
+    header.resize(header.len().next_multiple_of(8), b' '); // the data is aligned for f64
+
+    files::write_atomically_with(path, |file| {
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(&header)?;
+        tensors
+            .iter()
+            .try_for_each(|t| write_values(file, t.values))
+    })
+}
+
+fn write_values(file: &mut dyn Write, values: &[f32]) -> std::io::Result<()> {
+    if cfg!(target_endian = "little") {
+        return file.write_all(bytemuck::cast_slice(values));
+    }
+    values
+        .iter()
+        .try_for_each(|v| file.write_all(&v.to_le_bytes()))
+}
