@@ -8,7 +8,7 @@
 
 use rayon::prelude::*;
 
-use super::gemm::{Accumulate, Mat, MatMut, matmul};
+use super::gemm::{Accumulate, Mat, MatMut, Packed, matmul_packed};
 use super::parallel::{chunks, rows_mut};
 use super::plain;
 use super::real::{Real, simd};
@@ -62,11 +62,11 @@ pub fn forward<T: Real>(
     assert_eq!(x.len(), rows * inputs, "linear: x");
     assert_eq!(w.len(), outputs * inputs, "linear: w");
     assert!(b.is_empty() || b.len() == outputs, "linear: b");
-    let w = Mat::new(w, outputs, inputs).t();
+    let w = Packed::new(Mat::new(w, outputs, inputs).t());
     let product = |y: &mut [T], x: &[T], accumulate| {
         let n = x.len() / inputs;
         let y = MatMut::new(y, n, outputs);
-        matmul(y, accumulate, T::one(), Mat::new(x, n, inputs), w);
+        matmul_packed(y, accumulate, T::one(), Mat::new(x, n, inputs), &w);
     };
     let y = rows_mut(y, rows, outputs);
     let x = chunks(rows).map(|r| &x[r.start * inputs..r.end * inputs]);
@@ -125,14 +125,14 @@ pub fn backward_input<T: Real>(dx: &mut [T], dy: &[T], w: &[T], through: Through
         outputs,
     } = shape;
     assert_eq!(dy.len(), rows * outputs, "linear: dy");
-    let w = Mat::new(w, outputs, inputs);
+    let w = Packed::new(Mat::new(w, outputs, inputs));
     rows_mut(dx, rows, inputs)
         .zip(chunks(rows))
         .for_each(|(dx, chunk)| {
             let dy = &dy[chunk.start * outputs..chunk.end * outputs];
             let y = MatMut::new(dx, chunk.len(), inputs);
             let dy = Mat::new(dy, chunk.len(), outputs);
-            matmul(y, Accumulate::Overwrite, T::one(), dy, w);
+            matmul_packed(y, Accumulate::Overwrite, T::one(), dy, &w);
             if let Through::Gelu { preactivation } = &through {
                 let h = &preactivation[chunk.start * inputs..chunk.end * inputs];
                 simd(
@@ -148,11 +148,11 @@ pub fn backward_input<T: Real>(dx: &mut [T], dy: &[T], w: &[T], through: Through
         });
 }
 
-/// Rows of dW computed by one task: a power of two of equal parts, none under 192 rows (narrower
-/// strips pack the other operand too often: 120 against 155 GFLOP/s a core at K = 4,112).
-fn strip(outputs: usize) -> usize {
-    outputs.div_ceil(1 << (outputs / 192).max(1).ilog2())
-}
+/// Rows of dW computed by one task.
+const STRIP: usize = 96;
+
+/// Rows of x and dy that one pass over dW takes: their packed form stays near the cores.
+const ROWS: usize = 1200;
 
 /// Gradients `dw` (outputs, inputs) and `db` (outputs, or empty for none), by `accumulate`.
 pub fn backward_weight<T: Real>(
@@ -174,16 +174,30 @@ pub fn backward_weight<T: Real>(
     if rows == 0 || outputs == 0 {
         return;
     }
-    let x = Mat::new(x, rows, inputs);
-    let strip = strip(outputs);
-    let product = |(i, dw): (usize, &mut [T])| {
-        let first = i * strip;
-        let height = dw.len() / inputs;
-        let dy = Mat::strided(&dy[first..], rows, height, outputs).t();
-        matmul(MatMut::new(dw, height, inputs), accumulate, T::one(), dy, x);
+    let product = || {
+        let mut accumulate = accumulate;
+        let step = rows.div_ceil(rows.div_ceil(ROWS));
+        for first in (0..rows).step_by(step) {
+            let count = step.min(rows - first);
+            let x = Packed::new(Mat::new(
+                &x[first * inputs..][..count * inputs],
+                count,
+                inputs,
+            ));
+            dw.par_chunks_mut(STRIP * inputs)
+                .enumerate()
+                .for_each(|(i, dw)| {
+                    let dy = &dy[first * outputs + i * STRIP..];
+                    let height = dw.len() / inputs;
+                    let dy = Mat::strided(dy, count, height, outputs).t();
+                    let dw = MatMut::new(dw, height, inputs);
+                    matmul_packed(dw, accumulate, T::one(), dy, &x);
+                });
+            accumulate = Accumulate::Add;
+        }
     };
     let sums = |(i, db): (usize, &mut [T])| {
-        let first = i * strip;
+        let first = i * STRIP;
         if accumulate == Accumulate::Overwrite {
             db.fill(T::zero());
         }
@@ -198,14 +212,9 @@ pub fn backward_weight<T: Real>(
             },
         );
     };
-    rayon::join(
-        || {
-            dw.par_chunks_mut(strip * inputs)
-                .enumerate()
-                .for_each(product)
-        },
-        || db.par_chunks_mut(strip).enumerate().for_each(sums),
-    );
+    rayon::join(product, || {
+        db.par_chunks_mut(STRIP).enumerate().for_each(sums);
+    });
 }
 
 /// Registry entry; variants: plain, `gelu` and `residual`.

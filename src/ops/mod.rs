@@ -17,6 +17,7 @@ pub mod gemm;
 pub mod grad_norm;
 pub mod layer_norm;
 pub mod linear;
+mod micro_kernel;
 pub mod parallel;
 pub mod patch_embed;
 pub mod plain;

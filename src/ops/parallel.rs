@@ -10,7 +10,7 @@ use rayon::prelude::*;
 /// Rows of a chunk: near 256 (a chunk of activations of a small ViT stays in a 2 MiB cache), and
 /// in equal parts whose number is a power of two, so that 2, 4, 8 … threads come out even.
 pub fn chunk_rows(rows: usize) -> usize {
-    let chunks = 1 << (rows / 400).max(1).ilog2();
+    let chunks = 1 << (rows / 96).max(1).ilog2();
     rows.div_ceil(chunks).max(1)
 }
 

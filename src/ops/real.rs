@@ -22,6 +22,12 @@ pub trait Real: Float + NumAssign + Sum + Default + Debug + Send + Sync + 'stati
     /// The standard normal distribution function Φ(x) and its density φ(x).
     fn fast_normal(self) -> (Self, Self);
 
+    /// The slice as f32, if that is what it is.
+    fn as_f32(values: &[Self]) -> Option<&[f32]>;
+
+    /// The slice as f32, if that is what it is.
+    fn as_f32_mut(values: &mut [Self]) -> Option<&mut [f32]>;
+
     /// Φ(x) from the library's erf: the plain form that the fast one is measured against.
     fn plain_normal(self) -> (Self, Self);
 }
@@ -145,6 +151,14 @@ impl Real for f32 {
         (below, gauss * 0.398_942_3)
     }
 
+    fn as_f32(values: &[Self]) -> Option<&[f32]> {
+        Some(values)
+    }
+
+    fn as_f32_mut(values: &mut [Self]) -> Option<&mut [f32]> {
+        Some(values)
+    }
+
     fn plain_normal(self) -> (Self, Self) {
         (
             0.5 * (1.0 + libm::erff(self * std::f32::consts::FRAC_1_SQRT_2)),
@@ -170,6 +184,14 @@ impl Real for f64 {
 
     fn fast_normal(self) -> (Self, Self) {
         self.plain_normal()
+    }
+
+    fn as_f32(_: &[Self]) -> Option<&[f32]> {
+        None
+    }
+
+    fn as_f32_mut(_: &mut [Self]) -> Option<&mut [f32]> {
+        None
     }
 
     fn plain_normal(self) -> (Self, Self) {
