@@ -7,6 +7,7 @@ pub mod error;
 pub mod files;
 pub mod json;
 pub mod model;
+pub mod report;
 pub mod rng;
 pub mod train;
 

@@ -1,0 +1,23 @@
+//! The seam between the training loop and the images.
+
+use crate::error::Result;
+
+use super::engine::Batch;
+
+/// Labelled images that can be had in any order.
+pub trait BatchSource {
+    /// Number of images.
+    fn len(&self) -> usize;
+
+    /// Whether there is no image.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The images numbered `order`, in that order, in ⌈order / `batch_size`⌉ batches, the last one
+    /// perhaps short. Batches are made ahead; the time `next` blocks is the time the model waits.
+    fn batches(&self, order: Vec<usize>, batch_size: usize) -> Batches<'_>;
+}
+
+/// Batches of a pass over some images.
+pub type Batches<'a> = Box<dyn Iterator<Item = Result<Batch>> + 'a>;
