@@ -155,7 +155,7 @@ impl<W: Write> Console<W> {
             step.to_string(),
             format!("{epoch:.2}"),
             shown(logged.map(|l| format!("{:.4}", l.loss))),
-            shown(evaluated.map(|e| format!("{:.4}", e.eval_loss))),
+            shown(evaluated.map(|e| format!("{:.4}", e.scores.eval_loss))),
             shown(evaluated.map(accuracy)),
             shown(logged.map(|l| scientific(l.learning_rate))),
             shown(logged.map(|l| format!("{:.1}", l.images_per_second))),
@@ -238,7 +238,7 @@ fn accuracy(e: &Evaluated) -> String {
     let (low, high) = wilson(e.correct, e.samples);
     format!(
         "{:.1}% [{:.1}, {:.1}]",
-        100.0 * e.eval_accuracy,
+        100.0 * e.scores.eval_accuracy,
         100.0 * low,
         100.0 * high
     )

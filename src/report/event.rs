@@ -111,16 +111,36 @@ pub enum BestMark {
     NotBest,
 }
 
+/// Scores under the reference's names, runtime and rates rounded as it rounds them.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Scores {
+    pub eval_accuracy: f64,
+    /// `null` in JSON, which has no NaN, when it is not finite.
+    pub eval_loss: f64,
+    /// Seconds.
+    pub eval_runtime: f64,
+    pub eval_samples_per_second: f64,
+    /// Batches a second.
+    pub eval_steps_per_second: f64,
+}
+
+impl Scores {
+    /// As the keys of a JSON object.
+    pub fn to_map(&self) -> Map<String, Value> {
+        match serde_json::to_value(self) {
+            Ok(Value::Object(map)) => map,
+            other => unreachable!("five numbers, not {other:?}"),
+        }
+    }
+}
+
 /// An evaluation ended.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Evaluated {
     pub step: u64,
     pub epoch: f64,
-    pub eval_loss: f64,
-    pub eval_accuracy: f64,
-    pub eval_runtime: f64,
-    pub eval_samples_per_second: f64,
-    pub eval_steps_per_second: f64,
+    #[serde(flatten)]
+    pub scores: Scores,
     pub correct: usize,
     pub samples: usize,
     pub mark: BestMark,

@@ -38,6 +38,12 @@ pub fn scientific(value: f64) -> String {
     }
 }
 
+/// `2e-5`: a learning rate as one types it, at most two digits long.
+pub fn learning_rate(value: f64) -> String {
+    let rounded = format!("{value:.1e}").parse().unwrap_or(value);
+    format!("{rounded:e}")
+}
+
 /// `1234567` as `1,234,567`.
 pub fn thousands(count: u64) -> String {
     let digits = count.to_string();
@@ -139,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn long_runs_show_their_days() {
+    fn numbers_are_short() {
         assert_eq!(hours(0.999), "0:00:00.99");
         assert_eq!(hours(90_061.5), "1 day, 1:01:01.50");
         assert_eq!(thousands(85_800_194), "85,800,194");
@@ -147,5 +153,7 @@ mod tests {
         assert_eq!(scientific(1.841_269_8e-4), "1.84e-04");
         assert_eq!(scientific(0.0), "0.00e+00");
         assert_eq!(scientific(f64::NAN), "NaN");
+        assert_eq!(learning_rate(3e-4 / 10.0), "3e-5");
+        assert_eq!(learning_rate(0.00127), "1.3e-3");
     }
 }

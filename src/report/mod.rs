@@ -8,5 +8,6 @@ mod json_lines;
 pub use console::{Console, Terminal};
 pub use event::{
     Best, BestMark, Evaluated, Event, Fact, Finished, Logged, Progress, Reporter, Reporters, Saved,
+    Scores,
 };
 pub use json_lines::{JsonLines, write_line};

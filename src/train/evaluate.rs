@@ -3,11 +3,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 use crate::report::format::rounded;
-use crate::report::{Event, Reporter};
+use crate::report::{Event, Reporter, Scores};
 
 use super::engine::Engine;
 use super::source::BatchSource;
@@ -47,33 +47,22 @@ impl Evaluation {
         self.correct as f64 / self.samples as f64
     }
 
-    /// Images per second.
-    pub fn samples_per_second(&self) -> f64 {
-        self.samples as f64 / self.runtime.as_secs_f64()
+    /// The scores as the reference gives them.
+    pub fn scores(&self) -> Scores {
+        let seconds = self.runtime.as_secs_f64();
+        Scores {
+            eval_accuracy: self.accuracy(),
+            eval_loss: self.loss,
+            eval_runtime: rounded(seconds, 4),
+            eval_samples_per_second: rounded(self.samples as f64 / seconds, 3),
+            eval_steps_per_second: rounded(self.steps as f64 / seconds, 3),
+        }
     }
 
-    /// The reference's names, rounded as it rounds: `eval_accuracy`, `eval_loss`, `eval_runtime`
-    /// (seconds), `eval_samples_per_second`, `eval_steps_per_second`. A loss that is not finite is
-    /// `null`: JSON has no NaN.
+    /// The keys `eval_accuracy`, `eval_loss`, `eval_runtime`, `eval_samples_per_second` and
+    /// `eval_steps_per_second`.
     pub fn to_hf_keys(&self) -> Map<String, Value> {
-        let seconds = self.runtime.as_secs_f64();
-        let pairs = [
-            ("eval_accuracy", self.accuracy()),
-            ("eval_loss", self.loss),
-            ("eval_runtime", rounded(seconds, 4)),
-            (
-                "eval_samples_per_second",
-                rounded(self.samples_per_second(), 3),
-            ),
-            (
-                "eval_steps_per_second",
-                rounded(self.steps as f64 / seconds, 3),
-            ),
-        ];
-        pairs
-            .into_iter()
-            .map(|(key, value)| (key.to_owned(), json!(value)))
-            .collect()
+        self.scores().to_map()
     }
 }
 

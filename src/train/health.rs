@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::error::{Error, Result};
+use crate::report::format::learning_rate;
 
 use super::config::TrainConfig;
 use super::engine::{Batch, StepOutput};
@@ -126,11 +127,11 @@ impl Health {
         Some(format!(
             "the model does not seem to learn: over the last {} steps the mean loss is {mean:.3}, \
              and {chance:.3} is what ignoring the images gives (step {step} of {}); the learning \
-             rate {:e} may be too high for these weights: try {:e}",
+             rate {} may be too high for these weights: try {}",
             self.window,
             self.max_steps,
-            self.learning_rate,
-            self.learning_rate / 10.0
+            learning_rate(self.learning_rate),
+            learning_rate(self.learning_rate / 10.0)
         ))
     }
 
@@ -163,10 +164,10 @@ impl Health {
                  finite (last: {last})"
             ),
             help: format!(
-                "lower the learning rate (`--learning-rate {:e}` instead of {:e}), or add \
+                "lower the learning rate (`--learning-rate {}` instead of {}), or add \
                  `--warmup-ratio 0.1`",
-                self.learning_rate / 10.0,
-                self.learning_rate
+                learning_rate(self.learning_rate / 10.0),
+                learning_rate(self.learning_rate)
             ),
         }
     }

@@ -49,12 +49,13 @@ impl RunFolder {
     pub fn claim(path: impl Into<PathBuf>, existing: Existing) -> Result<Self> {
         let folder = Self { path: path.into() };
         let path = &folder.path;
-        match existing {
-            Existing::Keep => Self::check(path)?,
-            Existing::Overwrite => {}
+        if existing == Existing::Keep {
+            Self::check(path)?;
         }
         fs::create_dir_all(path).map_err(|e| Error::io(path, "create the folder", e))?;
-        folder.clear()?;
+        if existing == Existing::Overwrite {
+            folder.clear()?;
+        }
         Ok(folder)
     }
 
@@ -86,12 +87,13 @@ impl RunFolder {
         for step in self.checkpoints()? {
             self.remove_checkpoint(step)?;
         }
-        remove_folder(&self.best())?;
-        for name in RUN_FILES
-            .iter()
-            .filter(|&&name| name != "model.safetensors")
-        {
-            let file = self.path.join(name);
+        for left_by_a_kill in self.numbered(".checkpoint-", ".partial")? {
+            remove_folder(&self.hidden(left_by_a_kill))?;
+        }
+        let best = self.best();
+        let model = MODEL_FILES.iter().map(|name| best.join(name));
+        let records = RUN_FILES.iter().filter(|&&name| name != MODEL_FILES[2]);
+        for file in model.chain(records.map(|name| self.path.join(name))) {
             match fs::remove_file(&file) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => {
                     return Err(Error::io(&file, "delete it", e));
@@ -99,6 +101,7 @@ impl RunFolder {
                 _ => {}
             }
         }
+        let _ = fs::remove_dir(best); // unless something of somebody else's is in it
         Ok(())
     }
 
@@ -124,20 +127,27 @@ impl RunFolder {
 
     /// Steps of the finished checkpoints, ascending.
     pub fn checkpoints(&self) -> Result<Vec<u64>> {
+        self.numbered("checkpoint-", "")
+    }
+
+    /// The numbers of the folders in this one whose name is a number between `start` and `end`.
+    fn numbered(&self, start: &str, end: &str) -> Result<Vec<u64>> {
         let listing = |e| Error::io(&self.path, "list the folder", e);
-        let mut steps = Vec::new();
+        let mut numbers = Vec::new();
         for entry in fs::read_dir(&self.path).map_err(listing)? {
             let entry = entry.map_err(listing)?;
-            let name = entry.file_name();
-            let step = name.to_str().and_then(|n| n.strip_prefix("checkpoint-"));
-            if let Some(step) = step.and_then(|s| s.parse().ok())
-                && entry.path().is_dir()
-            {
-                steps.push(step);
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let inner = name.strip_prefix(start).and_then(|n| n.strip_suffix(end));
+            // `checkpoint-007` and `checkpoint-+7` are numbers too, but not of our writing.
+            let number = inner
+                .and_then(|n| n.parse().ok())
+                .filter(|n| format!("{start}{n}{end}") == name);
+            if let Some(number) = number.filter(|_| entry.path().is_dir()) {
+                numbers.push(number);
             }
         }
-        steps.sort_unstable();
-        Ok(steps)
+        numbers.sort_unstable();
+        Ok(numbers)
     }
 
     /// Writes the checkpoint of `step`: `write` fills a hidden folder, which then takes the

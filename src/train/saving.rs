@@ -12,7 +12,7 @@ use super::optimizer_file;
 use super::trainer::Run;
 
 impl Run<'_> {
-    /// Writes the checkpoint of this step, keeps the best, deletes old ones.
+    /// Writes the checkpoint of this step, unless its loss shows that something is wrong.
     pub(super) fn save(&mut self) -> Result<()> {
         let step = self.state.global_step;
         if !self.health.is_sound() {
@@ -22,14 +22,7 @@ impl Run<'_> {
             return self.emit(Event::Notice { text });
         }
         let mark = self.track_best(step);
-        self.write_checkpoint(mark)?;
-        if mark == BestMark::Best {
-            self.folder.set_best(step)?;
-        }
-        match self.job.config.save_total_limit {
-            Some(limit) => self.folder.rotate(limit, self.state.best_global_step),
-            None => Ok(()),
-        }
+        self.write_checkpoint(mark).map(|_| ())
     }
 
     /// Only steps that are evaluated and saved can be the best; among equals the first one stays.
@@ -51,6 +44,7 @@ impl Run<'_> {
         BestMark::Best
     }
 
+    /// Writes the checkpoint of this step; the best one becomes `best/`, old ones go.
     fn write_checkpoint(&mut self, mark: BestMark) -> Result<PathBuf> {
         let start = Instant::now();
         let step = self.state.global_step;
@@ -70,7 +64,19 @@ impl Run<'_> {
             mark,
             seconds: rounded(start.elapsed().as_secs_f64(), 4),
         }))?;
+        if mark == BestMark::Best {
+            self.folder.set_best(step)?;
+        }
+        self.rotate()?;
         Ok(checkpoint)
+    }
+
+    /// Deletes checkpoints beyond the limit.
+    fn rotate(&self) -> Result<()> {
+        match self.job.config.save_total_limit {
+            Some(limit) => self.folder.rotate(limit, self.state.best_global_step),
+            None => Ok(()),
+        }
     }
 
     /// The parameters, which no file ever gets with a NaN in them.
@@ -82,13 +88,13 @@ impl Run<'_> {
         let table = self.engine.table();
         let param = table.params.iter().find(|p| p.range.contains(&at));
         let name = param.map_or("", |p| p.name.as_str());
-        Err(Error::Diverged {
+        Err(self.with_what_is_left(Error::Diverged {
             problem: format!(
                 "parameter `{name}` holds {} at step {}",
                 params[at], self.state.global_step
             ),
-            help: "lower the learning rate; the checkpoints written so far are sound".into(),
-        })
+            help: "lower the learning rate".into(),
+        }))
     }
 
     /// Saves a checkpoint because somebody asked the run to stop.

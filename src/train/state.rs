@@ -1,7 +1,7 @@
 //! `trainer_state.json`: where a run stands, in Hugging Face's words.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::report::{Evaluated, Logged};
 
@@ -131,30 +131,28 @@ impl TrainerState {
 
     /// Appends the row of a log. Losses left out of the mean are counted in the row.
     pub fn push_logged(&mut self, logged: &Logged) {
-        let mut row = json!({
-            "epoch": logged.epoch,
-            "grad_norm": logged.grad_norm,
-            "learning_rate": logged.learning_rate,
-            "loss": logged.loss,
-        });
+        let numbers = [
+            ("epoch", logged.epoch),
+            ("grad_norm", logged.grad_norm),
+            ("learning_rate", logged.learning_rate),
+            ("loss", logged.loss),
+        ];
+        let row = numbers.map(|(key, value)| (key.to_owned(), value.into()));
+        let mut row = Map::from_iter(row);
         if logged.nonfinite_losses > 0 {
-            row["nonfinite_losses"] = logged.nonfinite_losses.into();
+            row.insert("nonfinite_losses".into(), logged.nonfinite_losses.into());
         }
-        row["step"] = logged.step.into();
-        self.push(row);
+        row.insert("step".into(), logged.step.into());
+        self.log_history.push(row);
     }
 
     /// Appends the row of an evaluation.
     pub fn push_evaluated(&mut self, e: &Evaluated) {
-        self.push(json!({
-            "epoch": e.epoch,
-            "eval_accuracy": e.eval_accuracy,
-            "eval_loss": e.eval_loss,
-            "eval_runtime": e.eval_runtime,
-            "eval_samples_per_second": e.eval_samples_per_second,
-            "eval_steps_per_second": e.eval_steps_per_second,
-            "step": e.step,
-        }));
+        let mut row = e.scores.to_map();
+        row.insert("epoch".into(), e.epoch.into());
+        row.insert("step".into(), e.step.into());
+        row.sort_keys();
+        self.log_history.push(row);
     }
 
     /// Appends the closing row: the results of the whole training.
@@ -163,12 +161,5 @@ impl TrainerState {
         row.insert("step".into(), self.global_step.into());
         row.sort_keys();
         self.log_history.push(row);
-    }
-
-    fn push(&mut self, row: Value) {
-        match row {
-            Value::Object(row) => self.log_history.push(row),
-            other => unreachable!("{other} is no row"),
-        }
     }
 }

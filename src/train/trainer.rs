@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::model::cost::hugging_face_total_flos;
-use crate::report::format::rounded;
 use crate::report::{BestMark, Evaluated, Event, Fact, Logged, Progress, Reporter};
 use crate::rng::randperm;
 
@@ -221,7 +220,7 @@ impl<'a> Run<'a> {
     }
 
     /// Adds to the help of a run that diverged which checkpoint is left of it.
-    fn with_what_is_left(&self, error: Error) -> Error {
+    pub(super) fn with_what_is_left(&self, error: Error) -> Error {
         let Error::Diverged { problem, help } = error else {
             return error;
         };
@@ -338,15 +337,10 @@ impl<'a> Run<'a> {
                 best.map_or("none".into(), |b| format!("{b:.4}")),
             ));
         }
-        let seconds = evaluation.runtime.as_secs_f64();
         let evaluated = Evaluated {
             step,
             epoch: self.state.epoch,
-            eval_loss: evaluation.loss,
-            eval_accuracy: evaluation.accuracy(),
-            eval_runtime: rounded(seconds, 4),
-            eval_samples_per_second: rounded(evaluation.samples_per_second(), 3),
-            eval_steps_per_second: rounded(evaluation.steps as f64 / seconds, 3),
+            scores: evaluation.scores(),
             correct: evaluation.correct,
             samples: evaluation.samples,
             mark,

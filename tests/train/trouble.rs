@@ -256,9 +256,11 @@ fn foreign_folder() {
 
     let mut play = Play::new();
     std::fs::create_dir_all(play.output().join("checkpoint-notes")).unwrap();
+    std::fs::create_dir_all(play.output().join("best/of/all")).unwrap();
     std::fs::write(play.output().join("notes.txt"), "mine").unwrap();
     play.run(&mut Scripted::new(tiny_config(2))).unwrap();
     assert_eq!(play.files("notes"), ["notes.txt"]);
+    assert!(play.output().join("best/of/all").is_dir());
     // And now it holds a run itself.
     let error = play.run(&mut Scripted::new(tiny_config(2))).unwrap_err();
     assert_eq!(error.exit_code(), 2);
@@ -268,11 +270,14 @@ fn overwriting() {
     let mut play = Play::new().every(10);
     play.run(&mut Scripted::new(tiny_config(2))).unwrap();
     std::fs::write(play.output().join("notes.txt"), "mine").unwrap();
+    std::fs::create_dir(play.output().join(".checkpoint-7.partial")).unwrap();
+    std::fs::create_dir(play.output().join("checkpoint-007")).unwrap();
     play.config.overwrite_output_dir = true;
     play.config.max_steps = Some(5);
     play.config.save = Interval::Never;
     play.run(&mut Scripted::new(tiny_config(2))).unwrap();
-    assert!(play.files("checkpoint").is_empty() && play.files("best").is_empty());
+    assert_eq!(play.files("checkpoint"), ["checkpoint-007"]);
+    assert!(play.files("best").is_empty() && play.files(".").is_empty());
     assert_eq!(play.files("notes"), ["notes.txt"]);
     let metrics = std::fs::read_to_string(play.output().join("metrics.jsonl")).unwrap();
     assert_eq!(metrics.lines().count(), 1, "{metrics}");
