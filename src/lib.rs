@@ -3,6 +3,7 @@
 //! Dependencies point one way: `cli → train → model → ops → device`. `data` knows nothing of the
 //! model; `report` knows nothing of either.
 
+pub mod data;
 pub mod error;
 pub mod files;
 pub mod json;

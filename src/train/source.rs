@@ -1,8 +1,7 @@
 //! The seam between the training loop and the images.
 
+use crate::data::{Batch, Loader};
 use crate::error::Result;
-
-use super::engine::Batch;
 
 /// Labelled images that can be had in any order.
 pub trait BatchSource {
@@ -21,3 +20,13 @@ pub trait BatchSource {
 
 /// Batches of a pass over some images.
 pub type Batches<'a> = Box<dyn Iterator<Item = Result<Batch>> + 'a>;
+
+impl BatchSource for Loader {
+    fn len(&self) -> usize {
+        Loader::len(self)
+    }
+
+    fn batches(&self, order: Vec<usize>, batch_size: usize) -> Batches<'_> {
+        Box::new(self.epoch(order, batch_size))
+    }
+}

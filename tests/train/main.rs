@@ -1,21 +1,18 @@
 //! The training loop, with engines that play a script.
 
+mod best;
+#[path = "../common/mod.rs"]
 mod common;
-#[path = "train"]
-mod parts {
-    pub mod best;
-    pub mod fakes;
-    pub mod files;
-    pub mod play;
-    pub mod report;
-    pub mod steps;
-    pub mod trouble;
-}
+mod fakes;
+mod files;
+mod play;
+mod report;
+mod steps;
+mod trouble;
 
 use std::path::Path;
 
 use libtest_mimic::{Arguments, Trial};
-use parts::{best, fakes, files, play, report, steps, trouble};
 use serde_json::Value;
 
 fn main() {
