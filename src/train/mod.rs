@@ -5,6 +5,7 @@ mod clock;
 pub mod config;
 pub mod cpu;
 pub mod engine;
+pub mod engines;
 pub mod evaluate;
 pub mod health;
 mod metrics_file;
