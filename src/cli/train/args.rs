@@ -56,10 +56,11 @@ pub struct SplitArgs {
     /// Photos to evaluate on, drawn from the rest [default: all of the rest]
     #[arg(long, value_name = "N", value_parser = count::<usize>)]
     pub eval_samples: Option<usize>,
-    /// Share of the photos set aside for evaluation where DATA has no validation folder
-    #[arg(long, value_name = "SHARE", alias = "train-val-split", value_parser = proper_fraction)]
-    #[arg(conflicts_with_all = ["train_samples", "eval_samples"])]
-    pub validation_fraction: Option<f64>,
+    /// Share of the photos set aside for evaluation where DATA has no validation folder and no
+    /// --eval-samples are asked for
+    #[arg(long, value_name = "SHARE", default_value_t = 0.15, value_parser = proper_fraction)]
+    #[arg(alias = "train-val-split")]
+    pub validation_fraction: f64,
     /// Files that cannot be read as images: leave them out and list them, or list them and stop
     #[arg(long, value_name = "WHAT", default_value = "skip")]
     pub bad_images: BadImagesArg,

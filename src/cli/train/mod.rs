@@ -55,7 +55,7 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
         true => None,
         false => Some(open("reading validation images", validation)?),
     };
-    notices(&mut reporters, &train.notices());
+    notices(&mut reporters, train.notices());
     notices(&mut reporters, validation.iter().flat_map(|v| v.notices()));
 
     let counts = train.dataset().class_counts(classes.len());
@@ -113,19 +113,15 @@ fn notices<S: ToString>(reporters: &mut Reporters, texts: impl IntoIterator<Item
 }
 
 fn data_spec(args: &TrainArgs) -> DataSpec {
-    let spec = DataSpec::new(match &args.data {
-        Some(folder) => Source::Folder(folder.clone()),
-        None => Source::Digits,
-    });
     DataSpec {
+        source: match &args.data {
+            Some(folder) => Source::Folder(folder.clone()),
+            None => Source::Digits,
+        },
         train_samples: args.split.train_samples,
         eval_samples: args.split.eval_samples,
-        validation_fraction: args
-            .split
-            .validation_fraction
-            .unwrap_or(spec.validation_fraction),
+        validation_fraction: args.split.validation_fraction,
         seed: args.split.seed,
-        ..spec
     }
 }
 
