@@ -8,6 +8,7 @@ pub mod error;
 pub mod files;
 pub mod json;
 pub mod model;
+pub mod ops;
 pub mod report;
 pub mod rng;
 pub mod train;

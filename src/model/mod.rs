@@ -1,6 +1,9 @@
-//! The Vision Transformer: its configuration, its parameters, its forward and backward pass.
+//! The Vision Transformer: its configuration, its parameters and their files, its forward and
+//! backward pass.
 
+pub mod activations;
 pub mod arena_file;
+pub mod backward;
 mod broken_file;
 pub mod checkpoint;
 pub mod config;
@@ -10,4 +13,5 @@ pub mod interpolate;
 pub mod params;
 pub mod presets;
 pub mod tensor_file;
+pub mod vit;
 mod weights;

@@ -3,6 +3,7 @@
 mod best;
 mod clock;
 pub mod config;
+pub mod cpu;
 pub mod engine;
 pub mod evaluate;
 pub mod health;

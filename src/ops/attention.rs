@@ -1,0 +1,459 @@
+//! Softmax attention, head by head (Vaswani et al. 2017):
+//! S = Q Kᵀ / √HS, P = softmax(S) over keys, O = P V.
+//!
+//! dV = Pᵀ dO, dP = dO Vᵀ, dS = P ⊙ (dP − rowsum(dO ⊙ O)), dQ = dS K / √HS, dK = dSᵀ Q / √HS.
+//!
+//! Saved for the backward pass: Q, K, V, O and lse = log Σ exp S of each query, from which P is
+//! computed again (Dao et al. 2022).
+//!
+//! Q, K and V are read where the projection wrote them, and their gradients written in the same
+//! layout: no head is ever moved.
+
+use rayon::prelude::*;
+
+use super::gemm::{Accumulate, Mat, MatMut, matmul};
+use super::plain::{self, Head};
+use super::real::{Real, lane_max, lane_sum, simd};
+use super::registry::{Case, Cost, Input, Op, Pass, real_passes};
+
+/// Sizes of an attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// B.
+    pub images: usize,
+    /// T.
+    pub tokens: usize,
+    /// NH.
+    pub heads: usize,
+    /// HS.
+    pub head_size: usize,
+}
+
+impl Shape {
+    /// C = NH · HS.
+    pub fn width(&self) -> usize {
+        self.heads * self.head_size
+    }
+}
+
+/// Queries, keys and values, or their gradients; `S` is a slice.
+pub enum Qkv<S> {
+    /// Every token asks: (B, T, 3, NH, HS).
+    Packed(S),
+    /// One token an image asks: queries (B, NH, HS), keys and values (B, T, 2, NH, HS).
+    ClassToken { query: S, key_value: S },
+}
+
+impl<S> Qkv<S> {
+    fn layout(&self, shape: Shape) -> Layout {
+        let c = shape.width();
+        match self {
+            Self::Packed(_) => Layout {
+                queries: shape.tokens,
+                query_stride: 3 * c,
+                key: c,
+                stride: 3 * c,
+                width: c,
+            },
+            Self::ClassToken { .. } => Layout {
+                queries: 1,
+                query_stride: c,
+                key: 0,
+                stride: 2 * c,
+                width: c,
+            },
+        }
+    }
+}
+
+/// Where things are within one image.
+#[derive(Clone, Copy)]
+struct Layout {
+    /// Queries of an image.
+    queries: usize,
+    /// From one query to the next.
+    query_stride: usize,
+    /// The first key; values follow `width` later.
+    key: usize,
+    /// From one key to the next.
+    stride: usize,
+    width: usize,
+}
+
+/// `(queries, keys and values)` of image `b`; packed, both are the same slice.
+fn image<'a, T>(qkv: &Qkv<&'a [T]>, layout: Layout, tokens: usize, b: usize) -> (&'a [T], &'a [T]) {
+    let size = tokens * layout.stride;
+    match qkv {
+        Qkv::Packed(data) => {
+            let image = &data[b * size..][..size];
+            (image, image)
+        }
+        Qkv::ClassToken { query, key_value } => (
+            &query[b * layout.width..][..layout.width],
+            &key_value[b * size..][..size],
+        ),
+    }
+}
+
+/// Elements from one row of the score matrix to the next: whole cache lines.
+fn score_stride(tokens: usize) -> usize {
+    tokens.next_multiple_of(16)
+}
+
+/// Attention of (B, queries, C) into `out`; `lse` (B, NH, queries) is kept for [`backward`].
+pub fn forward<T: Real>(out: &mut [T], lse: &mut [T], qkv: Qkv<&[T]>, shape: Shape) {
+    let Shape {
+        images,
+        tokens,
+        heads,
+        head_size,
+    } = shape;
+    let layout = qkv.layout(shape);
+    let (queries, width) = (layout.queries, layout.width);
+    assert_eq!(out.len(), images * queries * width, "attention: out");
+    assert_eq!(lse.len(), images * queries * heads, "attention: lse");
+    let scale = T::one() / T::of(head_size as f64).sqrt();
+    let row = score_stride(tokens);
+    let scratch = || (vec![T::zero(); queries * row], vec![T::zero(); queries]);
+    out.par_chunks_mut(queries * width)
+        .zip(lse.par_chunks_mut(queries * heads))
+        .enumerate()
+        .for_each_init(scratch, |(scores, inverse), (b, (out, lse))| {
+            let (query, key_value) = image(&qkv, layout, tokens, b);
+            for head in 0..heads {
+                let at = head * head_size;
+                let q = Mat::strided(&query[at..], queries, head_size, layout.query_stride);
+                let k = &key_value[layout.key + at..];
+                let k = Mat::strided(k, tokens, head_size, layout.stride);
+                let v = &key_value[layout.key + width + at..];
+                let v = Mat::strided(v, tokens, head_size, layout.stride);
+                let s = MatMut::strided(scores, queries, tokens, row);
+                matmul(s, Accumulate::Overwrite, scale, q, k.t());
+                simd(
+                    #[inline(always)]
+                    || {
+                        for i in 0..queries {
+                            let s = &mut scores[i * row..][..tokens];
+                            let max = lane_max(s);
+                            for v in s.iter_mut() {
+                                *v = (*v - max).fast_exp();
+                            }
+                            let sum = lane_sum(tokens, |j| s[j]);
+                            lse[head * queries + i] = max + sum.ln();
+                            inverse[i] = T::one() / sum;
+                        }
+                    },
+                );
+                let p = Mat::strided(scores, queries, tokens, row);
+                let o = MatMut::strided(&mut out[at..], queries, head_size, width);
+                matmul(o, Accumulate::Overwrite, T::one(), p, v);
+                for (i, &inverse) in inverse.iter().enumerate() {
+                    for o in &mut out[i * width + at..][..head_size] {
+                        *o *= inverse;
+                    }
+                }
+            }
+        });
+}
+
+/// The gradients of one image, to be written.
+struct ImageGradient<'a, T> {
+    /// None when packed: the queries lie in `key_value`.
+    query: Option<&'a mut [T]>,
+    key_value: &'a mut [T],
+}
+
+/// Splits the gradient buffers by image.
+fn image_gradients<'a, T: Send>(
+    d: Qkv<&'a mut [T]>,
+    layout: Layout,
+    tokens: usize,
+) -> Vec<ImageGradient<'a, T>> {
+    let size = tokens * layout.stride;
+    match d {
+        Qkv::Packed(data) => data
+            .chunks_exact_mut(size)
+            .map(|key_value| ImageGradient {
+                query: None,
+                key_value,
+            })
+            .collect(),
+        Qkv::ClassToken { query, key_value } => query
+            .chunks_exact_mut(layout.width)
+            .zip(key_value.chunks_exact_mut(size))
+            .map(|(query, key_value)| ImageGradient {
+                query: Some(query),
+                key_value,
+            })
+            .collect(),
+    }
+}
+
+/// Gradients of [`forward`] for `d_out` (B, queries, C), in the layout of `qkv`.
+pub fn backward<T: Real>(
+    d_qkv: Qkv<&mut [T]>,
+    d_out: &[T],
+    out: &[T],
+    lse: &[T],
+    qkv: Qkv<&[T]>,
+    shape: Shape,
+) {
+    let Shape {
+        images,
+        tokens,
+        heads,
+        head_size,
+    } = shape;
+    let layout = qkv.layout(shape);
+    let (queries, width) = (layout.queries, layout.width);
+    assert_eq!(out.len(), images * queries * width, "attention: out");
+    assert_eq!(d_out.len(), out.len(), "attention: d_out");
+    let gradients = image_gradients(d_qkv, layout, tokens);
+    assert_eq!(gradients.len(), images, "attention: d_qkv");
+    let scale = T::one() / T::of(head_size as f64).sqrt();
+    let row = score_stride(tokens);
+    let scratch = || [(); 2].map(|()| vec![T::zero(); queries * row]);
+    let one_image = |[p, ds]: &mut [Vec<T>; 2], b: usize, mut d: ImageGradient<T>| {
+        let (query, key_value) = image(&qkv, layout, tokens, b);
+        let out = &out[b * queries * width..][..queries * width];
+        let d_out = &d_out[b * queries * width..][..queries * width];
+        let lse = &lse[b * queries * heads..][..queries * heads];
+        for head in 0..heads {
+            let at = head * head_size;
+            let (k_at, v_at) = (layout.key + at, layout.key + width + at);
+            let q = Mat::strided(&query[at..], queries, head_size, layout.query_stride);
+            let k = Mat::strided(&key_value[k_at..], tokens, head_size, layout.stride);
+            let v = Mat::strided(&key_value[v_at..], tokens, head_size, layout.stride);
+            let d_o = Mat::strided(&d_out[at..], queries, head_size, width);
+            let square = |data| MatMut::strided(data, queries, tokens, row);
+            matmul(square(p), Accumulate::Overwrite, scale, q, k.t());
+            matmul(square(ds), Accumulate::Overwrite, T::one(), d_o, v.t());
+            simd(
+                #[inline(always)]
+                || {
+                    for i in 0..queries {
+                        let o = &out[i * width + at..][..head_size];
+                        let d_o = &d_out[i * width + at..][..head_size];
+                        let dot = lane_sum(head_size, |c| o[c] * d_o[c]);
+                        let lse = lse[head * queries + i];
+                        let p = &mut p[i * row..][..tokens];
+                        let ds = &mut ds[i * row..][..tokens];
+                        for (p, ds) in p.iter_mut().zip(ds) {
+                            *p = (*p - lse).fast_exp();
+                            *ds = *p * (*ds - dot);
+                        }
+                    }
+                },
+            );
+            let p = Mat::strided(p, queries, tokens, row);
+            let ds = Mat::strided(ds, queries, tokens, row);
+            let d_v = &mut d.key_value[v_at..];
+            let d_v = MatMut::strided(d_v, tokens, head_size, layout.stride);
+            matmul(d_v, Accumulate::Overwrite, T::one(), p.t(), d_o);
+            let d_k = &mut d.key_value[k_at..];
+            let d_k = MatMut::strided(d_k, tokens, head_size, layout.stride);
+            matmul(d_k, Accumulate::Overwrite, scale, ds.t(), q);
+            let d_q = d.query.as_deref_mut().unwrap_or(d.key_value);
+            let d_q = MatMut::strided(&mut d_q[at..], queries, head_size, layout.query_stride);
+            matmul(d_q, Accumulate::Overwrite, scale, ds, k);
+        }
+    };
+    gradients
+        .into_par_iter()
+        .enumerate()
+        .for_each_init(scratch, |scratch, (b, d)| one_image(scratch, b, d));
+}
+
+/// Registry entry; variants: every token asks, or only the `class token`.
+pub struct Attention;
+
+impl Attention {
+    fn shape(case: &Case) -> Shape {
+        Shape {
+            images: case.dim("B"),
+            tokens: case.dim("T"),
+            heads: case.dim("NH"),
+            head_size: case.dim("HS"),
+        }
+    }
+
+    fn queries(case: &Case) -> usize {
+        match case.variant {
+            "class token" => 1,
+            _ => case.dim("T"),
+        }
+    }
+
+    fn qkv<T>(inputs: &[Vec<T>]) -> Qkv<&[T]> {
+        match inputs {
+            [packed] => Qkv::Packed(packed),
+            [query, key_value] => Qkv::ClassToken { query, key_value },
+            _ => unreachable!(),
+        }
+    }
+
+    fn run<T: Real>(case: &Case, inputs: &[Vec<T>]) -> (Vec<T>, Vec<T>) {
+        let shape = Self::shape(case);
+        let rows = shape.images * Self::queries(case);
+        let mut out = vec![T::zero(); rows * shape.width()];
+        let mut lse = vec![T::zero(); rows * shape.heads];
+        forward(&mut out, &mut lse, Self::qkv(inputs), shape);
+        (out, lse)
+    }
+
+    fn run_forward<T: Real>(&self, case: &Case, inputs: &[Vec<T>]) -> Vec<Vec<T>> {
+        vec![Self::run(case, inputs).0]
+    }
+
+    fn run_backward<T: Real>(
+        &self,
+        case: &Case,
+        inputs: &[Vec<T>],
+        dy: &[Vec<T>],
+    ) -> Vec<Option<Vec<T>>> {
+        let (out, lse) = Self::run(case, inputs);
+        let mut d: Vec<Vec<T>> = inputs.iter().map(|v| vec![T::nan(); v.len()]).collect();
+        let d_qkv = match d.as_mut_slice() {
+            [packed] => Qkv::Packed(packed.as_mut_slice()),
+            [query, key_value] => Qkv::ClassToken {
+                query: query.as_mut_slice(),
+                key_value,
+            },
+            _ => unreachable!(),
+        };
+        let shape = Self::shape(case);
+        backward(d_qkv, &dy[0], &out, &lse, Self::qkv(inputs), shape);
+        d.into_iter().map(Some).collect()
+    }
+
+    /// Head `head` of image `b`: queries, keys and values.
+    fn plain_heads<'a, T>(
+        case: &Case,
+        inputs: &'a [Vec<T>],
+        b: usize,
+        head: usize,
+    ) -> [Head<'a, T>; 3] {
+        let shape = Self::shape(case);
+        let qkv = Self::qkv(inputs);
+        let layout = qkv.layout(shape);
+        let (query, key_value) = image(&qkv, layout, shape.tokens, b);
+        let at = head * shape.head_size;
+        let view = |data, at, stride, count| Head {
+            data,
+            at,
+            stride,
+            count,
+            size: shape.head_size,
+        };
+        [
+            view(query, at, layout.query_stride, layout.queries),
+            view(key_value, layout.key + at, layout.stride, shape.tokens),
+            view(
+                key_value,
+                layout.key + layout.width + at,
+                layout.stride,
+                shape.tokens,
+            ),
+        ]
+    }
+
+    fn plain_forward<T: Real>(&self, case: &Case, inputs: &[Vec<T>]) -> Vec<Vec<T>> {
+        let (shape, queries) = (Self::shape(case), Self::queries(case));
+        let mut out = vec![T::zero(); shape.images * queries * shape.width()];
+        for b in 0..shape.images {
+            for head in 0..shape.heads {
+                let [q, k, v] = Self::plain_heads(case, inputs, b, head);
+                let rows = plain::attention(q, k, v);
+                for (i, row) in rows.chunks_exact(shape.head_size).enumerate() {
+                    let at = (b * queries + i) * shape.width() + head * shape.head_size;
+                    out[at..][..shape.head_size].copy_from_slice(row);
+                }
+            }
+        }
+        vec![out]
+    }
+
+    fn plain_backward<T: Real>(
+        &self,
+        case: &Case,
+        inputs: &[Vec<T>],
+        dy: &[Vec<T>],
+    ) -> Vec<Option<Vec<T>>> {
+        let (shape, queries) = (Self::shape(case), Self::queries(case));
+        let mut d: Vec<Vec<T>> = inputs.iter().map(|v| vec![T::nan(); v.len()]).collect();
+        let last = d.len() - 1;
+        let image_sizes = [d[0].len(), d[last].len()].map(|len| len / shape.images);
+        for b in 0..shape.images {
+            for head in 0..shape.heads {
+                let heads = Self::plain_heads(case, inputs, b, head);
+                let d_out = Head {
+                    data: &dy[0],
+                    at: b * queries * shape.width() + head * shape.head_size,
+                    stride: shape.width(),
+                    count: queries,
+                    size: shape.head_size,
+                };
+                let parts = plain::attention_backward(d_out, heads[0], heads[1], heads[2]);
+                for (part, (rows, head)) in parts.iter().zip(heads).enumerate() {
+                    let tensor = if part == 0 { 0 } else { last };
+                    let first = b * image_sizes[tensor.min(1)] + head.at;
+                    for (i, row) in rows.chunks_exact(head.size).enumerate() {
+                        d[tensor][first + i * head.stride..][..head.size].copy_from_slice(row);
+                    }
+                }
+            }
+        }
+        d.into_iter().map(Some).collect()
+    }
+}
+
+impl Op for Attention {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        vec![
+            Case::new(&[("B", 1), ("T", 1), ("NH", 1), ("HS", 4)]),
+            Case::new(&[("B", 2), ("T", 5), ("NH", 3), ("HS", 7)]),
+            Case::new(&[("B", 1), ("T", 197), ("NH", 2), ("HS", 16)]),
+            Case::new(&[("B", 2), ("T", 257), ("NH", 1), ("HS", 24)]),
+            Case::new(&[("B", 3), ("T", 17), ("NH", 2), ("HS", 8)]).variant("class token"),
+            Case::bench(&[("B", 16), ("T", 257), ("NH", 6), ("HS", 64)]),
+        ]
+    }
+
+    fn cost(&self, case: &Case, pass: Pass) -> Cost {
+        let s = Self::shape(case);
+        let rows = s.images * Self::queries(case);
+        let product = 2 * (rows * s.heads * s.tokens * s.head_size) as u64;
+        let (o, qkv) = (
+            rows * s.width(),
+            rows * s.width() + 2 * s.images * s.tokens * s.width(),
+        );
+        match pass {
+            Pass::Forward => Cost {
+                bytes: 4 * (qkv + o) as u64,
+                flops: 2 * product,
+            },
+            Pass::Backward => Cost {
+                bytes: 4 * (2 * qkv + 2 * o) as u64,
+                flops: 5 * product,
+            },
+        }
+    }
+
+    fn inputs(&self, case: &Case) -> Vec<Input> {
+        let s = Self::shape(case);
+        let tokens = s.images * s.tokens * s.width();
+        match case.variant {
+            "class token" => vec![
+                Input::normal("query", s.images * s.width(), 1.5),
+                Input::normal("key_value", 2 * tokens, 1.5),
+            ],
+            _ => vec![Input::normal("qkv", 3 * tokens, 1.5)],
+        }
+    }
+
+    real_passes!();
+}

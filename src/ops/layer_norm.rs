@@ -1,0 +1,262 @@
+//! y = (x − mean) · rstd · w + b over the last dimension (Ba, Kiros, Hinton 2016).
+//!
+//! With x̂ = (x − mean) · rstd and g = dy · w:
+//! dx = rstd · (g − mean(g) − x̂ · mean(g · x̂)), dw = Σ_rows dy · x̂, db = Σ_rows dy.
+//!
+//! Saved for the backward pass: mean and rstd = 1 / √(var + eps), one each a row.
+
+use rayon::prelude::*;
+
+use super::gemm::Accumulate;
+use super::parallel::{chunk_rows, chunks, rows_mut};
+use super::plain;
+use super::real::{Real, lane_sum, simd};
+use super::registry::{Case, Cost, Input, Op, Pass, Role, real_passes};
+
+#[inline(always)]
+fn forward_row<T: Real>(y: &mut [T], x: &[T], w: &[T], b: &[T], eps: T) -> (T, T) {
+    let n = x.len();
+    let (y, w, b) = (&mut y[..n], &w[..n], &b[..n]);
+    let inverse = T::one() / T::of(n as f64);
+    let mean = lane_sum(n, |i| x[i]) * inverse;
+    let variance = lane_sum(n, |i| (x[i] - mean) * (x[i] - mean)) * inverse;
+    let rstd = T::one() / (variance + eps).sqrt();
+    for i in 0..n {
+        y[i] = ((x[i] - mean) * rstd).mul_add(w[i], b[i]);
+    }
+    (mean, rstd)
+}
+
+/// Layer norm of `x` (N, C) into `y` (N, C); `mean` and `rstd` (N) are kept for [`backward`].
+pub fn forward<T: Real>(
+    y: &mut [T],
+    mean: &mut [T],
+    rstd: &mut [T],
+    x: &[T],
+    w: &[T],
+    b: &[T],
+    eps: T,
+) {
+    let (rows, width) = (mean.len(), w.len());
+    assert_eq!(x.len(), rows * width, "layer_norm: x");
+    assert_eq!((rstd.len(), b.len()), (rows, width), "layer_norm: rstd, b");
+    rows_mut(y, rows, width)
+        .zip(rows_mut(mean, rows, 1))
+        .zip(rows_mut(rstd, rows, 1))
+        .zip(chunks(rows))
+        .for_each(|(((y, mean), rstd), chunk)| {
+            simd(
+                #[inline(always)]
+                || {
+                    for (i, row) in chunk.enumerate() {
+                        (mean[i], rstd[i]) = forward_row(
+                            &mut y[i * width..][..width],
+                            &x[row * width..][..width],
+                            w,
+                            b,
+                            eps,
+                        );
+                    }
+                },
+            );
+        });
+}
+
+/// What [`backward`] does with the gradient that reaches x by another path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Residual {
+    /// dx is overwritten.
+    None,
+    /// dx holds the gradient of the residual branch already, and this one is added to it.
+    Add,
+}
+
+#[inline(always)]
+fn backward_row<T: Real>(
+    dx: &mut [T],
+    dw: &mut [T],
+    db: &mut [T],
+    dy: &[T],
+    x: &[T],
+    w: &[T],
+    (mean, rstd): (T, T),
+    residual: Residual,
+) {
+    let n = x.len();
+    let (dx, dw, db) = (&mut dx[..n], &mut dw[..n], &mut db[..n]);
+    let (dy, w) = (&dy[..n], &w[..n]);
+    let inverse = T::one() / T::of(n as f64);
+    let hat = |i: usize| (x[i] - mean) * rstd;
+    let mean_g = lane_sum(n, |i| dy[i] * w[i]) * inverse;
+    let mean_gx = lane_sum(n, |i| dy[i] * w[i] * hat(i)) * inverse;
+    for i in 0..n {
+        dw[i] += dy[i] * hat(i);
+        db[i] += dy[i];
+    }
+    let gradient = |i: usize| rstd * (dy[i] * w[i] - mean_g - hat(i) * mean_gx);
+    match residual {
+        Residual::None => (0..n).for_each(
+            #[inline(always)]
+            |i| dx[i] = gradient(i),
+        ),
+        Residual::Add => (0..n).for_each(
+            #[inline(always)]
+            |i| dx[i] += gradient(i),
+        ),
+    }
+}
+
+/// Gradients of [`forward`]: `dx` (N, C) by `residual`, `dw` and `db` (C) by `accumulate`.
+#[expect(clippy::too_many_arguments)]
+pub fn backward<T: Real>(
+    dx: &mut [T],
+    dw: &mut [T],
+    db: &mut [T],
+    dy: &[T],
+    x: &[T],
+    w: &[T],
+    mean: &[T],
+    rstd: &[T],
+    residual: Residual,
+    accumulate: Accumulate,
+) {
+    let (rows, width) = (mean.len(), w.len());
+    assert_eq!(dy.len(), rows * width, "layer_norm: dy");
+    assert_eq!(x.len(), rows * width, "layer_norm: x");
+    let mut sums = vec![T::zero(); rows.div_ceil(chunk_rows(rows)) * 2 * width];
+    rows_mut(dx, rows, width)
+        .zip(sums.par_chunks_mut(2 * width))
+        .zip(chunks(rows))
+        .for_each(|((dx, sums), chunk)| {
+            let (dw, db) = sums.split_at_mut(width);
+            simd(
+                #[inline(always)]
+                || {
+                    for (i, row) in chunk.enumerate() {
+                        let at = row * width;
+                        backward_row(
+                            &mut dx[i * width..][..width],
+                            dw,
+                            db,
+                            &dy[at..][..width],
+                            &x[at..][..width],
+                            w,
+                            (mean[row], rstd[row]),
+                            residual,
+                        );
+                    }
+                },
+            );
+        });
+    if accumulate == Accumulate::Overwrite {
+        dw.fill(T::zero());
+        db.fill(T::zero());
+    }
+    for sums in sums.chunks_exact(2 * width) {
+        for c in 0..width {
+            dw[c] += sums[c];
+            db[c] += sums[width + c];
+        }
+    }
+}
+
+/// Registry entry.
+pub struct LayerNorm;
+
+const EPS: f64 = 1e-6;
+
+impl LayerNorm {
+    fn run_forward<T: Real>(&self, case: &Case, inputs: &[Vec<T>]) -> Vec<Vec<T>> {
+        let (n, c) = (case.dim("N"), case.dim("C"));
+        let mut y = vec![T::zero(); n * c];
+        let (mut mean, mut rstd) = (vec![T::zero(); n], vec![T::zero(); n]);
+        let [x, w, b] = inputs else { unreachable!() };
+        forward(&mut y, &mut mean, &mut rstd, x, w, b, T::of(EPS));
+        vec![y]
+    }
+
+    fn run_backward<T: Real>(
+        &self,
+        case: &Case,
+        inputs: &[Vec<T>],
+        dy: &[Vec<T>],
+    ) -> Vec<Option<Vec<T>>> {
+        let (n, c) = (case.dim("N"), case.dim("C"));
+        let [x, w, b] = inputs else { unreachable!() };
+        let mut y = vec![T::zero(); n * c];
+        let (mut mean, mut rstd) = (vec![T::zero(); n], vec![T::zero(); n]);
+        forward(&mut y, &mut mean, &mut rstd, x, w, b, T::of(EPS));
+        let (mut dx, mut dw, mut db) = (y, vec![T::zero(); c], vec![T::zero(); c]);
+        backward(
+            &mut dx,
+            &mut dw,
+            &mut db,
+            &dy[0],
+            x,
+            w,
+            &mean,
+            &rstd,
+            Residual::None,
+            Accumulate::Overwrite,
+        );
+        vec![Some(dx), Some(dw), Some(db)]
+    }
+
+    fn plain_forward<T: Real>(&self, _: &Case, inputs: &[Vec<T>]) -> Vec<Vec<T>> {
+        let [x, w, b] = inputs else { unreachable!() };
+        vec![plain::layer_norm(x, w, b, T::of(EPS))]
+    }
+
+    fn plain_backward<T: Real>(
+        &self,
+        _: &Case,
+        inputs: &[Vec<T>],
+        dy: &[Vec<T>],
+    ) -> Vec<Option<Vec<T>>> {
+        let [x, w, _] = inputs else { unreachable!() };
+        plain::layer_norm_backward(&dy[0], x, w, T::of(EPS))
+            .map(Some)
+            .into()
+    }
+}
+
+impl Op for LayerNorm {
+    fn name(&self) -> &'static str {
+        "layer_norm"
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        vec![
+            Case::new(&[("N", 1), ("C", 3)]),
+            Case::new(&[("N", 3), ("C", 33)]),
+            Case::new(&[("N", 197), ("C", 192)]),
+            Case::new(&[("N", 514), ("C", 50)]),
+            Case::bench(&[("N", 4112), ("C", 384)]),
+        ]
+    }
+
+    fn cost(&self, case: &Case, pass: Pass) -> Cost {
+        let values = (case.dim("N") * case.dim("C")) as u64;
+        match pass {
+            Pass::Forward => Cost {
+                bytes: 2 * 4 * values,
+                flops: 8 * values,
+            },
+            Pass::Backward => Cost {
+                bytes: 3 * 4 * values,
+                flops: 15 * values,
+            },
+        }
+    }
+
+    fn inputs(&self, case: &Case) -> Vec<Input> {
+        let (n, c) = (case.dim("N"), case.dim("C"));
+        vec![
+            Input::normal("x", n * c, 2.0).around(0.7),
+            Input::normal("w", c, 0.3).around(1.0).role(Role::Parameter),
+            Input::normal("b", c, 0.3).role(Role::Parameter),
+        ]
+    }
+
+    real_passes!();
+}
