@@ -144,7 +144,7 @@ impl<W: Write> Console<W> {
                 "accuracy [95% CI]",
                 "lr",
                 "img/s",
-                "data-wait",
+                "wait",
             ]);
             let header = self.paint("1", &header);
             self.line(&header);
@@ -163,7 +163,7 @@ impl<W: Write> Console<W> {
         ];
         let mut row = columns(cells.each_ref().map(String::as_str));
         if evaluated.is_some_and(|e| e.mark == BestMark::Best) {
-            row += "  ";
+            row += " ";
             row += &self.paint("32", "★");
         }
         if let Some(l) = logged.filter(|l| l.nonfinite_losses > 0) {
@@ -226,18 +226,18 @@ impl<W: Write> Console<W> {
     }
 }
 
-/// A line of the table: cells aligned to the right.
+/// A line of the table, cells aligned to the right; with the ★ it fits a terminal of 80 columns.
 fn columns(cells: [&str; 8]) -> String {
-    const WIDTHS: [usize; 8] = [7, 6, 10, 8, 20, 8, 7, 9];
+    const WIDTHS: [usize; 8] = [5, 7, 12, 10, 20, 10, 8, 6];
     let padded = cells.iter().zip(WIDTHS).map(|(c, w)| format!("{c:>w$}"));
-    padded.collect::<Vec<_>>().join("  ")
+    padded.collect()
 }
 
-/// `97.0% [93.6, 98.6]`
+/// `97.0% [93.6,98.6]`
 fn accuracy(e: &Evaluated) -> String {
     let (low, high) = wilson(e.correct, e.samples);
     format!(
-        "{:.1}% [{:.1}, {:.1}]",
+        "{:.1}% [{:.1},{:.1}]",
         100.0 * e.scores.eval_accuracy,
         100.0 * low,
         100.0 * high

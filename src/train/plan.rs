@@ -144,6 +144,20 @@ pub fn check_settings(config: &TrainConfig) -> Result<()> {
         config.save_total_limit.unwrap_or(1) as u64,
         "save-total-limit",
     )?;
+    let patience = config.early_stopping_patience.unwrap_or(1);
+    positive(patience.into(), "early-stopping-patience")?;
+    let fractions = [
+        (config.warmup_ratio, "warmup-ratio"),
+        (config.hyper.label_smoothing, "label-smoothing-factor"),
+    ];
+    for (value, flag) in fractions {
+        if !(0.0..=1.0).contains(&value) {
+            return Err(Error::usage(
+                format!("`--{flag} {value}` is no share"),
+                format!("give `--{flag}` a number from 0 to 1"),
+            ));
+        }
+    }
     for (interval, flag) in [(config.eval, "eval-steps"), (config.save, "save-steps")] {
         if let Interval::Steps(every) = interval {
             positive(every, flag)?;

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tempfile::TempDir;
-use vitcuda::error::Result;
+use vitcuda::error::{Error, Result};
 use vitcuda::model::tensor_file::{self, Tensor, TensorFile};
 use vitcuda::report::{Event, Logged, Reporter};
 use vitcuda::train::config::{BestMetric, Interval, Schedule, TrainConfig};
@@ -14,11 +14,25 @@ use vitcuda::train::{Job, ModelFiles, Outcome, train};
 
 use crate::fakes::Numbered;
 
-/// The parameters as one tensor.
-pub struct OneTensor;
+/// The parameters as one tensor, on a disk with room for so many models.
+pub struct OneTensor {
+    room: usize,
+    saved: AtomicUsize,
+}
+
+impl OneTensor {
+    pub fn with_room(room: usize) -> Self {
+        let saved = AtomicUsize::new(0);
+        Self { room, saved }
+    }
+}
 
 impl ModelFiles for OneTensor {
     fn save(&self, folder: &Path, params: &[f32]) -> Result<()> {
+        if self.saved.fetch_add(1, Ordering::Relaxed) == self.room {
+            let full = std::io::ErrorKind::StorageFull.into();
+            return Err(Error::io(folder, "write it", full));
+        }
         let shape = [params.len()];
         let mut tensors = [Tensor {
             name: "params".into(),
@@ -52,6 +66,7 @@ pub struct Play {
     pub stop: Arc<AtomicBool>,
     pub train_images: Numbered,
     pub validation_images: Numbered,
+    pub model_files: OneTensor,
     pub events: Vec<Event>,
 }
 
@@ -86,6 +101,7 @@ impl Play {
             stop: Arc::default(),
             train_images: Numbered::new(1000),
             validation_images: Numbered::new(200),
+            model_files: OneTensor::with_room(usize::MAX),
             events: Vec::new(),
         }
     }
@@ -100,7 +116,7 @@ impl Play {
     pub fn run(&mut self, engine: &mut dyn Engine) -> Result<Outcome> {
         let job = Job {
             config: &self.config,
-            model_files: &OneTensor,
+            model_files: &self.model_files,
             facts: Vec::new(),
             next: vec!["vitcuda predict".into()],
             stop: &self.stop,

@@ -13,7 +13,7 @@ use vitcuda::train::health;
 
 use crate::common::with_shared;
 use crate::fakes::{Numbered, Scripted, tiny_config};
-use crate::play::{Play, logged_row, notices};
+use crate::play::{OneTensor, Play, logged_row, notices};
 use crate::{close, read_json, trial};
 
 pub fn trials() -> Vec<Trial> {
@@ -23,6 +23,7 @@ pub fn trials() -> Vec<Trial> {
         trial("a run of NaN losses ends the run", divergence),
         trial("NaN parameters are never saved", nan_parameters),
         trial("a NaN evaluation is never the best", nan_evaluation),
+        trial("a full disk leaves the earlier checkpoints", full_disk),
         trial("a collapsed run is noticed once", collapse),
         with_shared(
             "the collapse of the reference's 2e-4 run is noticed",
@@ -152,6 +153,17 @@ fn nan_parameters() {
     assert_eq!(error.exit_code(), 7);
     assert!(error.to_string().contains("`classifier.bias`"), "{error}");
     assert!(play.files("checkpoint").is_empty());
+}
+
+fn full_disk() {
+    let mut play = Play::new().every(10);
+    play.model_files = OneTensor::with_room(2);
+    let mut engine = Scripted::new(tiny_config(2));
+    let error = play.run(&mut engine).unwrap_err();
+    assert_eq!(error.exit_code(), 1);
+    assert_eq!(engine.steps, 30);
+    assert_eq!(play.files("checkpoint"), ["checkpoint-10", "checkpoint-20"]);
+    assert!(play.files(".").is_empty(), "{:?}", play.files("."));
 }
 
 fn nan_evaluation() {
@@ -301,6 +313,12 @@ fn bad_settings() {
     refused(|p| p.config.eval = Interval::Steps(0));
     refused(|p| p.config.save_total_limit = Some(0));
     refused(|p| p.config.early_stopping_patience = Some(2));
+    refused(|p| {
+        p.config.eval = Interval::Epoch;
+        p.config.early_stopping_patience = Some(0);
+    });
+    refused(|p| p.config.warmup_ratio = 1.5);
+    refused(|p| p.config.hyper.label_smoothing = f64::NAN);
     refused(|p| p.train_images = Numbered::new(0));
     refused(|p| {
         p.config.eval = Interval::Epoch;
