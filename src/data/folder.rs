@@ -62,6 +62,7 @@ pub fn read(root: &Path) -> Result<Layout> {
         )),
         (Some(train), found) => {
             let mut train_classes = read_classes(root, &train.path)?;
+            train_classes.notices.extend(left_out.notices(root));
             let used =
                 |e: &Entry| e.path == train.path || found.is_some_and(|found| e.path == found.path);
             let unused: Vec<String> = entries

@@ -15,9 +15,7 @@ pub fn noise(width: usize, height: usize) -> Rgb {
 
 /// A smooth picture, which JPEG keeps well.
 pub fn smooth(width: usize, height: usize) -> Rgb {
-    let value = |x: usize, y: usize, c: usize| {
-        (40 * c + 120 * x / width.max(1) + 80 * y / height.max(1)) as u8
-    };
+    let value = |x: usize, y: usize, c: usize| (40 * c + 100 * x / width + 60 * y / height) as u8;
     let rows =
         (0..height).flat_map(|y| (0..width).flat_map(move |x| (0..3).map(move |c| value(x, y, c))));
     Rgb::new(width, height, rows.collect())
