@@ -2,20 +2,23 @@
 //!
 //! `vitcuda bench --step` does the same for any model and batch.
 
-use vitcuda::bench::{self, Pass, Repeats};
+use vitcuda::bench::{self, Pass, Setup};
 use vitcuda::device::Device;
 use vitcuda::model::presets;
 
 fn main() -> vitcuda::Result<()> {
-    let mut config = presets::preset("vit_small_patch14_224").expect("a preset");
-    config.set_labels(&["cat", "dog"]);
-    let mut engine = bench::random_engine(Device::Cpu, config)?;
-    let repeats = Repeats {
+    let setup = Setup {
+        device: Device::Cpu,
+        model: "vit_small_patch14_224",
+        batch_size: 8,
         warmup: 1,
-        timed: 9,
+        repeats: 9,
     };
+    let mut config = presets::preset(setup.model).expect("a preset");
+    config.set_labels(&["cat", "dog"]);
+    let mut engine = bench::random_engine(setup.device, config)?;
     for pass in [Pass::Train, Pass::Inference] {
-        let time = bench::step(engine.as_mut(), pass, 8, repeats)?;
+        let time = bench::step(engine.as_mut(), pass, &setup)?;
         println!("{}", serde_json::to_string(&time).expect("plain values"));
     }
     Ok(())

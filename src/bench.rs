@@ -24,16 +24,21 @@ pub enum Pass {
     Inference,
 }
 
-/// How often a step is run.
+/// What is timed, and how often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Repeats {
-    /// Runs before the clock starts.
+pub struct Setup<'a> {
+    pub device: Device,
+    /// Name of the architecture, for the result.
+    pub model: &'a str,
+    /// Images in a step, at least 1.
+    pub batch_size: usize,
+    /// Steps before the clock starts.
     pub warmup: usize,
-    /// Runs that are timed, at least 1.
-    pub timed: usize,
+    /// Steps that are timed, at least 1.
+    pub repeats: usize,
 }
 
-/// How long steps of one kind took.
+/// How long steps of one kind took; as JSON, a line of a benchmark.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StepTime {
     /// Always `step`; other benchmarks write lines of the same form.
@@ -44,7 +49,12 @@ pub struct StepTime {
     pub ms: f64,
     /// Shortest, in milliseconds.
     pub ms_min: f64,
+    pub device: String,
+    pub model: String,
     pub batch_size: usize,
+    pub precision: &'static str,
+    /// Of the CPU.
+    pub threads: usize,
     /// Steps timed.
     pub repeats: usize,
 }
@@ -58,28 +68,22 @@ pub fn random_engine(device: Device, config: VitConfig) -> Result<Box<dyn Engine
 
 /// Times steps of `pass` on random images of the engine's size.
 ///
+/// # Errors
+/// What the engine reports.
+///
 /// # Panics
-/// If `batch_size` or `repeats.timed` is 0.
-pub fn step(
-    engine: &mut dyn Engine,
-    pass: Pass,
-    batch_size: usize,
-    repeats: Repeats,
-) -> Result<StepTime> {
-    assert!(batch_size > 0 && repeats.timed > 0, "nothing to time");
-    let batch = random_batch(engine, batch_size);
-    let mut milliseconds = Vec::with_capacity(repeats.timed);
-    for repeat in 0..repeats.warmup + repeats.timed {
+/// If there is nothing to time.
+pub fn step(engine: &mut dyn Engine, pass: Pass, setup: &Setup) -> Result<StepTime> {
+    assert!(setup.batch_size > 0 && setup.repeats > 0, "nothing to time");
+    let batch = random_batch(engine, setup.batch_size);
+    let mut milliseconds = Vec::with_capacity(setup.repeats);
+    for repeat in 0..setup.warmup + setup.repeats {
         let start = Instant::now();
         match pass {
-            Pass::Train => {
-                engine.train_step(&[&batch], 1e-5)?;
-            }
-            Pass::Inference => {
-                engine.logits(&batch)?;
-            }
+            Pass::Train => drop(engine.train_step(&[&batch], 1e-5)?),
+            Pass::Inference => drop(engine.logits(&batch)?),
         }
-        if repeat >= repeats.warmup {
+        if repeat >= setup.warmup {
             milliseconds.push(start.elapsed().as_secs_f64() * 1e3);
         }
     }
@@ -88,11 +92,15 @@ pub fn step(
     Ok(StepTime {
         what: "step",
         pass,
-        images_per_s: batch_size as f64 / ms * 1e3,
+        images_per_s: setup.batch_size as f64 / ms * 1e3,
         ms,
         ms_min: milliseconds[0],
-        batch_size,
-        repeats: repeats.timed,
+        device: setup.device.to_string(),
+        model: setup.model.to_owned(),
+        batch_size: setup.batch_size,
+        precision: "f32",
+        threads: rayon::current_num_threads(),
+        repeats: setup.repeats,
     })
 }
 

@@ -1,13 +1,12 @@
 //! `vitcuda bench`.
 
 use clap::Args;
-use serde_json::json;
 
 use super::Global;
 use super::model;
 use super::numbers::count;
 use super::output::{self, Outcome, Table};
-use vitcuda::bench::{self, Pass, Repeats};
+use vitcuda::bench::{self, Pass, Setup};
 
 /// Measure how fast a model trains and runs on this machine
 #[derive(Debug, Args)]
@@ -41,26 +40,18 @@ pub fn run(args: &BenchArgs, global: &Global) -> Outcome {
         config.set_labels(&["cat", "dog"]);
     }
     let mut engine = bench::random_engine(device, config)?;
-    let repeats = Repeats {
+    let setup = Setup {
+        device,
+        model: &args.model,
+        batch_size: args.batch_size,
         warmup: args.warmup,
-        timed: args.repeats,
+        repeats: args.repeats,
     };
-    let threads = rayon::current_num_threads();
-    let head = ["pass", "images/s", "ms", "ms (min)"];
-    let mut table = Table::new(&head);
+    let mut table = Table::new(&["pass", "images/s", "ms", "ms (min)"]);
     for pass in [Pass::Train, Pass::Inference] {
-        let time = bench::step(engine.as_mut(), pass, args.batch_size, repeats)?;
+        let time = bench::step(engine.as_mut(), pass, &setup)?;
         if global.json {
-            let mut line = json!(time);
-            for (key, value) in [
-                ("device", json!(device.to_string())),
-                ("model", json!(args.model)),
-                ("precision", json!("f32")),
-                ("threads", json!(threads)),
-            ] {
-                line[key] = value;
-            }
-            output::json(&line)?;
+            output::json(&time)?;
         }
         table.row(vec![
             match pass {
@@ -76,8 +67,11 @@ pub fn run(args: &BenchArgs, global: &Global) -> Outcome {
         return Ok(());
     }
     output::result(format_args!(
-        "{} on {device}, {threads} threads, f32, batch {}, {} steps each",
-        args.model, args.batch_size, args.repeats
+        "{} on {device}, {} threads, f32, batch {}, {} steps each",
+        args.model,
+        rayon::current_num_threads(),
+        args.batch_size,
+        args.repeats
     ))?;
     table.print()
 }

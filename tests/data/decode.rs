@@ -48,7 +48,10 @@ const BAD_INPUTS: [(&str, &str); 19] = [
     ("no_eoi.jpg", "truncated"),
     ("one_pixel.png", "ok 1 × 1"),
     ("png_bad_crc.png", "Format error decoding Png"),
-    ("png_huge_dimensions.png", "more than the limit of 178956970 pixels"),
+    (
+        "png_huge_dimensions.png",
+        "more than the limit of 178956970 pixels",
+    ),
     ("png_named.jpg", "ok 64 × 48"),
     ("png_truncated.png", "truncated"),
     ("text.jpg", "not an image"),
