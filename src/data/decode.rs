@@ -5,6 +5,7 @@
 //! frame counts.
 
 use std::io::Cursor;
+use std::panic::catch_unwind;
 
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
@@ -36,10 +37,20 @@ pub fn decode(bytes: &[u8]) -> Result<Rgb, Undecodable> {
     if bytes.is_empty() {
         return Err(Undecodable("the file is empty".into()));
     }
+    // The decoders assert much about bytes that anyone may have written (two million damaged files
+    // reached one such place, which `jpeg` now avoids); one image must not end a run.
+    catch_unwind(|| decode_upright(bytes)).unwrap_or_else(|_| {
+        Err(Undecodable(
+            "it is so broken that its decoder gave up".into(),
+        ))
+    })
+}
+
+fn decode_upright(bytes: &[u8]) -> Result<Rgb, Undecodable> {
     let reader = ImageReader::new(Cursor::new(bytes))
         .with_guessed_format()
         .expect("reading from memory cannot fail");
-    let (image, orientation) = match reader.format() {
+    let (mut image, orientation) = match reader.format() {
         Some(ImageFormat::Jpeg) => jpeg::decode(bytes)?,
         Some(format) if format.reading_enabled() => decode_other(reader)?,
         Some(format) => {
@@ -53,7 +64,6 @@ pub fn decode(bytes: &[u8]) -> Result<Rgb, Undecodable> {
             ));
         }
     };
-    let mut image = image;
     image.apply_orientation(orientation);
     Ok(to_rgb(image))
 }

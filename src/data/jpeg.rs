@@ -83,6 +83,7 @@ fn check_complete(bytes: &[u8]) -> Result<(), Undecodable> {
                 if frames > 1 {
                     return Err(Undecodable("broken JPEG: a second frame header".into()));
                 }
+                check_sampling(bytes.get(at..).unwrap_or_default())?;
             }
             0x02..=0xbf => {
                 return Err(Undecodable(format!(
@@ -93,5 +94,22 @@ fn check_complete(bytes: &[u8]) -> Result<(), Undecodable> {
         }
         let length = bytes.get(at..at + 2).ok_or_else(truncated)?;
         at += usize::from(u16::from_be_bytes([length[0], length[1]])).max(2);
+    }
+}
+
+/// The first component must be the finest, as luma is in every real file: zune-jpeg 0.5.15 sizes a
+/// buffer by it, and panics.
+fn check_sampling(frame: &[u8]) -> Result<(), Undecodable> {
+    // Length (2 bytes), precision, height (2), width (2), components; then three bytes for each,
+    // of which the second holds the horizontal and the vertical sampling factor.
+    let components = frame.get(7).copied().unwrap_or_default();
+    let factors = frame.iter().skip(9).step_by(3).take(components.into());
+    let finest = |shift: u32| factors.clone().map(|&f| (f >> shift) & 15).max();
+    let first = factors.clone().next().map(|&f| (f >> 4, f & 15));
+    match (first, finest(4), finest(0)) {
+        (Some((h, v)), Some(most_h), Some(most_v)) if h < most_h || v < most_v => Err(Undecodable(
+            "a JPEG whose colours are sampled more finely than its brightness is not read".into(),
+        )),
+        _ => Ok(()),
     }
 }

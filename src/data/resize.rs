@@ -9,7 +9,7 @@
 
 use std::ops::Range;
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 
 use super::rgb::Rgb;
 
@@ -199,26 +199,38 @@ impl Taps {
 const LANES: usize = 16;
 
 /// Rows of interleaved pixels, (N, W, 3) with 3 · W bytes each, to rows of planes, (N, 3, width).
-///
-/// Sixteen rows at a time are turned on their side, so that the inner loop runs over rows, which
-/// share their weights, and vectorises.
 fn horizontal(rows: &[u8], stride: usize, taps: &Taps) -> Vec<u8> {
-    let width = taps.windows.len();
-    let mut output = vec![0; rows.len() / stride * 3 * width];
-    let mut turned = vec![[0; LANES]; stride];
-    let mut summed = vec![[0; LANES]; 3 * width];
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            let outputs = output.chunks_mut(LANES * 3 * width);
-            for (rows, output) in rows.chunks(LANES * stride).zip(outputs) {
-                turn(rows, &mut turned);
-                horizontal_block(&turned, &mut summed, taps);
-                turn_back(&summed, output);
-            }
-        },
-    );
-    output
+    Arch::new().dispatch(Horizontal { rows, stride, taps })
+}
+
+// A type, not a closure: only what is inlined into `with_simd` is compiled for the wide vectors,
+// and the way into a closure is not.
+struct Horizontal<'a> {
+    rows: &'a [u8],
+    stride: usize,
+    taps: &'a Taps,
+}
+
+impl WithSimd for Horizontal<'_> {
+    type Output = Vec<u8>;
+
+    /// Sixteen rows at a time are turned on their side, so that the inner loop runs over rows,
+    /// which share their weights, and vectorises.
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Vec<u8> {
+        let Self { rows, stride, taps } = self;
+        let width = taps.windows.len();
+        let mut output = vec![0; rows.len() / stride * 3 * width];
+        let mut turned = vec![[0; LANES]; stride];
+        let mut summed = vec![[0; LANES]; 3 * width];
+        let outputs = output.chunks_mut(LANES * 3 * width);
+        for (rows, output) in rows.chunks(LANES * stride).zip(outputs) {
+            turn(rows, &mut turned);
+            horizontal_block(&turned, &mut summed, taps);
+            turn_back(&summed, output);
+        }
+        output
+    }
 }
 
 /// Up to sixteen rows of values to lanes; lanes beyond the last row keep what they held.
@@ -321,16 +333,34 @@ fn horizontal_block(turned: &[[u8; LANES]], summed: &mut [[u8; LANES]], taps: &T
 /// Rows of `stride` bytes, resampled from top to bottom; the first is row `offset` of the input
 /// that `taps` speak of.
 fn vertical(rows: &[u8], stride: usize, offset: usize, taps: &Taps) -> Vec<u8> {
-    let mut output = vec![0; stride * taps.windows.len()];
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for ((first, weights), row) in taps.iter().zip(output.chunks_exact_mut(stride)) {
-                vertical_row(&rows[(first - offset) * stride..], row, weights);
-            }
-        },
-    );
-    output
+    Arch::new().dispatch(Vertical {
+        rows,
+        stride,
+        offset,
+        taps,
+    })
+}
+
+struct Vertical<'a> {
+    rows: &'a [u8],
+    stride: usize,
+    offset: usize,
+    taps: &'a Taps,
+}
+
+impl WithSimd for Vertical<'_> {
+    type Output = Vec<u8>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Vec<u8> {
+        let mut output = vec![0; self.stride * self.taps.windows.len()];
+        let outputs = output.chunks_exact_mut(self.stride);
+        for ((first, weights), row) in self.taps.iter().zip(outputs) {
+            let input = &self.rows[(first - self.offset) * self.stride..];
+            vertical_row(input, row, weights);
+        }
+        output
+    }
 }
 
 /// One output row, a stretch of columns at a time, whose sums stay in registers.

@@ -248,6 +248,15 @@ fn broken_jpegs() {
     assert!(with_end(&[0xff, 0xc0, 0, 2]).contains("a second frame header"));
     assert!(with_end(&[0xff, 0xd8]).contains("a second image starts"));
     assert!(with_end(&[0xff, 0xe0, 0xff, 0xff]).contains("truncated"));
+
+    let frame = file
+        .windows(2)
+        .position(|m| m == [0xff, 0xc0])
+        .expect("a frame header");
+    let mut fine_chroma = file.clone();
+    fine_chroma[frame + 11] = 0x11;
+    fine_chroma[frame + 14] = 0x22;
+    assert!(problem(decode(&fine_chroma)).contains("sampled more finely"));
 }
 
 /// A PNG whose header says it is `width` × `height`, with no data to speak of.
