@@ -84,6 +84,14 @@ impl Error {
         }
     }
 
+    /// A [`Error::Device`].
+    pub fn device(problem: impl Into<String>, help: impl Into<String>) -> Self {
+        Self::Device {
+            problem: problem.into(),
+            help: help.into(),
+        }
+    }
+
     /// A [`Error::Io`]: `action` completes "cannot …" (`"read it"`, `"create the folder"`).
     pub fn io(path: impl AsRef<Path>, action: &'static str, source: std::io::Error) -> Self {
         Self::Io {

@@ -3,11 +3,15 @@
 //! Dependencies point one way: `cli → train → model → ops → device`. `data` knows nothing of the
 //! model; `report` knows nothing of either.
 
+pub mod bench;
+pub mod data;
+pub mod device;
 pub mod error;
 pub mod files;
 pub mod json;
 pub mod model;
 pub mod ops;
+pub mod report;
 pub mod rng;
 pub mod train;
 

@@ -1,29 +1,9 @@
 //! The seam between the training loop and the device that computes.
 
+pub use crate::data::Batch;
 use crate::error::Result;
 use crate::model::config::VitConfig;
 use crate::model::params::ParamTable;
-
-/// Some images and their labels, ready for the model.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Batch {
-    /// (B, 3, H, W), decoded and resized, not yet normalised.
-    pub images: Vec<u8>,
-    /// (B), class indices.
-    pub labels: Vec<u32>,
-}
-
-impl Batch {
-    /// Images in the batch, B.
-    pub fn len(&self) -> usize {
-        self.labels.len()
-    }
-
-    /// Whether there is no image.
-    pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
-    }
-}
 
 /// What stays the same over a whole training run.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,5 +1,25 @@
 //! The training loop and what it needs.
 
+mod best;
+mod clock;
 pub mod config;
 pub mod cpu;
 pub mod engine;
+pub mod engines;
+pub mod evaluate;
+pub mod health;
+mod metrics_file;
+pub mod optimizer_file;
+pub mod outcome;
+pub mod plan;
+pub mod run_folder;
+mod saving;
+pub mod schedule;
+pub mod source;
+pub mod state;
+pub mod trainer;
+
+pub use evaluate::{ClassCount, Evaluation, evaluate};
+pub use outcome::Outcome;
+pub use source::BatchSource;
+pub use trainer::{Job, ModelFiles, train};

@@ -1,0 +1,52 @@
+//! Images for the training loop and for evaluation.
+
+use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::Global;
+use vitcuda::Result;
+use vitcuda::data::{BadImages, Dataset, Loader, LoaderOptions, Preprocessor};
+
+/// What `--bad-images` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BadImagesArg {
+    Skip,
+    Error,
+}
+
+impl From<BadImagesArg> for BadImages {
+    fn from(argument: BadImagesArg) -> Self {
+        match argument {
+            BadImagesArg::Skip => Self::Skip,
+            BadImagesArg::Error => Self::Error,
+        }
+    }
+}
+
+/// Decodes `dataset` once, behind a progress bar called `what`.
+pub fn open(
+    what: &'static str,
+    dataset: Dataset,
+    preprocessor: &Preprocessor,
+    bad_images: BadImagesArg,
+    global: &Global,
+) -> Result<Loader> {
+    let mut options = LoaderOptions {
+        bad_images: bad_images.into(),
+        ..LoaderOptions::default()
+    };
+    if let Some(threads) = global.threads {
+        options.threads = threads;
+    }
+    let bar = match global.quiet {
+        true => ProgressBar::hidden(),
+        false => ProgressBar::new(dataset.len() as u64),
+    };
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len}");
+    bar.set_style(style.expect("a valid template"));
+    bar.set_message(what);
+    let progress = |done, _| bar.set_position(done as u64);
+    let loader = Loader::open(dataset, preprocessor, &options, progress);
+    bar.finish_and_clear();
+    loader
+}

@@ -1,0 +1,136 @@
+//! The command line: one file a subcommand, each of which parses, calls the library and prints.
+
+mod bench;
+mod eval;
+mod hugging_face;
+mod images;
+mod info;
+mod interrupt;
+mod model;
+mod numbers;
+mod output;
+mod predict;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use output::Outcome;
+use vitcuda::Error;
+use vitcuda::device::{self, Device, DeviceChoice, cuda};
+
+/// Fine-tune, train, evaluate and run Vision Transformers.
+#[derive(Debug, Parser)]
+#[command(
+    name = "vitcuda",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+#[command(after_help = "First run, nothing needed:  vitcuda train")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    global: Global,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Train(Box<train::TrainArgs>),
+    Eval(eval::EvalArgs),
+    Predict(predict::PredictArgs),
+    Info(info::InfoArgs),
+    Bench(bench::BenchArgs),
+}
+
+/// What every subcommand takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+struct Global {
+    /// Where to compute: auto, cpu, cuda or cuda:N
+    #[arg(
+        long,
+        global = true,
+        value_name = "DEVICE",
+        default_value_t,
+        env = "VITCUDA_DEVICE"
+    )]
+    device: DeviceChoice,
+    /// CPU threads [default: all cores]
+    #[arg(long, global = true, value_name = "N", env = "VITCUDA_THREADS")]
+    #[arg(value_parser = numbers::count::<usize>)]
+    threads: Option<usize>,
+    /// Print results on stdout as JSON; text for people stays on stderr
+    #[arg(long, global = true)]
+    json: bool,
+    /// No progress, no notices; results and errors only
+    #[arg(long, short, global = true)]
+    quiet: bool,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    output::exit_code(run())
+}
+
+fn run() -> Outcome {
+    let translation = hugging_face::translate(std::env::args_os())?;
+    let cli = Cli::parse_from(translation.arguments);
+    for notice in &translation.notices {
+        cli.global.notice(notice);
+    }
+    cli.global.start_threads()?;
+    match &cli.command {
+        Command::Train(args) => train::run(args, &cli.global),
+        Command::Eval(args) => eval::run(args, &cli.global),
+        Command::Predict(args) => predict::run(args, &cli.global),
+        Command::Info(args) => info::run(args, &cli.global),
+        Command::Bench(args) => bench::run(args, &cli.global),
+    }
+}
+
+impl Global {
+    /// A line for people, unless they asked for quiet.
+    fn notice(&self, line: impl std::fmt::Display) {
+        if !self.quiet {
+            output::notice(format_args!("notice: {line}"));
+        }
+    }
+
+    fn start_threads(&self) -> Result<(), Error> {
+        let Some(threads) = self.threads else {
+            return Ok(());
+        };
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build_global()
+            .map_err(|e| {
+                Error::usage(
+                    format!("cannot start {threads} threads: {e}"),
+                    "ask for fewer --threads",
+                )
+            })
+    }
+
+    /// The device to compute on; says so when `auto` fell back.
+    fn device(&self) -> Result<Device, Error> {
+        let selection = device::select(self.device, cuda::probe)?;
+        if let Some(notice) = &selection.notice {
+            self.notice(notice);
+        }
+        Ok(selection.device)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,217 @@
+//! `vitcuda train`.
+
+mod args;
+mod header;
+mod recipe;
+mod start;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use args::ClassWeights;
+pub use args::TrainArgs;
+use recipe::Recipe;
+use start::Start;
+
+use super::images;
+use super::model::RunFiles;
+use super::output::{self, Outcome};
+use super::{Global, interrupt};
+use vitcuda::data::Loader;
+use vitcuda::data::source::{self, DataSpec, Source, Splits};
+use vitcuda::report::{Console, Event, JsonLines, Reporter, Reporters};
+use vitcuda::train::config::{Interval, TrainConfig};
+use vitcuda::train::engine::Hyper;
+use vitcuda::train::engines;
+use vitcuda::train::source::BatchSource;
+use vitcuda::train::trainer::{self, Job};
+
+pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
+    let device = global.device()?;
+    let mut reporters = reporters(global);
+    let model = start::find(args)?;
+    let spec = data_spec(args);
+    let splits = source::open(&spec)?;
+    let start = Start::new(model, args, &splits.classes)?;
+    notices(&mut reporters, splits.notices.iter().chain(&start.notices));
+
+    let open = |what, dataset| {
+        images::open(
+            what,
+            dataset,
+            &start.preprocessor,
+            args.split.bad_images,
+            global,
+        )
+    };
+    let Splits {
+        classes,
+        train,
+        validation,
+        ..
+    } = splits;
+    let train = open("reading training images", train)?;
+    let validation = match validation.is_empty() {
+        true => None,
+        false => Some(open("reading validation images", validation)?),
+    };
+    notices(&mut reporters, train.notices());
+    notices(&mut reporters, validation.iter().flat_map(|v| v.notices()));
+
+    let counts = train.dataset().class_counts(classes.len());
+    let config = config(args, &counts, validation.as_ref());
+    let facts = vec![
+        header::device(device),
+        header::data(&spec.source, &classes, &train, validation.as_ref()),
+        header::model(&start),
+        header::recipe(&config),
+    ];
+    let mut engine = engines::load(
+        device,
+        start.config.clone(),
+        start.params,
+        start.preprocessor.lookup(),
+        config.hyper.clone(),
+    )?;
+    let files = RunFiles {
+        config: start.config,
+        preprocessor: start.preprocessor,
+    };
+    let stop = interrupt::stop_flag()?;
+    let job = Job {
+        config: &config,
+        model_files: &files,
+        facts,
+        next: header::next(&config.output_dir, args.data.as_deref()),
+        stop: &stop,
+    };
+    let validation = validation.as_ref().map(|v| v as &dyn BatchSource);
+    trainer::train(engine.as_mut(), &train, validation, &job, &mut reporters)?;
+    match global.quiet && !global.json {
+        true => output::result(config.output_dir.display()),
+        false => Ok(()),
+    }
+}
+
+/// People on stderr, machines on stdout.
+fn reporters(global: &Global) -> Reporters<'static> {
+    let mut reporters = Reporters::default();
+    if !global.quiet {
+        reporters.0.push(Box::new(Console::stderr()));
+    }
+    if global.json {
+        reporters.0.push(Box::new(JsonLines::new(io::stdout())));
+    }
+    reporters
+}
+
+fn notices<S: ToString>(reporters: &mut Reporters, texts: impl IntoIterator<Item = S>) {
+    for text in texts {
+        let text = text.to_string();
+        reporters.event(&Event::Notice { text });
+    }
+}
+
+fn data_spec(args: &TrainArgs) -> DataSpec {
+    DataSpec {
+        source: match &args.data {
+            Some(folder) => Source::Folder(folder.clone()),
+            None => Source::Digits,
+        },
+        train_samples: args.split.train_samples,
+        eval_samples: args.split.eval_samples,
+        validation_fraction: args.split.validation_fraction,
+        seed: args.split.seed,
+    }
+}
+
+/// The run's configuration; `counts` are the training images of each class.
+fn config(args: &TrainArgs, counts: &[usize], validation: Option<&Loader>) -> TrainConfig {
+    let recipe = Recipe::of(args.data.as_deref());
+    let (optimisation, outputs) = (&args.optimisation, &args.outputs);
+    let (eval, save) = outputs.intervals(&recipe);
+    // Evaluations nobody asked for are no reason to refuse data without a validation part.
+    let eval = match validation {
+        None if !outputs.asks_for_evaluation() => Interval::Never,
+        _ => eval,
+    };
+    TrainConfig {
+        output_dir: match &outputs.output_dir {
+            Some(folder) => folder.clone(),
+            None => free_folder(args.data.as_deref()),
+        },
+        overwrite_output_dir: outputs.overwrite_output_dir,
+        learning_rate: optimisation.learning_rate.unwrap_or(recipe.learning_rate),
+        num_train_epochs: optimisation.epochs.unwrap_or(recipe.epochs),
+        max_steps: optimisation.max_steps.filter(|&steps| steps > 0),
+        train_batch_size: optimisation.batch_size.unwrap_or(recipe.batch_size),
+        eval_batch_size: outputs.eval_batch_size,
+        gradient_accumulation_steps: optimisation.gradient_accumulation_steps,
+        schedule: optimisation.lr_scheduler_type.into(),
+        warmup_steps: optimisation.warmup_steps,
+        warmup_ratio: optimisation.warmup_ratio,
+        hyper: Hyper {
+            beta1: optimisation.adam_beta1,
+            beta2: optimisation.adam_beta2,
+            epsilon: optimisation.adam_epsilon,
+            weight_decay: optimisation.weight_decay,
+            max_grad_norm: optimisation.max_grad_norm,
+            label_smoothing: optimisation.label_smoothing_factor,
+            class_weights: match optimisation.class_weights {
+                ClassWeights::None => None,
+                ClassWeights::Balanced => Some(balanced(counts)),
+            },
+        },
+        seed: args.split.seed,
+        logging_steps: outputs.logging_steps.unwrap_or(recipe.logging_steps),
+        eval,
+        save,
+        save_total_limit: outputs.save_total_limit,
+        load_best_model_at_end: outputs.load_best_model_at_end,
+        metric_for_best_model: outputs.metric_for_best_model.into(),
+        early_stopping_patience: outputs.early_stopping_patience,
+    }
+}
+
+/// n / (K · nₖ), scikit-learn's `balanced`: every class weighs the same in all, and the mean
+/// weight of an image is 1. A class without images weighs nothing.
+fn balanced(counts: &[usize]) -> Vec<f32> {
+    let present = counts.iter().filter(|&&count| count > 0).count();
+    let images: usize = counts.iter().sum();
+    let weight = |&count: &usize| match count {
+        0 => 0.0,
+        _ => (images as f64 / (present * count) as f64) as f32,
+    };
+    counts.iter().map(weight).collect()
+}
+
+/// The first of `runs/NAME`, `runs/NAME-2`, … that does not exist.
+fn free_folder(data: Option<&Path>) -> PathBuf {
+    let name = match data {
+        None => "digits".to_owned(),
+        Some(folder) => {
+            let folder = folder.canonicalize().unwrap_or(folder.to_owned());
+            let name = folder.file_name().unwrap_or("data".as_ref());
+            name.to_string_lossy().into_owned()
+        }
+    };
+    let numbered = |n| match n {
+        1 => Path::new("runs").join(&name),
+        _ => Path::new("runs").join(format!("{name}-{n}")),
+    };
+    (1..)
+        .map(numbered)
+        .find(|folder| !folder.exists())
+        .expect("some number is free")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::balanced;
+
+    #[test]
+    fn balanced_weights_make_classes_equal() {
+        assert_eq!(balanced(&[10, 30]), [2.0, 2.0 / 3.0]);
+        assert_eq!(balanced(&[5, 0, 5]), [1.0, 0.0, 1.0]);
+    }
+}

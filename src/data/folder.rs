@@ -1,0 +1,285 @@
+//! Folders of class folders: what is in them, and what is left out and said.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use super::dataset::relative_name;
+use crate::error::{Error, Result};
+
+/// Endings of image files that are looked at, in lower case.
+pub const EXTENSIONS: [&str; 9] = [
+    "bmp", "dib", "gif", "jfif", "jpe", "jpeg", "jpg", "png", "webp",
+];
+
+/// Names of a folder that holds the training classes, in order of preference.
+const TRAIN: [&str; 2] = ["train", "training"];
+
+/// Names of a folder that holds the validation classes, in order of preference.
+const VALIDATION: [&str; 4] = ["validation", "val", "valid", "test"];
+
+/// What a data folder turned out to be.
+#[derive(Debug)]
+pub enum Layout {
+    /// Class folders and no more.
+    Whole(ClassFolders),
+    /// A training folder and a validation folder, each with class folders.
+    Split {
+        train: ClassFolders,
+        validation: ClassFolders,
+    },
+}
+
+/// The image files of each class of one folder.
+#[derive(Debug)]
+pub struct ClassFolders {
+    pub folder: PathBuf,
+    /// Class name to its files, sorted by path within the class. Names sort by bytes, as Python's
+    /// `sorted` does, and so give the class indices. A class may be empty.
+    pub classes: BTreeMap<String, Vec<PathBuf>>,
+    /// What was left out and what looks odd, a sentence each.
+    pub notices: Vec<String>,
+}
+
+/// Reads a data folder; `train` and `validation` (or `val`, `valid`, `test`) inside it count as
+/// splits when they hold folders themselves, otherwise they are classes like any other.
+pub fn read(root: &Path) -> Result<Layout> {
+    let mut left_out = LeftOut::default();
+    let entries = visible(root, &mut left_out)?;
+    let split = |names: &[&str]| {
+        names.iter().find_map(|name| {
+            let is_named = |e: &&Entry| e.name().eq_ignore_ascii_case(name);
+            let found = entries.iter().filter(|e| e.is_folder).find(is_named)?;
+            holds_folders(&found.path).then_some(found)
+        })
+    };
+    match (split(&TRAIN), split(&VALIDATION)) {
+        (None, None) => Ok(Layout::Whole(read_classes(root, root)?)),
+        (None, Some(only)) => Err(Error::data(
+            root,
+            format!("there is a `{}` folder but no `train` folder", only.name()),
+            "add a train folder with the same classes, or name the folder of class folders itself",
+        )),
+        (Some(train), found) => {
+            let mut train_classes = read_classes(root, &train.path)?;
+            train_classes.notices.extend(left_out.notices(root));
+            let used =
+                |e: &Entry| e.path == train.path || found.is_some_and(|found| e.path == found.path);
+            let unused: Vec<String> = entries
+                .iter()
+                .filter(|e| e.is_folder && !used(e))
+                .map(|e| format!("{}/", e.name()))
+                .collect();
+            if !unused.is_empty() {
+                let listed = some_of(&unused);
+                let notice = format!("left alone beside {}/: {listed}", train.name());
+                train_classes.notices.push(notice);
+            }
+            Ok(match found {
+                None => Layout::Whole(train_classes),
+                Some(found) => Layout::Split {
+                    validation: read_classes(root, &found.path)?,
+                    train: train_classes,
+                },
+            })
+        }
+    }
+}
+
+/// Reads the class folders of `folder`; `root` is what names in notices are relative to.
+pub fn read_classes(root: &Path, folder: &Path) -> Result<ClassFolders> {
+    let mut left_out = LeftOut::default();
+    let mut classes = BTreeMap::new();
+    let mut loose = 0;
+    for entry in visible(folder, &mut left_out)? {
+        if entry.is_folder {
+            let files = images_below(&entry.path, &mut left_out)?;
+            classes.insert(entry.name(), files);
+        } else if has_image_extension(&entry.path) {
+            loose += 1;
+        } else {
+            left_out.other.push(entry.path);
+        }
+    }
+    if classes.is_empty() {
+        let problem = match loose {
+            0 => "it holds no class folders".to_owned(),
+            n => format!("it holds {n} images but no class folders"),
+        };
+        return Err(Error::data(
+            folder,
+            problem,
+            "put the images of each class in a folder named after the class",
+        ));
+    }
+    if classes.values().all(Vec::is_empty) {
+        let problem = format!(
+            "no images in its {} folders ({})",
+            classes.len(),
+            some_of(&classes.keys().cloned().collect::<Vec<_>>())
+        );
+        let help = format!("files ending in {} are looked for", EXTENSIONS.join(", "));
+        return Err(Error::data(folder, problem, help));
+    }
+    let mut notices = left_out.notices(root);
+    if loose > 0 {
+        notices.push(format!(
+            "left out {loose} images beside the class folders of {}: they belong to no class",
+            folder.display()
+        ));
+    }
+    notices.extend(odd_numbering(classes.keys()));
+    Ok(ClassFolders {
+        folder: folder.to_owned(),
+        classes,
+        notices,
+    })
+}
+
+/// The image files of a folder and of the folders in it, sorted by path, and what was left out.
+pub fn read_images(folder: &Path) -> Result<(Vec<PathBuf>, Vec<String>)> {
+    let mut left_out = LeftOut::default();
+    let files = images_below(folder, &mut left_out)?;
+    if files.is_empty() {
+        return Err(Error::data(
+            folder,
+            "it holds no images",
+            format!("files ending in {} are looked for", EXTENSIONS.join(", ")),
+        ));
+    }
+    Ok((files, left_out.notices(folder)))
+}
+
+/// Up to five of the names, and how many more there are.
+pub(super) fn some_of(names: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>();
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+struct Entry {
+    path: PathBuf,
+    is_folder: bool,
+    is_link: bool,
+}
+
+impl Entry {
+    fn name(&self) -> String {
+        let name = self.path.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+}
+
+/// What is in a folder, sorted by name, without hidden entries.
+fn visible(folder: &Path, left_out: &mut LeftOut) -> Result<Vec<Entry>> {
+    const WANTED: &str = "wanted a folder of class folders, with or without train/ and validation/";
+    if !folder.exists() {
+        return Err(Error::data(folder, "there is no such folder", WANTED));
+    }
+    if !folder.is_dir() {
+        return Err(Error::data(folder, "it is a file, not a folder", WANTED));
+    }
+    let unreadable = |e: std::io::Error| {
+        let help = "check the permissions of the folder and of those above it";
+        Error::data(folder, format!("the folder cannot be read: {e}"), help)
+    };
+    let mut entries = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        // Archives packed on a Mac bring a folder `__MACOSX` of hidden files along.
+        let name = entry.file_name();
+        if name.as_encoded_bytes().starts_with(b".") || name == "__MACOSX" {
+            left_out.hidden += 1;
+            continue;
+        }
+        let path = entry.path();
+        entries.push(Entry {
+            is_folder: path.is_dir(),
+            is_link: entry.file_type().is_ok_and(|kind| kind.is_symlink()),
+            path,
+        });
+    }
+    entries.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(entries)
+}
+
+fn holds_folders(folder: &Path) -> bool {
+    // What cannot be read here is reported when the folder is read in full.
+    visible(folder, &mut LeftOut::default())
+        .is_ok_and(|entries| entries.iter().any(|e| e.is_folder))
+}
+
+/// Files with an image's ending, at any depth, sorted by path. So is a folder with one: it is no
+/// image, and will be listed among the bad ones. Links to folders are not followed: they may lead
+/// in a circle.
+fn images_below(folder: &Path, left_out: &mut LeftOut) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let mut open = vec![folder.to_owned()];
+    while let Some(folder) = open.pop() {
+        for entry in visible(&folder, left_out)? {
+            match (has_image_extension(&entry.path), entry.is_folder) {
+                (true, _) => files.push(entry.path),
+                (false, true) if entry.is_link => left_out.links.push(entry.path),
+                (false, true) => open.push(entry.path),
+                (false, false) => left_out.other.push(entry.path),
+            }
+        }
+    }
+    files.sort_by_cached_key(|file| relative_name(folder, file));
+    Ok(files)
+}
+
+fn has_image_extension(path: &Path) -> bool {
+    let extension = path.extension().and_then(OsStr::to_str);
+    extension.is_some_and(|found| EXTENSIONS.iter().any(|e| found.eq_ignore_ascii_case(e)))
+}
+
+/// What was passed over while reading.
+#[derive(Default)]
+struct LeftOut {
+    hidden: usize,
+    other: Vec<PathBuf>,
+    links: Vec<PathBuf>,
+}
+
+impl LeftOut {
+    fn notices(&self, root: &Path) -> Vec<String> {
+        let mut notices = Vec::new();
+        if self.hidden > 0 {
+            notices.push(format!("left out {} hidden files or folders", self.hidden));
+        }
+        for (paths, what) in [
+            (&self.other, "files without an image's ending"),
+            (&self.links, "links to folders"),
+        ] {
+            if !paths.is_empty() {
+                let names: Vec<String> = paths.iter().map(|p| relative_name(root, p)).collect();
+                notices.push(format!(
+                    "left out {} {what}: {}",
+                    names.len(),
+                    some_of(&names)
+                ));
+            }
+        }
+        notices
+    }
+}
+
+/// Numbers as class names sort as text: class 2 of `0, 1, …, 10` is `10`.
+fn odd_numbering<'a>(names: impl Iterator<Item = &'a String>) -> Option<String> {
+    let names: Vec<&String> = names.collect();
+    let numbers: Option<Vec<u64>> = names.iter().map(|name| name.parse().ok()).collect();
+    let at = numbers?.windows(2).position(|pair| pair[0] > pair[1])? + 1;
+    let first_odd = names
+        .iter()
+        .enumerate()
+        .find(|(index, name)| name.parse() != Ok(*index))
+        .map_or(at, |(index, _)| index);
+    Some(format!(
+        "class names are numbers but sort as text (as everywhere in this field): class index {first_odd} is `{}`",
+        names[first_odd]
+    ))
+}

@@ -1,0 +1,314 @@
+//! Batches, decoded ahead of the model on all cores.
+//!
+//! Which images there are is settled before the first batch: opening a loader decodes every image
+//! once, drops the bad ones and keeps the rest in memory as resized u8, as far as the budget goes.
+//! So the epoch's order is drawn over good images only, every batch is full, and none of this
+//! depends on timing, on the number of threads or on how much memory there is. A set that fits
+//! (at 224 × 224, 7,000 images a gigabyte) is never decoded again; of a larger one, the images
+//! beyond the budget are decoded again in every epoch while the model works.
+//!
+//! Rejected: finding bad images as they come up. It starts sooner, but then either batches shrink
+//! or the later order depends on what was found.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::batch::Batch;
+use super::cache::default_budget;
+use super::dataset::Dataset;
+use super::decode::Undecodable;
+use super::prefetch::Prefetch;
+use super::preprocess::Preprocessor;
+use crate::error::{Error, Result};
+
+/// What to do about images that cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BadImages {
+    /// Leave them out and list them.
+    #[default]
+    Skip,
+    /// Stop before training, with the list.
+    Error,
+}
+
+/// An image that cannot be used, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadImage {
+    pub name: String,
+    pub reason: String,
+}
+
+/// How a loader works.
+#[derive(Debug, Clone)]
+pub struct LoaderOptions {
+    pub bad_images: BadImages,
+    /// Most bytes of decoded images to keep in memory.
+    pub cache_bytes: u64,
+    /// Threads that decode.
+    pub threads: usize,
+}
+
+impl Default for LoaderOptions {
+    /// Bad images are skipped, a quarter of the memory (at most 8 GiB) holds images, all cores decode.
+    fn default() -> Self {
+        Self {
+            bad_images: BadImages::Skip,
+            cache_bytes: default_budget(),
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+}
+
+/// The good images of a data set, ready to be asked for in any order.
+pub struct Loader {
+    images: Arc<Images>,
+    bad: Vec<BadImage>,
+    threads: usize,
+    /// Nanoseconds that callers have waited for batches.
+    waited: Arc<AtomicU64>,
+}
+
+/// What the decoding threads share.
+struct Images {
+    dataset: Dataset,
+    preprocessor: Preprocessor,
+    /// (3, H, W) of each image, `None` beyond the budget.
+    cache: Vec<Option<Box<[u8]>>>,
+}
+
+impl Loader {
+    /// Decodes all of `dataset` once; `progress` is told after each image how many of how many are
+    /// done. An error if no image is good, or if one is bad and that was not to be.
+    pub fn open(
+        dataset: Dataset,
+        preprocessor: &Preprocessor,
+        options: &LoaderOptions,
+        mut progress: impl FnMut(usize, usize),
+    ) -> Result<Self> {
+        let total = dataset.len();
+        let size = preprocessor.output_size();
+        let fitting = options.cache_bytes / (3 * size.height * size.width) as u64;
+        let all = Arc::new(Images {
+            dataset,
+            preprocessor: preprocessor.clone(),
+            cache: Vec::new(),
+        });
+        let shared = all.clone();
+        let decode = move |i: usize| {
+            let planes = shared.decode(i)?;
+            Ok::<_, Undecodable>(((i as u64) < fitting).then(|| planes.into_boxed_slice()))
+        };
+        let (mut good, mut cache, mut bad) = (Vec::new(), Vec::new(), Vec::new());
+        let decoded = Prefetch::new(total, 4 * options.threads, options.threads, decode);
+        for (i, result) in decoded.enumerate() {
+            match result {
+                Ok(planes) => {
+                    good.push(i);
+                    cache.push(planes);
+                }
+                Err(Undecodable(reason)) => bad.push(BadImage {
+                    name: all.dataset.name(i),
+                    reason,
+                }),
+            }
+            progress(i + 1, total);
+        }
+        refuse(&all.dataset, &bad, options.bad_images)?;
+        Ok(Self {
+            images: Arc::new(Images {
+                dataset: all.dataset.select(&good),
+                preprocessor: preprocessor.clone(),
+                cache,
+            }),
+            bad,
+            threads: options.threads,
+            waited: Arc::default(),
+        })
+    }
+
+    /// The good images; what an epoch's order indexes.
+    pub fn dataset(&self) -> &Dataset {
+        &self.images.dataset
+    }
+
+    /// Number of good images.
+    pub fn len(&self) -> usize {
+        self.dataset().len()
+    }
+
+    /// Whether there is no image.
+    pub fn is_empty(&self) -> bool {
+        self.dataset().is_empty()
+    }
+
+    /// The images that were left out, in the order of the data set.
+    pub fn bad(&self) -> &[BadImage] {
+        &self.bad
+    }
+
+    /// Bytes of decoded images held in memory.
+    pub fn cached_bytes(&self) -> u64 {
+        let held = self.images.cache.iter().flatten();
+        held.map(|planes| planes.len() as u64).sum()
+    }
+
+    /// How long callers have waited in [`Epoch::next`], all epochs together.
+    pub fn wait(&self) -> Duration {
+        Duration::from_nanos(self.waited.load(Ordering::Relaxed))
+    }
+
+    /// What a person should know, a sentence each: bad images, and where the good ones are.
+    pub fn notices(&self) -> Vec<String> {
+        let mut notices = Vec::new();
+        if !self.bad.is_empty() {
+            let total = self.len() + self.bad.len();
+            let count = self.bad.len();
+            notices.push(format!(
+                "skipped {count} bad of {total} images:{}",
+                listed(&self.bad)
+            ));
+        }
+        let held = self.images.cache.iter().flatten().count();
+        let mebibytes = self.cached_bytes().div_ceil(1 << 20);
+        notices.push(match held == self.len() {
+            true => format!("{held} decoded images are kept in memory ({mebibytes} MiB)"),
+            false => format!(
+                "{held} of {} decoded images are kept in memory ({mebibytes} MiB, the budget); \
+                 the others are decoded again each epoch",
+                self.len()
+            ),
+        });
+        notices
+    }
+
+    /// Batches of the images `order` (indices into [`dataset`](Self::dataset)), the last one
+    /// short when `batch_size` does not divide their number; panics if it is 0.
+    pub fn epoch(&self, order: Vec<usize>, batch_size: usize) -> Epoch {
+        assert!(batch_size > 0, "batches of no image");
+        let uncached: Vec<usize> = order
+            .iter()
+            .copied()
+            .filter(|&i| self.images.cache[i].is_none())
+            .collect();
+        let decoded = (!uncached.is_empty()).then(|| {
+            let images = self.images.clone();
+            // The batch being asked for and the one after it.
+            let window = 2 * batch_size.max(self.threads);
+            let count = uncached.len();
+            let work = move |n: usize| images.decode(uncached[n]);
+            Prefetch::new(count, window, self.threads, work)
+        });
+        Epoch {
+            images: self.images.clone(),
+            order: order.into_iter(),
+            batch_size,
+            decoded,
+            waited: self.waited.clone(),
+        }
+    }
+
+    /// All images in the order of the data set, as evaluation wants them.
+    pub fn in_order(&self, batch_size: usize) -> Epoch {
+        self.epoch((0..self.len()).collect(), batch_size)
+    }
+}
+
+/// One pass over some images.
+pub struct Epoch {
+    images: Arc<Images>,
+    order: std::vec::IntoIter<usize>,
+    batch_size: usize,
+    /// The images that are not in memory, in order; `None` when all are.
+    decoded: Option<Prefetch<Result<Vec<u8>, Undecodable>>>,
+    waited: Arc<AtomicU64>,
+}
+
+impl Iterator for Epoch {
+    type Item = Result<Batch>;
+
+    /// The next batch; an error if an image has become unreadable since the loader was opened.
+    fn next(&mut self) -> Option<Result<Batch>> {
+        let start = Instant::now();
+        let batch = self.assemble();
+        let waited = start.elapsed().as_nanos() as u64;
+        self.waited.fetch_add(waited, Ordering::Relaxed);
+        batch
+            .map(|batch| (!batch.is_empty()).then_some(batch))
+            .transpose()
+    }
+}
+
+impl Epoch {
+    fn assemble(&mut self) -> Result<Batch> {
+        let mut batch = Batch::default();
+        for i in self.order.by_ref().take(self.batch_size) {
+            batch.labels.push(self.images.dataset.label(i));
+            match &self.images.cache[i] {
+                Some(planes) => batch.images.extend_from_slice(planes),
+                None => {
+                    let next = self.decoded.as_mut().and_then(Iterator::next);
+                    let planes = next.expect("every image that is not in memory was ordered");
+                    batch
+                        .images
+                        .extend(planes.map_err(|e| self.images.vanished(i, &e))?);
+                }
+            }
+        }
+        Ok(batch)
+    }
+}
+
+impl Images {
+    fn decode(&self, i: usize) -> Result<Vec<u8>, Undecodable> {
+        let image = self.dataset.image(i)?;
+        Ok(self.preprocessor.apply(&image))
+    }
+
+    fn vanished(&self, i: usize, reason: &Undecodable) -> Error {
+        let name = self.dataset.name(i);
+        Error::data(
+            self.dataset.path(i).unwrap_or(name.as_ref()),
+            format!("it could be decoded when the run started, and now: {reason}"),
+            "leave the images alone while they are in use",
+        )
+    }
+}
+
+fn refuse(dataset: &Dataset, bad: &[BadImage], policy: BadImages) -> Result<()> {
+    let total = dataset.len();
+    let problem = match policy {
+        _ if total == 0 => "there are no images".into(),
+        _ if bad.len() == total => {
+            format!("none of the {total} images can be used:{}", listed(bad))
+        }
+        BadImages::Error if !bad.is_empty() => {
+            format!("{} of {total} images are bad:{}", bad.len(), listed(bad))
+        }
+        _ => return Ok(()),
+    };
+    let help = match bad.len() == total {
+        true => "JPEG, PNG, GIF, BMP and WebP files are read, whatever their names",
+        false => "repair or remove them, or leave them out with --bad-images skip",
+    };
+    let place = match dataset.root().as_os_str().is_empty() {
+        true => Path::new("images"),
+        false => dataset.root(),
+    };
+    Err(Error::data(place, problem, help))
+}
+
+/// A line for each of the first twenty, and how many more there are.
+fn listed(bad: &[BadImage]) -> String {
+    const SHOWN: usize = 20;
+    let mut lines: String = bad
+        .iter()
+        .take(SHOWN)
+        .map(|BadImage { name, reason }| format!("\n  {name}: {reason}"))
+        .collect();
+    if bad.len() > SHOWN {
+        lines += &format!("\n  and {} more", bad.len() - SHOWN);
+    }
+    lines
+}

@@ -1,0 +1,22 @@
+/// A decoded picture, 8 bits a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rgb {
+    pub width: usize,
+    pub height: usize,
+    /// (H, W, 3): red, green, blue, row by row.
+    pub pixels: Vec<u8>,
+}
+
+impl Rgb {
+    /// The picture of these pixels; panics unless there are `3 · width · height` bytes and both
+    /// sides are at least 1.
+    pub fn new(width: usize, height: usize, pixels: Vec<u8>) -> Self {
+        assert!(width > 0 && height > 0, "a picture of {width} × {height}");
+        assert_eq!(pixels.len(), 3 * width * height, "pixels of the picture");
+        Self {
+            width,
+            height,
+            pixels,
+        }
+    }
+}

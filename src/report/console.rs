@@ -1,0 +1,274 @@
+//! The run as a person sees it, on stderr.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::event::{BestMark, Evaluated, Event, Fact, Finished, Logged, Progress, Reporter, Saved};
+use super::format::{hours, metrics_block, scientific, thousands, wilson};
+
+/// What the text is written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Terminal {
+    /// A terminal with colours: progress bar, bold and coloured text.
+    Coloured,
+    /// A terminal whose person wants no colours (`NO_COLOR`, `TERM=dumb`): progress bar.
+    Monochrome,
+    /// A file or a pipe: plain lines, progress now and then.
+    None,
+}
+
+impl Terminal {
+    /// What stderr is. <https://no-color.org>: `NO_COLOR` counts when it is not empty.
+    pub fn of_stderr() -> Self {
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())
+            || std::env::var_os("TERM").is_some_and(|v| v == "dumb");
+        match (io::stderr().is_terminal(), refused) {
+            (true, false) => Self::Coloured,
+            (true, true) => Self::Monochrome,
+            (false, _) => Self::None,
+        }
+    }
+}
+
+/// Time between two lines of progress where there is no terminal to redraw.
+const PLAIN_PROGRESS: Duration = Duration::from_secs(30);
+
+/// Header, progress bar, table of steps and closing block.
+pub struct Console<W: Write> {
+    out: W,
+    terminal: Terminal,
+    bar: ProgressBar,
+    /// A logged row that waits for the evaluation of its step.
+    pending: Option<Logged>,
+    header: Header,
+    last_progress: Instant,
+}
+
+/// Whether the table's header was written.
+#[derive(PartialEq)]
+enum Header {
+    Due,
+    Written,
+}
+
+impl Console<io::Stderr> {
+    /// A console on stderr.
+    pub fn stderr() -> Self {
+        Self::new(io::stderr(), Terminal::of_stderr())
+    }
+}
+
+impl<W: Write> Console<W> {
+    /// A console that writes to `out`; the bar of a `terminal` is drawn on stderr.
+    pub fn new(out: W, terminal: Terminal) -> Self {
+        let target = match terminal {
+            Terminal::None => ProgressDrawTarget::hidden(),
+            _ => ProgressDrawTarget::stderr(),
+        };
+        let bar = ProgressBar::with_draw_target(Some(0), target);
+        let style = ProgressStyle::with_template("{wide_bar} {msg}").expect("a valid template");
+        bar.set_style(style);
+        Self {
+            out,
+            terminal,
+            bar,
+            pending: None,
+            header: Header::Due,
+            last_progress: Instant::now(),
+        }
+    }
+
+    /// Writes a line above the bar. A stderr that is gone is no reason to end the run.
+    fn line(&mut self, text: &str) {
+        let Self { out, bar, .. } = self;
+        bar.suspend(|| {
+            let _ = writeln!(out, "{text}");
+        });
+    }
+
+    fn paint(&self, code: &str, text: &str) -> String {
+        match self.terminal {
+            Terminal::Coloured => format!("\x1b[{code}m{text}\x1b[0m"),
+            _ => text.to_owned(),
+        }
+    }
+
+    fn started(&mut self, facts: &[Fact], max_steps: u64) {
+        self.bar.set_length(max_steps);
+        let width = facts.iter().map(|f| f.name.len()).max().unwrap_or(0);
+        for fact in facts {
+            let name = self.paint("1", &format!("{:<width$}", fact.name));
+            self.line(&format!("{name}  {}", fact.text));
+        }
+        self.line("");
+    }
+
+    fn progress(&mut self, p: &Progress) {
+        self.flush_pending();
+        let left = hours(p.remaining_seconds);
+        let left = left.split('.').next().unwrap_or(&left);
+        let text = format!(
+            "step {}/{} · loss {:.4} · {:.1} img/s · {left} left",
+            p.step, p.max_steps, p.loss, p.images_per_second
+        );
+        self.bar.set_position(p.step);
+        self.bar.set_message(text.clone());
+        if self.terminal == Terminal::None && self.last_progress.elapsed() >= PLAIN_PROGRESS {
+            self.line(&text);
+            self.last_progress = Instant::now();
+        }
+    }
+
+    /// Writes the waiting row by itself: its step was not evaluated.
+    fn flush_pending(&mut self) {
+        if let Some(logged) = self.pending.take() {
+            self.row(logged.step, logged.epoch, Some(&logged), None);
+        }
+    }
+
+    fn row(
+        &mut self,
+        step: u64,
+        epoch: f64,
+        logged: Option<&Logged>,
+        evaluated: Option<&Evaluated>,
+    ) {
+        if self.header == Header::Due {
+            let header = columns([
+                "step",
+                "epoch",
+                "train loss",
+                "val loss",
+                "accuracy [95% CI]",
+                "lr",
+                "img/s",
+                "wait",
+            ]);
+            let header = self.paint("1", &header);
+            self.line(&header);
+            self.header = Header::Written;
+        }
+        let shown = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+        let cells = [
+            step.to_string(),
+            format!("{epoch:.2}"),
+            shown(logged.map(|l| format!("{:.4}", l.loss))),
+            shown(evaluated.map(|e| format!("{:.4}", e.scores.eval_loss))),
+            shown(evaluated.map(accuracy)),
+            shown(logged.map(|l| scientific(l.learning_rate))),
+            shown(logged.map(|l| format!("{:.1}", l.images_per_second))),
+            shown(logged.map(|l| format!("{:.0}%", 100.0 * l.data_wait))),
+        ];
+        let mut row = columns(cells.each_ref().map(String::as_str));
+        if evaluated.is_some_and(|e| e.mark == BestMark::Best) {
+            row += " ";
+            row += &self.paint("32", "★");
+        }
+        if let Some(l) = logged.filter(|l| l.nonfinite_losses > 0) {
+            let note = format!("  {} losses not finite", l.nonfinite_losses);
+            row += &self.paint("31", &note);
+        }
+        self.line(&row);
+        self.last_progress = Instant::now();
+    }
+
+    fn evaluated(&mut self, e: &Evaluated) {
+        let logged = self.pending.take();
+        let same_step = logged.as_ref().filter(|l| l.step == e.step);
+        self.row(e.step, e.epoch, same_step, Some(e));
+    }
+
+    fn notice(&mut self, text: &str) {
+        self.flush_pending();
+        let label = self.paint("33", "notice:");
+        self.line(&format!("{label} {text}"));
+    }
+
+    fn finished(&mut self, f: &Finished) {
+        self.flush_pending();
+        self.bar.finish_and_clear();
+        if let Some(reason) = &f.early_stop {
+            self.line(&format!("\nstopped early: {reason}"));
+        }
+        self.line("");
+        for (split, metrics) in [("train", &f.train), ("eval", &f.eval)] {
+            if !metrics.is_empty() {
+                self.line(metrics_block(split, metrics).trim_end());
+            }
+        }
+        self.line("");
+        if let Some(best) = &f.best {
+            let text = format!("step {}, {} {:.4}", best.step, best.metric, best.value);
+            self.fact("best", &format!("{text}, kept in best/"));
+        }
+        self.fact(
+            "data",
+            &format!("the model waited {:.1} s for images", f.data_wait_seconds),
+        );
+        if f.nonfinite_losses > 0 {
+            let count = thousands(f.nonfinite_losses);
+            self.fact(
+                "loss",
+                &format!("{count} steps had a loss that is not finite"),
+            );
+        }
+        self.fact("output", &f.output_dir.display().to_string());
+        for (i, command) in f.next.iter().enumerate() {
+            self.fact(if i == 0 { "next" } else { "" }, command);
+        }
+    }
+
+    fn fact(&mut self, name: &str, text: &str) {
+        let name = self.paint("1", &format!("{name:<6}"));
+        self.line(&format!("{name}  {text}"));
+    }
+}
+
+/// A line of the table, cells aligned to the right; with the ★ it fits a terminal of 80 columns.
+fn columns(cells: [&str; 8]) -> String {
+    const WIDTHS: [usize; 8] = [5, 7, 12, 10, 20, 10, 8, 6];
+    let padded = cells.iter().zip(WIDTHS).map(|(c, w)| format!("{c:>w$}"));
+    padded.collect()
+}
+
+/// `97.0% [93.6,98.6]`
+fn accuracy(e: &Evaluated) -> String {
+    let (low, high) = wilson(e.correct, e.samples);
+    format!(
+        "{:.1}% [{:.1},{:.1}]",
+        100.0 * e.scores.eval_accuracy,
+        100.0 * low,
+        100.0 * high
+    )
+}
+
+impl<W: Write> Reporter for Console<W> {
+    fn event(&mut self, event: &Event) {
+        match event {
+            Event::RunStarted { facts, max_steps } => self.started(facts, *max_steps),
+            Event::Progress(progress) => self.progress(progress),
+            Event::Evaluating { done, total } => {
+                let text = format!("evaluating {done}/{total}");
+                self.bar.set_message(text);
+            }
+            Event::Logged(logged) => {
+                self.flush_pending();
+                self.pending = Some(logged.clone());
+            }
+            Event::Evaluated(evaluated) => self.evaluated(evaluated),
+            Event::Saved(Saved { .. }) => self.flush_pending(),
+            Event::Notice { text } => self.notice(text),
+            Event::Finished(finished) => self.finished(finished),
+        }
+    }
+}
+
+impl<W: Write> Drop for Console<W> {
+    /// A run that ended in an error leaves no half bar and no unwritten row.
+    fn drop(&mut self) {
+        self.flush_pending();
+        self.bar.finish_and_clear();
+    }
+}

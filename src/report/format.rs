@@ -1,0 +1,159 @@
+//! Numbers as people read them.
+
+use serde_json::{Map, Value};
+
+/// 95 % Wilson score interval of the share `successes / trials`, as (low, high) in [0, 1].
+///
+/// Wilson (1927): (p + z²/2n ± z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n), z = 1.96. It stays inside
+/// [0, 1] and keeps its coverage near 0 and 1, where the textbook interval fails. Without trials
+/// nothing is known: (0, 1).
+pub fn wilson(successes: usize, trials: usize) -> (f64, f64) {
+    if trials == 0 {
+        return (0.0, 1.0);
+    }
+    const Z: f64 = 1.959_963_984_540_054;
+    let n = trials as f64;
+    let p = successes as f64 / n;
+    let scale = 1.0 + Z * Z / n;
+    let centre = (p + Z * Z / (2.0 * n)) / scale;
+    let half = Z / scale * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
+    ((centre - half).max(0.0), (centre + half).min(1.0))
+}
+
+/// `value` with so many decimals.
+pub fn rounded(value: f64, decimals: i32) -> f64 {
+    let scale = 10_f64.powi(decimals);
+    (value * scale).round() / scale
+}
+
+/// `1.84e-04`: three digits, as C and Python write them.
+pub fn scientific(value: f64) -> String {
+    let text = format!("{value:.2e}");
+    match text.split_once('e') {
+        Some((digits, exponent)) => match exponent.strip_prefix('-') {
+            Some(exponent) => format!("{digits}e-{exponent:0>2}"),
+            None => format!("{digits}e+{exponent:0>2}"),
+        },
+        None => text,
+    }
+}
+
+/// `2e-5`: a learning rate as one types it, at most two digits long.
+pub fn learning_rate(value: f64) -> String {
+    let rounded = format!("{value:.1e}").parse().unwrap_or(value);
+    format!("{rounded:e}")
+}
+
+/// `1234567` as `1,234,567`.
+pub fn thousands(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3 + 1);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `0:07:47.93`: seconds as Hugging Face's `log_metrics` shows them, hundredths cut off.
+pub fn hours(seconds: f64) -> String {
+    let hundredths = ((seconds.abs() - seconds.abs().floor()) * 100.0) as u64;
+    let whole = seconds as u64;
+    let days = match whole / 86_400 {
+        0 => String::new(),
+        1 => "1 day, ".to_owned(),
+        days => format!("{days} days, "),
+    };
+    let (hours, minutes, seconds) = (whole / 3600 % 24, whole / 60 % 60, whole % 60);
+    format!("{days}{hours}:{minutes:02}:{seconds:02}.{hundredths:02}")
+}
+
+/// The block that Hugging Face's `Trainer.log_metrics` prints: a title, then the keys in order,
+/// padded.
+pub fn metrics_block(split: &str, metrics: &Map<String, Value>) -> String {
+    let mut rows: Vec<(&str, String)> = metrics
+        .iter()
+        .map(|(key, value)| (key.as_str(), metric(key, value)))
+        .collect();
+    rows.sort();
+    let key_width = rows.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
+    let value_width = rows.iter().map(|(_, value)| value.len()).max().unwrap_or(0);
+    let mut text = format!("***** {split} metrics *****\n");
+    for (key, value) in rows {
+        text += &format!("  {key:<key_width$} = {value:>value_width$}\n");
+    }
+    text
+}
+
+fn metric(key: &str, value: &Value) -> String {
+    let Some(number) = value.as_f64() else {
+        return match value {
+            Value::Null => "not finite".to_owned(),
+            other => other.to_string(),
+        };
+    };
+    if key.contains("_runtime") {
+        hours(number)
+    } else if key == "total_flos" {
+        format!("{}GF", number as u64 >> 30)
+    } else if value.is_f64() {
+        // `{:?}` keeps the `.0` of a whole number, as Python does.
+        format!("{:?}", rounded(number, 4))
+    } else {
+        value.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn wilson_gives_the_published_intervals() {
+        let percent = |successes, trials| {
+            let (low, high) = wilson(successes, trials);
+            format!("[{:.1}, {:.1}]", 100.0 * low, 100.0 * high)
+        };
+        assert_eq!(percent(189, 200), "[90.4, 96.9]");
+        assert_eq!(percent(198, 200), "[96.4, 99.7]");
+        assert_eq!(percent(200, 200), "[98.1, 100.0]");
+        assert_eq!(percent(0, 0), "[0.0, 100.0]");
+    }
+
+    #[test]
+    fn metrics_block_is_the_references() {
+        let metrics = json!({
+            "train_runtime": 467.9325,
+            "epoch": 1.0,
+            "total_flos": 1.549_839_792_291_84e17,
+            "train_loss": 0.2435887416913396,
+            "train_samples": 1000,
+        });
+        assert_eq!(
+            metrics_block("train", metrics.as_object().unwrap()),
+            "***** train metrics *****\n\
+             \x20 epoch         =         1.0\n\
+             \x20 total_flos    = 144340078GF\n\
+             \x20 train_loss    =      0.2436\n\
+             \x20 train_runtime =  0:07:47.93\n\
+             \x20 train_samples =        1000\n"
+        );
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        assert_eq!(hours(0.999), "0:00:00.99");
+        assert_eq!(hours(90_061.5), "1 day, 1:01:01.50");
+        assert_eq!(thousands(85_800_194), "85,800,194");
+        assert_eq!(thousands(12), "12");
+        assert_eq!(scientific(1.841_269_8e-4), "1.84e-04");
+        assert_eq!(scientific(0.0), "0.00e+00");
+        assert_eq!(scientific(f64::NAN), "NaN");
+        assert_eq!(learning_rate(3e-4 / 10.0), "3e-5");
+        assert_eq!(learning_rate(0.00127), "1.3e-3");
+    }
+}

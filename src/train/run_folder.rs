@@ -1,0 +1,226 @@
+//! The output folder of a run: its checkpoints, `best/`, and who may write there.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// What may happen to another run in the same folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    Keep,
+    Overwrite,
+}
+
+/// Files that only a run leaves, the checkpoints aside.
+const RUN_FILES: [&str; 6] = [
+    "trainer_state.json",
+    "metrics.jsonl",
+    "all_results.json",
+    "train_results.json",
+    "eval_results.json",
+    "model.safetensors",
+];
+
+/// Model files of a checkpoint, which `best/` shares with it.
+const MODEL_FILES: [&str; 3] = [
+    "config.json",
+    "preprocessor_config.json",
+    "model.safetensors",
+];
+
+/// A folder that belongs to one run.
+#[derive(Debug, Clone)]
+pub struct RunFolder {
+    path: PathBuf,
+}
+
+impl RunFolder {
+    /// Creates the folder, or takes an existing one if no other run is in it. Files that no run
+    /// writes do not matter and stay.
+    ///
+    /// With [`Existing::Overwrite`] the other run's checkpoints, `best/` and records are deleted, so
+    /// that none of them can be taken for one of this run; its final model stays until it is
+    /// replaced.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming what shows that another run is there.
+    pub fn claim(path: impl Into<PathBuf>, existing: Existing) -> Result<Self> {
+        let folder = Self { path: path.into() };
+        let path = &folder.path;
+        if existing == Existing::Keep {
+            Self::check(path)?;
+        }
+        fs::create_dir_all(path).map_err(|e| Error::io(path, "create the folder", e))?;
+        if existing == Existing::Overwrite {
+            folder.clear()?;
+        }
+        Ok(folder)
+    }
+
+    /// Whether a run may have the folder `path`, which need not exist; changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming what shows that another run is there.
+    pub fn check(path: &Path) -> Result<()> {
+        let folder = Self { path: path.into() };
+        if !path.is_dir() {
+            return Ok(());
+        }
+        let checkpoint = folder.checkpoints()?.last().map(|&s| folder.checkpoint(s));
+        let mut files = RUN_FILES.iter().map(|name| path.join(name));
+        match checkpoint.or_else(|| files.find(|file| file.exists())) {
+            None => Ok(()),
+            Some(found) => Err(Error::usage(
+                format!(
+                    "the output folder {} holds another run ({})",
+                    path.display(),
+                    found.strip_prefix(path).unwrap_or(&found).display()
+                ),
+                "choose another `--output-dir`, or add `--overwrite-output-dir`",
+            )),
+        }
+    }
+
+    fn clear(&self) -> Result<()> {
+        for step in self.checkpoints()? {
+            self.remove_checkpoint(step)?;
+        }
+        for left_by_a_kill in self.numbered(".checkpoint-", ".partial")? {
+            remove_folder(&self.hidden(left_by_a_kill))?;
+        }
+        let best = self.best();
+        let model = MODEL_FILES.iter().map(|name| best.join(name));
+        let records = RUN_FILES.iter().filter(|&&name| name != MODEL_FILES[2]);
+        for file in model.chain(records.map(|name| self.path.join(name))) {
+            match fs::remove_file(&file) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::io(&file, "delete it", e));
+                }
+                _ => {}
+            }
+        }
+        let _ = fs::remove_dir(best); // unless something of somebody else's is in it
+        Ok(())
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the checkpoint of `step` is, or would be.
+    pub fn checkpoint(&self, step: u64) -> PathBuf {
+        self.path.join(format!("checkpoint-{step}"))
+    }
+
+    /// Where a checkpoint is while it is being written or deleted.
+    fn hidden(&self, step: u64) -> PathBuf {
+        self.path.join(format!(".checkpoint-{step}.partial"))
+    }
+
+    /// Where the model files of the best checkpoint are, or would be.
+    pub fn best(&self) -> PathBuf {
+        self.path.join("best")
+    }
+
+    /// Steps of the finished checkpoints, ascending.
+    pub fn checkpoints(&self) -> Result<Vec<u64>> {
+        self.numbered("checkpoint-", "")
+    }
+
+    /// The numbers of the folders in this one whose name is a number between `start` and `end`.
+    fn numbered(&self, start: &str, end: &str) -> Result<Vec<u64>> {
+        let listing = |e| Error::io(&self.path, "list the folder", e);
+        let mut numbers = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(listing)? {
+            let entry = entry.map_err(listing)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let inner = name.strip_prefix(start).and_then(|n| n.strip_suffix(end));
+            // `checkpoint-007` and `checkpoint-+7` are numbers too, but not of our writing.
+            let number = inner
+                .and_then(|n| n.parse().ok())
+                .filter(|n| format!("{start}{n}{end}") == name);
+            if let Some(number) = number.filter(|_| entry.path().is_dir()) {
+                numbers.push(number);
+            }
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// Writes the checkpoint of `step`: `write` fills a hidden folder, which then takes the
+    /// checkpoint's name, so that a checkpoint is there whole or not at all.
+    pub fn save_checkpoint(
+        &self,
+        step: u64,
+        write: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<PathBuf> {
+        let hidden = self.hidden(step);
+        remove_folder(&hidden)?;
+        fs::create_dir(&hidden).map_err(|e| Error::io(&hidden, "create the folder", e))?;
+        if let Err(error) = write(&hidden) {
+            // Best effort: the error worth telling is the first one.
+            let _ = fs::remove_dir_all(&hidden);
+            return Err(error);
+        }
+        let checkpoint = self.checkpoint(step);
+        remove_folder(&checkpoint)?;
+        fs::rename(&hidden, &checkpoint).map_err(|e| Error::io(&checkpoint, "create it", e))?;
+        Ok(checkpoint)
+    }
+
+    /// Makes `best/` hold the model files of the checkpoint of `step`, as further names of the same
+    /// files where the file system knows such (no space, no time), as copies where not. Each name
+    /// changes in one go.
+    pub fn set_best(&self, step: u64) -> Result<()> {
+        let best = self.best();
+        fs::create_dir_all(&best).map_err(|e| Error::io(&best, "create the folder", e))?;
+        for name in MODEL_FILES {
+            let (from, to) = (self.checkpoint(step).join(name), best.join(name));
+            let hidden = best.join(format!(".{name}.partial"));
+            if !from.exists() {
+                continue;
+            }
+            let _ = fs::remove_file(&hidden); // left by a kill
+            fs::hard_link(&from, &hidden)
+                .or_else(|_| fs::copy(&from, &hidden).map(|_| ()))
+                .and_then(|()| fs::rename(&hidden, &to))
+                .map_err(|e| Error::io(&to, "write it", e))?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the oldest checkpoints until `limit` are left; the newest and the one of step `best`
+    /// are never deleted, so that two may be left where `limit` is 1 (transformers ≥ 4.46).
+    pub fn rotate(&self, limit: usize, best: Option<u64>) -> Result<()> {
+        let steps = self.checkpoints()?;
+        let Some(&newest) = steps.last() else {
+            return Ok(());
+        };
+        let is_protected = |step: &u64| *step == newest || Some(*step) == best;
+        let kept = limit.max(steps.iter().filter(|s| is_protected(s)).count());
+        let surplus = steps.len().saturating_sub(kept);
+        let old = steps.iter().filter(|s| !is_protected(s)).take(surplus);
+        old.copied()
+            .try_for_each(|step| self.remove_checkpoint(step))
+    }
+
+    /// Deletes the checkpoint of `step`.
+    pub fn remove_checkpoint(&self, step: u64) -> Result<()> {
+        // Hidden first: what a kill leaves of it is no checkpoint any more.
+        let (checkpoint, hidden) = (self.checkpoint(step), self.hidden(step));
+        remove_folder(&hidden)?;
+        fs::rename(&checkpoint, &hidden).map_err(|e| Error::io(&checkpoint, "delete it", e))?;
+        remove_folder(&hidden)
+    }
+}
+
+/// Deletes a folder that may not be there.
+fn remove_folder(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(path, "delete it", e)),
+        _ => Ok(()),
+    }
+}

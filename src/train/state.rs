@@ -1,0 +1,165 @@
+//! `trainer_state.json`: where a run stands, in Hugging Face's words.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::report::{Evaluated, Logged};
+
+use super::config::{Interval, TrainConfig};
+use super::plan::Plan;
+
+/// The keys of transformers' `TrainerState`, in the order in which it writes them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainerState {
+    pub best_global_step: Option<u64>,
+    /// Value of the metric that decides, at `best_global_step`.
+    pub best_metric: Option<f64>,
+    /// Path of the best checkpoint.
+    pub best_model_checkpoint: Option<String>,
+    pub epoch: f64,
+    pub eval_steps: u64,
+    pub global_step: u64,
+    pub is_hyper_param_search: bool,
+    pub is_local_process_zero: bool,
+    pub is_world_process_zero: bool,
+    /// What was logged, in the order of time.
+    pub log_history: Vec<Map<String, Value>>,
+    pub logging_steps: u64,
+    pub max_steps: u64,
+    pub num_input_tokens_seen: u64,
+    /// Epochs begun.
+    pub num_train_epochs: u64,
+    pub save_steps: u64,
+    pub stateful_callbacks: Callbacks,
+    pub total_flos: f64,
+    pub train_batch_size: usize,
+    pub trial_name: Option<String>,
+    pub trial_params: Option<Value>,
+}
+
+/// The free-form part of the state: what must survive from one session of a run to the next.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Callbacks {
+    #[serde(rename = "RunTotals")]
+    pub totals: RunTotals,
+}
+
+/// Losses of some steps.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Losses {
+    /// Sum over the steps whose loss was finite.
+    pub sum: f64,
+    pub finite: u64,
+    /// Steps whose loss was NaN or infinite. They are counted and shown, never averaged over.
+    pub nonfinite: u64,
+}
+
+impl Losses {
+    /// Takes in the loss of a step.
+    pub fn add(&mut self, loss: f64) {
+        match loss.is_finite() {
+            true => {
+                self.sum += loss;
+                self.finite += 1;
+            }
+            false => self.nonfinite += 1,
+        }
+    }
+
+    /// Mean of the finite losses; NaN if there is none.
+    pub fn mean(&self) -> f64 {
+        self.sum / self.finite as f64
+    }
+}
+
+/// Sums over the whole run, which the reference forgets when it resumes.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunTotals {
+    /// Images trained on.
+    pub images: u64,
+    /// Updates of the parameters: the steps whose loss and gradient were finite. The learning rate
+    /// follows this count, as the reference's scheduler does.
+    pub updates: u64,
+    /// Of all steps.
+    pub losses: Losses,
+    /// Of the steps since the last log.
+    pub window: Losses,
+    /// Evaluations without improvement, for early stopping.
+    pub evaluations_since_best: u32,
+    /// The best value of the deciding metric in any evaluation, saved or not.
+    pub best_evaluation: Option<f64>,
+    pub runtime_seconds: f64,
+    pub data_wait_seconds: f64,
+}
+
+impl TrainerState {
+    /// The state before the first step.
+    pub fn new(config: &TrainConfig, plan: &Plan) -> Self {
+        // 500 is the reference's default, which it leaves there when it goes by epochs.
+        let steps = |interval| match interval {
+            Interval::Steps(every) => every,
+            Interval::Epoch | Interval::Never => 500,
+        };
+        Self {
+            best_global_step: None,
+            best_metric: None,
+            best_model_checkpoint: None,
+            epoch: 0.0,
+            eval_steps: steps(config.eval),
+            global_step: 0,
+            is_hyper_param_search: false,
+            is_local_process_zero: true,
+            is_world_process_zero: true,
+            log_history: Vec::new(),
+            logging_steps: config.logging_steps,
+            max_steps: plan.max_steps,
+            num_input_tokens_seen: 0,
+            num_train_epochs: plan.epochs,
+            save_steps: steps(config.save),
+            stateful_callbacks: Callbacks::default(),
+            total_flos: 0.0,
+            train_batch_size: config.train_batch_size,
+            trial_name: None,
+            trial_params: None,
+        }
+    }
+
+    /// The run's sums.
+    pub fn totals(&mut self) -> &mut RunTotals {
+        &mut self.stateful_callbacks.totals
+    }
+
+    /// Appends the row of a log. Losses left out of the mean are counted in the row.
+    pub fn push_logged(&mut self, logged: &Logged) {
+        let numbers = [
+            ("epoch", logged.epoch),
+            ("grad_norm", logged.grad_norm),
+            ("learning_rate", logged.learning_rate),
+            ("loss", logged.loss),
+        ];
+        let row = numbers.map(|(key, value)| (key.to_owned(), value.into()));
+        let mut row = Map::from_iter(row);
+        if logged.nonfinite_losses > 0 {
+            row.insert("nonfinite_losses".into(), logged.nonfinite_losses.into());
+        }
+        row.insert("step".into(), logged.step.into());
+        self.log_history.push(row);
+    }
+
+    /// Appends the row of an evaluation.
+    pub fn push_evaluated(&mut self, e: &Evaluated) {
+        let mut row = e.scores.to_map();
+        row.insert("epoch".into(), e.epoch.into());
+        row.insert("step".into(), e.step.into());
+        row.sort_keys();
+        self.log_history.push(row);
+    }
+
+    /// Appends the closing row: the results of the whole training.
+    pub fn push_results(&mut self, results: &Map<String, Value>) {
+        let mut row = results.clone();
+        row.insert("step".into(), self.global_step.into());
+        row.sort_keys();
+        self.log_history.push(row);
+    }
+}

@@ -1,0 +1,369 @@
+//! The training loop.
+//!
+//! At a step: update, log, evaluate, save, as transformers does it. Epoch e shows the images in the
+//! order `randperm(n, seed + e)`.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+use crate::model::cost::hugging_face_total_flos;
+use crate::report::{BestMark, Evaluated, Event, Fact, Logged, Progress, Reporter};
+use crate::rng::randperm;
+
+use super::clock::Clock;
+use super::config::{Interval, TrainConfig};
+use super::engine::{Batch, Engine};
+use super::evaluate::{Evaluation, evaluate};
+use super::health::Health;
+use super::metrics_file::MetricsFile;
+use super::outcome::Outcome;
+use super::plan::{Due, Plan};
+use super::run_folder::{Existing, RunFolder};
+use super::schedule::LearningRate;
+use super::source::BatchSource;
+use super::state::TrainerState;
+
+/// How a model is kept in a folder; the loop knows no more of its files than that.
+pub trait ModelFiles {
+    /// Writes `config.json`, `model.safetensors` and `preprocessor_config.json` into an existing
+    /// folder, each atomically.
+    fn save(&self, folder: &Path, params: &[f32]) -> Result<()>;
+
+    /// Reads the parameters back.
+    fn load(&self, folder: &Path) -> Result<Vec<f32>>;
+}
+
+/// What a run is told, besides its model and its images.
+pub struct Job<'a> {
+    pub config: &'a TrainConfig,
+    pub model_files: &'a dyn ModelFiles,
+    /// Lines for the header of the report; the plan of the run is added to them.
+    pub facts: Vec<Fact>,
+    /// Commands to try after the run, shown at its end.
+    pub next: Vec<String>,
+    /// Set from outside to end the run after the step in progress.
+    pub stop: &'a AtomicBool,
+}
+
+/// Trains the model that `engine` holds, and leaves in the output folder what Hugging Face's
+/// Trainer leaves, safetensors in place of pickles.
+///
+/// At the end `engine` holds the parameters that were written: the last ones, or the best ones with
+/// `load_best_model_at_end`.
+///
+/// # Errors
+/// [`Error::Usage`] for settings that contradict each other or an output folder that holds another
+/// run; [`Error::Diverged`] when losses stop being finite; [`Error::Interrupted`], after a
+/// checkpoint was written, when `job.stop` is set; and what engine, images and files report.
+pub fn train<'a>(
+    engine: &'a mut dyn Engine,
+    images: &dyn BatchSource,
+    validation: Option<&'a dyn BatchSource>,
+    job: &'a Job<'a>,
+    reporter: &'a mut dyn Reporter,
+) -> Result<Outcome> {
+    let mut run = Run::new(engine, images.len(), validation, job, reporter)?;
+    run.start()?;
+    run.all_epochs(images)?;
+    run.finish()
+}
+
+/// A run in progress.
+pub(super) struct Run<'a> {
+    pub(super) engine: &'a mut dyn Engine,
+    pub(super) validation: Option<&'a dyn BatchSource>,
+    pub(super) job: &'a Job<'a>,
+    reporter: &'a mut dyn Reporter,
+    metrics: MetricsFile,
+    pub(super) folder: RunFolder,
+    pub(super) plan: Plan,
+    rate: LearningRate,
+    pub(super) health: Health,
+    pub(super) state: TrainerState,
+    pub(super) clock: Clock,
+    /// Of the last step, before clipping.
+    grad_norm: f64,
+    /// The last evaluation, and the one of the best checkpoint, with their steps.
+    pub(super) last_evaluation: Option<(u64, Evaluation)>,
+    pub(super) best_evaluation: Option<(u64, Evaluation)>,
+    pub(super) early_stop: Option<String>,
+}
+
+/// Whether the loop goes on after a step.
+#[derive(PartialEq)]
+enum Flow {
+    Continue,
+    Stop,
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        engine: &'a mut dyn Engine,
+        examples: usize,
+        validation: Option<&'a dyn BatchSource>,
+        job: &'a Job<'a>,
+        reporter: &'a mut dyn Reporter,
+    ) -> Result<Self> {
+        let config = job.config;
+        let plan = Plan::new(config, examples)?;
+        let validation = validation.filter(|images| !images.is_empty());
+        if validation.is_none() && config.eval != Interval::Never {
+            return Err(Error::usage(
+                "evaluations are asked for, but there are no validation images",
+                "give a `validation` folder or `--eval-samples`, or use `--eval-strategy no`",
+            ));
+        }
+        let existing = match config.overwrite_output_dir {
+            true => Existing::Overwrite,
+            false => Existing::Keep,
+        };
+        let folder = RunFolder::claim(&config.output_dir, existing)?;
+        let rate = LearningRate::new(config, plan.max_steps);
+        let classes = engine.config().num_labels();
+        Ok(Self {
+            metrics: MetricsFile::append(folder.path().join("metrics.jsonl"))?,
+            health: Health::new(config, plan.max_steps, rate.warmup_steps(), classes),
+            state: TrainerState::new(config, &plan),
+            engine,
+            validation,
+            job,
+            reporter,
+            folder,
+            plan,
+            rate,
+            clock: Clock::new(),
+            grad_norm: f64::NAN,
+            last_evaluation: None,
+            best_evaluation: None,
+            early_stop: None,
+        })
+    }
+
+    fn start(&mut self) -> Result<()> {
+        let mut facts = self.job.facts.clone();
+        let validation = self.validation.as_ref().map(|images| images.len());
+        facts.push(Fact::new(
+            "plan",
+            self.plan.in_words(self.job.config, validation),
+        ));
+        let max_steps = self.plan.max_steps;
+        self.emit(Event::RunStarted { facts, max_steps })
+    }
+
+    fn all_epochs(&mut self, images: &dyn BatchSource) -> Result<()> {
+        let config = self.job.config;
+        for epoch in 0..self.plan.epochs {
+            let order = randperm(self.plan.examples, config.seed.wrapping_add(epoch));
+            let mut batches = images.batches(order, config.train_batch_size);
+            for update in 0..self.plan.updates_per_epoch {
+                let waiting = Instant::now();
+                let micro_batches = self.plan.micro_batches(update) as usize;
+                let batches: Vec<Batch> = batches
+                    .by_ref()
+                    .take(micro_batches)
+                    .collect::<Result<_>>()?;
+                assert_eq!(batches.len(), micro_batches, "batches of an epoch");
+                self.waited(waiting.elapsed());
+                self.step(&batches)?;
+                if self.after_step()? == Flow::Stop {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn waited(&mut self, time: Duration) {
+        self.clock.waiting += time;
+        self.state.totals().data_wait_seconds += time.as_secs_f64();
+    }
+
+    /// One update of the parameters.
+    fn step(&mut self, batches: &[Batch]) -> Result<()> {
+        let computing = Instant::now();
+        let rate = self.rate.at(self.state.totals().updates + 1);
+        let micro_batches: Vec<&Batch> = batches.iter().collect();
+        let output = self.engine.train_step(&micro_batches, rate)?;
+        self.clock.computing += computing.elapsed();
+
+        let images: usize = batches.iter().map(Batch::len).sum();
+        self.clock.images += images;
+        let step = self.state.global_step + 1;
+        self.state.global_step = step;
+        self.state.epoch = self.plan.epoch_at(step);
+        let totals = self.state.totals();
+        totals.images += images as u64;
+        totals.updates += u64::from(output.loss.is_finite() && output.grad_norm.is_finite());
+        totals.losses.add(output.loss);
+        totals.window.add(output.loss);
+        self.grad_norm = output.grad_norm;
+        let images = totals.images;
+        self.state.total_flos = hugging_face_total_flos(self.engine.config(), images);
+
+        match self.health.observe(step, batches, &output) {
+            Ok(None) => {}
+            Ok(Some(text)) => self.emit(Event::Notice { text })?,
+            Err(error) => return Err(self.with_what_is_left(error)),
+        }
+        let progress = Progress {
+            step,
+            max_steps: self.plan.max_steps,
+            epoch: self.state.epoch,
+            loss: output.loss,
+            images_per_second: self.clock.images_per_second(),
+            remaining_seconds: self.clock.session.elapsed().as_secs_f64() / step as f64
+                * (self.plan.max_steps - step) as f64,
+        };
+        self.emit(Event::Progress(progress))
+    }
+
+    /// Adds to the help of a run that diverged which checkpoint is left of it.
+    pub(super) fn with_what_is_left(&self, error: Error) -> Error {
+        let Error::Diverged { problem, help } = error else {
+            return error;
+        };
+        let steps = self.folder.checkpoints().unwrap_or_default();
+        let left = match steps.last() {
+            Some(&step) => format!("{} is sound", self.folder.checkpoint(step).display()),
+            None => "no checkpoint had been written".to_owned(),
+        };
+        let help = format!("{help}; {left}");
+        Error::Diverged { problem, help }
+    }
+
+    /// Logs, evaluates and saves, where due.
+    fn after_step(&mut self) -> Result<Flow> {
+        let step = self.state.global_step;
+        let Due {
+            log,
+            evaluate,
+            save,
+        } = self.plan.due(step, self.job.config.logging_steps);
+        if log {
+            self.log()?;
+        }
+        if self.stop_is_set() {
+            return Err(self.interrupted());
+        }
+        if evaluate {
+            match self.evaluate_step() {
+                Err(Error::Interrupted { .. }) => return Err(self.interrupted()),
+                evaluated => evaluated?,
+            }
+        }
+        let last = step == self.plan.max_steps || self.early_stop.is_some();
+        if save || (last && self.job.config.save != Interval::Never) {
+            self.save()?;
+        }
+        match last {
+            true => Ok(Flow::Stop),
+            false if self.stop_is_set() => Err(self.interrupted()),
+            false => Ok(Flow::Continue),
+        }
+    }
+
+    fn stop_is_set(&self) -> bool {
+        self.job.stop.load(Ordering::Relaxed)
+    }
+
+    fn log(&mut self) -> Result<()> {
+        let (step, epoch) = (self.state.global_step, self.state.epoch);
+        let learning_rate = self.rate.logged(self.state.totals().updates);
+        let window = std::mem::take(&mut self.state.totals().window);
+        let logged = Logged {
+            step,
+            epoch,
+            loss: window.mean(),
+            grad_norm: self.grad_norm,
+            learning_rate,
+            nonfinite_losses: window.nonfinite,
+            images_per_second: self.clock.images_per_second(),
+            data_wait: self.clock.wait_share(),
+        };
+        self.clock.restart_window();
+        self.state.push_logged(&logged);
+        self.emit(Event::Logged(logged))
+    }
+
+    /// Scores the validation images with the present parameters.
+    pub(super) fn score(&mut self) -> Result<Option<Evaluation>> {
+        let Some(validation) = self.validation else {
+            return Ok(None);
+        };
+        let batch_size = self.job.config.eval_batch_size;
+        let evaluation = evaluate(
+            self.engine,
+            validation,
+            batch_size,
+            self.reporter,
+            self.job.stop,
+        )?;
+        self.state.totals().data_wait_seconds += evaluation.data_wait.as_secs_f64();
+        Ok(Some(evaluation))
+    }
+
+    fn evaluate_step(&mut self) -> Result<()> {
+        let Some(evaluation) = self.score()? else {
+            return Ok(());
+        };
+        let config = self.job.config;
+        let step = self.state.global_step;
+        let value = config.metric_for_best_model.of(&evaluation);
+        let totals = self.state.totals();
+        let mark = match config
+            .metric_for_best_model
+            .is_better(value, totals.best_evaluation)
+        {
+            true => {
+                totals.best_evaluation = Some(value);
+                totals.evaluations_since_best = 0;
+                BestMark::Best
+            }
+            false => {
+                totals.evaluations_since_best += 1;
+                BestMark::NotBest
+            }
+        };
+        let (since_best, best) = (totals.evaluations_since_best, totals.best_evaluation);
+        if config
+            .early_stopping_patience
+            .is_some_and(|patience| since_best >= patience)
+        {
+            self.early_stop = Some(format!(
+                "no better {} than {} in the last {since_best} evaluations (step {step})",
+                config.metric_for_best_model.name(),
+                best.map_or("none".into(), |b| format!("{b:.4}")),
+            ));
+        }
+        let evaluated = Evaluated {
+            step,
+            epoch: self.state.epoch,
+            scores: evaluation.scores(),
+            correct: evaluation.correct,
+            samples: evaluation.samples,
+            mark,
+        };
+        self.last_evaluation = Some((step, evaluation));
+        self.state.push_evaluated(&evaluated);
+        self.emit(Event::Evaluated(evaluated))
+    }
+
+    /// Seconds since the run began.
+    pub(super) fn runtime(&self) -> f64 {
+        self.clock.session.elapsed().as_secs_f64()
+    }
+
+    /// Tells the listeners, and `metrics.jsonl` if the event belongs there.
+    pub(super) fn emit(&mut self, event: Event) -> Result<()> {
+        if matches!(
+            event,
+            Event::Logged(_) | Event::Evaluated(_) | Event::Saved(_)
+        ) {
+            self.metrics.write(&event)?;
+        }
+        self.reporter.event(&event);
+        Ok(())
+    }
+}

@@ -1,0 +1,120 @@
+//! `--device`, with drivers that are not what they should be.
+//!
+//! The drivers are made here: small libraries under the name of NVIDIA's, first on the loader's
+//! path. So the tests say the same on machines with and without a GPU.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use super::support::{Said, vitcuda};
+
+const LIBRARY: &str = "libcuda.so.1";
+
+/// Builds a driver from C.
+fn driver(source: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("driver.c");
+    fs::write(&file, source).unwrap();
+    let status = Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .arg(folder.path().join(LIBRARY))
+        .arg(&file)
+        .status();
+    assert!(status.expect("a C compiler").success());
+    folder
+}
+
+/// A driver whose cuInit answers `init` and which shows `count` GPUs.
+fn driver_with(init: u32, count: u32) -> tempfile::TempDir {
+    driver(&format!(
+        r#"
+        #include <string.h>
+        int cuInit(unsigned flags) {{ return flags ? 1 : {init}; }}
+        int cuDriverGetVersion(int *version) {{ *version = 12080; return 0; }}
+        int cuDeviceGetCount(int *count) {{ *count = {count}; return 0; }}
+        int cuDeviceGetName(char *name, int length, int device) {{
+            strncpy(name, "Test GPU", length);
+            return device < {count} ? 0 : 101;
+        }}
+        int cuDeviceGetAttribute(int *value, int attribute, int device) {{
+            *value = attribute == 75 ? 9 : 0;
+            return device < {count} ? 0 : 101;
+        }}
+        "#
+    ))
+}
+
+/// A short run that needs a device, with the driver in `folder`.
+fn bench(folder: &Path, device: &str) -> Said {
+    let output = vitcuda()
+        .env("LD_LIBRARY_PATH", folder)
+        .args(["bench", "--model", "vit_digits_patch2_8", "--repeats", "1"])
+        .args(["--device", device])
+        .output();
+    output.expect("the binary starts").into()
+}
+
+#[test]
+fn a_library_that_is_no_driver_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join(LIBRARY), "not a library").unwrap();
+    bench(folder.path(), "cuda").failed(5).mentions(&[
+        "no CUDA driver",
+        LIBRARY,
+        "help: run with --device cpu",
+    ]);
+    let auto = bench(folder.path(), "auto").well();
+    let notices: Vec<&str> = auto.stderr.lines().collect();
+    assert_eq!(notices.len(), 1, "{}", auto.stderr);
+    assert!(notices[0].contains("running on the CPU: no CUDA driver"));
+}
+
+#[test]
+fn a_driver_that_lacks_a_function_is_refused() {
+    let folder = driver("int cuInit(unsigned flags) { return 0; }");
+    bench(folder.path(), "cuda")
+        .failed(5)
+        .mentions(&["it has no function cuDriverGetVersion"]);
+}
+
+#[test]
+fn a_driver_that_does_not_start_gives_its_code() {
+    for (status, meaning) in [
+        (100, "no CUDA-capable device is detected"),
+        (803, "different versions"),
+        (42, "see CUresult"),
+    ] {
+        bench(driver_with(status, 1).path(), "cuda")
+            .failed(5)
+            .mentions(&[&format!("cuInit returned {status}"), meaning]);
+    }
+}
+
+#[test]
+fn a_driver_without_gpus_is_refused() {
+    bench(driver_with(0, 0).path(), "cuda")
+        .failed(5)
+        .mentions(&["shows no GPU"]);
+}
+
+#[test]
+fn a_gpu_is_found_and_the_missing_engine_is_owned_up_to() {
+    let folder = driver_with(0, 1);
+    let fact =
+        "a CUDA 12.8 driver with Test GPU (sm_90) found, but this version has no CUDA engine";
+    bench(folder.path(), "cuda:0").failed(5).mentions(&[fact]);
+    bench(folder.path(), "auto")
+        .well()
+        .mentions(&["running on the CPU", fact]);
+    bench(folder.path(), "cuda:1")
+        .failed(5)
+        .mentions(&["cuda:1 does not exist; the driver shows 1 GPU"]);
+}
+
+#[test]
+fn the_cpu_needs_no_driver_and_says_nothing() {
+    let folder = driver("int cuInit(unsigned flags) { return *(volatile int *)0; }");
+    let said = bench(folder.path(), "cpu").well();
+    assert_eq!(said.stderr, "");
+}

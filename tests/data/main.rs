@@ -1,0 +1,34 @@
+//! The data path: decoding, resize, preprocessing, folders, splits, loading.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod decode;
+mod folder;
+mod loader;
+mod pictures;
+mod preprocess;
+mod resize;
+mod split;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// A test that needs no reference data.
+fn plain(name: &str, test: impl FnOnce() + Send + 'static) -> Trial {
+    Trial::test(name, move || {
+        test();
+        Ok::<(), Failed>(())
+    })
+}
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let trials = [
+        decode::trials(),
+        folder::trials(),
+        loader::trials(),
+        preprocess::trials(),
+        resize::trials(),
+        split::trials(),
+    ];
+    libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
+}
