@@ -4,8 +4,11 @@
 //! truncated file lacks in grey, the strict one refuses harmless bytes between segments (which
 //! photos of the real cats-vs-dogs set have). So it runs leniently, after [`check_complete`].
 //!
-//! Against libjpeg-turbo on the 4:2:0 photos of that set: at most 7 levels, 0.16 on average
-//! (jpeg-decoder: 3 and 0.08, at half the speed); the rounding of chroma upsampling differs.
+//! Against libjpeg-turbo on the 4:2:0 photos of that set it is off by at most 7 levels, 0.16 on
+//! average: luma is all but the same, but chroma upsampling rounds twice, and upwards (libjpeg once, and to
+//! either side). Fine-tuning on the reference's photos, in the reference's own PyTorch, moves the
+//! loss of each of the first ten steps by at most 1.2 %, the gradient norm by at most 1.9 %.
+//! Rejected: jpeg-decoder 0.3 halves the difference and the speed; turbojpeg wants cmake.
 
 use image::DynamicImage;
 use image::metadata::Orientation;
