@@ -1,6 +1,8 @@
 //! The memory of one forward and backward pass.
 
 use super::config::VitConfig;
+use crate::ops::buffer::Buffer;
+use crate::ops::real::Real;
 
 /// What stays after a forward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,31 +28,30 @@ pub enum LastBlock {
 #[derive(Debug, Default)]
 pub struct Block<T> {
     /// (N, C).
-    pub norm1: Vec<T>,
-    pub mean1: Vec<T>,
-    pub rstd1: Vec<T>,
+    pub norm1: Buffer<T>,
+    pub mean1: Buffer<T>,
+    pub rstd1: Buffer<T>,
     /// (N, 3C); keys and values only, (N, 2C), where only the class token asks.
-    pub qkv: Vec<T>,
+    pub qkv: Buffer<T>,
     /// Where only the class token asks: its rows of the block's input, of `norm1`, and its
     /// queries, (B, C) each.
-    pub class_input: Vec<T>,
-    pub class_norm1: Vec<T>,
-    pub class_query: Vec<T>,
+    pub class_input: Buffer<T>,
+    pub class_norm1: Buffer<T>,
+    pub class_query: Buffer<T>,
     /// (query rows, C).
-    pub attention: Vec<T>,
+    pub attention: Buffer<T>,
     /// (B, NH, queries).
-    pub lse: Vec<T>,
+    pub lse: Buffer<T>,
     /// Residual stream between attention and MLP, (query rows, C).
-    pub middle: Vec<T>,
+    pub middle: Buffer<T>,
     /// (query rows, C).
-    pub norm2: Vec<T>,
-    pub mean2: Vec<T>,
-    pub rstd2: Vec<T>,
-    /// Before and after the GELU, (query rows, F).
-    pub hidden: Vec<T>,
-    pub gelu: Vec<T>,
+    pub norm2: Buffer<T>,
+    pub mean2: Buffer<T>,
+    pub rstd2: Buffer<T>,
+    /// Before the GELU, (query rows, F); empty where no backward pass follows.
+    pub hidden: Buffer<T>,
     /// Residual stream behind the block, (query rows, C).
-    pub out: Vec<T>,
+    pub out: Buffer<T>,
 }
 
 /// All buffers of a pass over at most `images` images; allocated once.
@@ -60,26 +61,22 @@ pub struct Activations<T> {
     pub keep: Keep,
     pub last_block: LastBlock,
     /// (N, V).
-    pub patches: Vec<T>,
+    pub patches: Buffer<T>,
     /// Residual stream before the first block, (N, C).
-    pub embedded: Vec<T>,
+    pub embedded: Buffer<T>,
     pub blocks: Vec<Block<T>>,
     /// Final layer norm, (query rows of the last block, C).
-    pub norm: Vec<T>,
-    pub mean: Vec<T>,
-    pub rstd: Vec<T>,
+    pub norm: Buffer<T>,
+    pub mean: Buffer<T>,
+    pub rstd: Buffer<T>,
     /// Class tokens of `norm`, (B, C).
-    pub pooled: Vec<T>,
+    pub pooled: Buffer<T>,
     /// (B, K).
-    pub logits: Vec<T>,
+    pub logits: Buffer<T>,
 }
 
-fn zeros<T: num_traits::Zero + Clone>(len: usize) -> Vec<T> {
-    vec![T::zero(); len]
-}
-
-impl<T: num_traits::Zero + Clone> Block<T> {
-    fn new(config: &VitConfig, images: usize, last: LastBlock) -> Self {
+impl<T: Real> Block<T> {
+    fn new(config: &VitConfig, images: usize, keep: Keep, last: LastBlock) -> Self {
         let (c, f) = (config.hidden_size, config.intermediate_size);
         let rows = images * config.tokens();
         let (queries, packed, class) = match last {
@@ -87,27 +84,29 @@ impl<T: num_traits::Zero + Clone> Block<T> {
             LastBlock::ClassToken => (images, 2 * c, images * c),
         };
         Self {
-            norm1: zeros(rows * c),
-            mean1: zeros(rows),
-            rstd1: zeros(rows),
-            qkv: zeros(rows * packed),
-            class_input: zeros(class),
-            class_norm1: zeros(class),
-            class_query: zeros(class),
-            attention: zeros(queries * c),
-            lse: zeros(queries * config.num_attention_heads),
-            middle: zeros(queries * c),
-            norm2: zeros(queries * c),
-            mean2: zeros(queries),
-            rstd2: zeros(queries),
-            hidden: zeros(queries * f),
-            gelu: zeros(queries * f),
-            out: zeros(queries * c),
+            norm1: Buffer::zeros(rows * c),
+            mean1: Buffer::zeros(rows),
+            rstd1: Buffer::zeros(rows),
+            qkv: Buffer::zeros(rows * packed),
+            class_input: Buffer::zeros(class),
+            class_norm1: Buffer::zeros(class),
+            class_query: Buffer::zeros(class),
+            attention: Buffer::zeros(queries * c),
+            lse: Buffer::zeros(queries * config.num_attention_heads),
+            middle: Buffer::zeros(queries * c),
+            norm2: Buffer::zeros(queries * c),
+            mean2: Buffer::zeros(queries),
+            rstd2: Buffer::zeros(queries),
+            hidden: Buffer::zeros(match keep {
+                Keep::ForBackward => queries * f,
+                Keep::Nothing => 0,
+            }),
+            out: Buffer::zeros(queries * c),
         }
     }
 }
 
-impl<T: num_traits::Zero + Clone> Activations<T> {
+impl<T: Real> Activations<T> {
     /// Buffers for `images` images, zeroed.
     pub fn new(config: &VitConfig, images: usize, keep: Keep, last_block: LastBlock) -> Self {
         let (c, layers) = (config.hidden_size, config.num_hidden_layers);
@@ -121,21 +120,21 @@ impl<T: num_traits::Zero + Clone> Activations<T> {
             Keep::Nothing => (layers - 1).min(2),
         };
         let mut blocks: Vec<_> = (0..whole)
-            .map(|_| Block::new(config, images, LastBlock::AllTokens))
+            .map(|_| Block::new(config, images, keep, LastBlock::AllTokens))
             .collect();
-        blocks.push(Block::new(config, images, last_block));
+        blocks.push(Block::new(config, images, keep, last_block));
         Self {
             images,
             keep,
             last_block,
-            patches: zeros(rows * config.patch_values()),
-            embedded: zeros(rows * c),
+            patches: Buffer::zeros(rows * config.patch_values()),
+            embedded: Buffer::zeros(rows * c),
             blocks,
-            norm: zeros(queries * c),
-            mean: zeros(queries),
-            rstd: zeros(queries),
-            pooled: zeros(images * c),
-            logits: zeros(images * config.num_labels()),
+            norm: Buffer::zeros(queries * c),
+            mean: Buffer::zeros(queries),
+            rstd: Buffer::zeros(queries),
+            pooled: Buffer::zeros(images * c),
+            logits: Buffer::zeros(images * config.num_labels()),
         }
     }
 

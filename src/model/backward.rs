@@ -7,9 +7,11 @@ use super::config::VitConfig;
 use super::params::LayerRanges;
 use super::vit::Vit;
 use crate::ops::attention::{self, Qkv};
+use crate::ops::buffer::Buffer;
 use crate::ops::gemm::Accumulate;
 use crate::ops::layer_norm::{self, Residual};
-use crate::ops::linear::{self, Through};
+use crate::ops::linear;
+use crate::ops::mlp;
 use crate::ops::patch_embed;
 use crate::ops::real::Real;
 
@@ -29,33 +31,34 @@ fn scatter_class<T: Real>(x: &mut [T], class: &[T], width: usize, tokens: usize)
 #[derive(Debug)]
 pub struct Scratch<T> {
     /// Gradient of the residual stream, (N, C).
-    stream: Vec<T>,
+    stream: Buffer<T>,
     /// The same for the class tokens alone, (B, C).
-    class_stream: Vec<T>,
+    class_stream: Buffer<T>,
     /// Gradient of what a layer norm, or the attention, gave: (N, C).
-    branch: Vec<T>,
+    branch: Buffer<T>,
     /// (B, C): gradient of the class tokens' queries, and of their norm.
-    class_query: Vec<T>,
-    class_branch: Vec<T>,
+    class_query: Buffer<T>,
+    class_branch: Buffer<T>,
     /// (N, 3C).
-    qkv: Vec<T>,
-    /// (N, F).
-    hidden: Vec<T>,
+    qkv: Buffer<T>,
+    /// (N, F): gradient before the GELU, and the GELU's values again.
+    hidden: Buffer<T>,
+    gelu: Buffer<T>,
 }
 
 impl<T: Real> Scratch<T> {
     /// Buffers for a backward pass over `images` images.
     pub fn new(config: &VitConfig, images: usize) -> Self {
         let (c, rows) = (config.hidden_size, images * config.tokens());
-        let zeros = |len| vec![T::zero(); len];
         Self {
-            stream: zeros(rows * c),
-            class_stream: zeros(images * c),
-            branch: zeros(rows * c),
-            class_query: zeros(images * c),
-            class_branch: zeros(images * c),
-            qkv: zeros(rows * 3 * c),
-            hidden: zeros(rows * config.intermediate_size),
+            stream: Buffer::zeros(rows * c),
+            class_stream: Buffer::zeros(images * c),
+            branch: Buffer::zeros(rows * c),
+            class_query: Buffer::zeros(images * c),
+            class_branch: Buffer::zeros(images * c),
+            qkv: Buffer::zeros(rows * 3 * c),
+            hidden: Buffer::zeros(rows * config.intermediate_size),
+            gelu: Buffer::zeros(rows * config.intermediate_size),
         }
     }
 }
@@ -159,7 +162,6 @@ impl<T: Real> Pass<'_, T> {
         x: &[T],
         weight: &Range<usize>,
         bias: &Range<usize>,
-        through: Through<T>,
         inputs: usize,
     ) {
         let shape = linear::Shape {
@@ -170,7 +172,7 @@ impl<T: Real> Pass<'_, T> {
         let w = &self.params[weight.clone()];
         let [dw, db] = disjoint(self.grads, [weight, bias]);
         rayon::join(
-            || linear::backward_input(dx, dy, w, through, shape),
+            || linear::backward_input(dx, dy, w, shape),
             || linear::backward_weight(dw, db, dy, x, self.accumulate, shape),
         );
     }
@@ -211,7 +213,6 @@ impl<T: Real> Pass<'_, T> {
             &a.pooled[..images * c],
             &table.head_weight,
             &table.head_bias,
-            Through::Nothing,
             c,
         );
         let out = &a.blocks[a.blocks.len() - 1].out;
@@ -252,30 +253,28 @@ impl<T: Real> Pass<'_, T> {
         );
         let rows = stream.len() / c;
         let d_hidden = &mut scratch.hidden[..rows * f];
+        let gelu = &mut scratch.gelu[..rows * f];
         let d_norm = &mut scratch.branch[..rows * c];
-        let through = Through::Gelu {
-            preactivation: &b.hidden[..rows * f],
-        };
-        let gelu = &b.gelu[..rows * f];
-        self.linear(
-            d_hidden,
-            stream,
-            gelu,
-            &r.fc2_weight,
-            &r.fc2_bias,
-            through,
-            f,
-        );
-        let norm2 = &b.norm2[..rows * c];
-        self.linear(
+        let shape = self.vit.mlp_shape(rows);
+        mlp::backward(
             d_norm,
             d_hidden,
-            norm2,
-            &r.fc1_weight,
-            &r.fc1_bias,
-            Through::Nothing,
-            c,
+            gelu,
+            stream,
+            &b.hidden[..rows * f],
+            &self.vit.mlp_params(self.params, r),
+            shape,
         );
+        let ranges = [&r.fc1_weight, &r.fc1_bias, &r.fc2_weight, &r.fc2_bias];
+        let [fc1_weight, fc1_bias, fc2_weight, fc2_bias] = disjoint(self.grads, ranges);
+        let gradients = mlp::Params {
+            fc1_weight,
+            fc1_bias,
+            fc2_weight,
+            fc2_bias,
+        };
+        let x = &b.norm2[..rows * c];
+        mlp::backward_weight(gradients, stream, d_hidden, gelu, x, self.accumulate, shape);
         self.norm(
             stream,
             d_norm,
@@ -300,15 +299,7 @@ impl<T: Real> Pass<'_, T> {
         let branch = &mut scratch.branch[..rows * c];
         let d_qkv = &mut scratch.qkv[..rows * 3 * c];
         let out = &b.attention[..rows * c];
-        self.linear(
-            branch,
-            stream,
-            out,
-            &r.proj_weight,
-            &r.proj_bias,
-            Through::Nothing,
-            c,
-        );
+        self.linear(branch, stream, out, &r.proj_weight, &r.proj_bias, c);
         attention::backward(
             Qkv::Packed(&mut *d_qkv),
             branch,
@@ -323,7 +314,6 @@ impl<T: Real> Pass<'_, T> {
             &b.norm1[..rows * c],
             &r.qkv_weight,
             &r.qkv_bias,
-            Through::Nothing,
             c,
         );
         self.norm(
@@ -365,7 +355,6 @@ impl<T: Real> Pass<'_, T> {
             out,
             &r.proj_weight,
             &r.proj_bias,
-            Through::Nothing,
             c,
         );
         attention::backward(
@@ -388,7 +377,6 @@ impl<T: Real> Pass<'_, T> {
             &b.class_norm1[..class],
             &query_weight,
             &query_bias,
-            Through::Nothing,
             c,
         );
         let branch = &mut scratch.branch[..rows * c];
@@ -398,7 +386,6 @@ impl<T: Real> Pass<'_, T> {
             &b.norm1[..rows * c],
             &key_value_weight,
             &key_value_bias,
-            Through::Nothing,
             c,
         );
         scatter_class(branch, class_branch, c, t);

@@ -10,6 +10,7 @@ use super::params::{LayerRanges, ParamTable};
 use crate::ops::attention::{self, Qkv};
 use crate::ops::layer_norm;
 use crate::ops::linear::{self, Epilogue};
+use crate::ops::mlp::{self, Hidden};
 use crate::ops::patch_embed::{self, Images};
 use crate::ops::real::Real;
 
@@ -267,23 +268,38 @@ impl Vit {
             &params[r.norm2_bias.clone()],
             self.eps(),
         );
-        linear::forward(
-            &mut b.gelu[..rows * f],
-            Epilogue::Gelu {
-                preactivation: &mut b.hidden[..rows * f],
-            },
-            &b.norm2[..rows * c],
-            &params[r.fc1_weight.clone()],
-            &params[r.fc1_bias.clone()],
-            self.linear_shape(rows, c, f),
-        );
-        linear::forward(
+        let hidden = match b.hidden.is_empty() {
+            true => Hidden::Drop,
+            false => Hidden::Keep(&mut b.hidden[..rows * f]),
+        };
+        mlp::forward(
             &mut b.out[..rows * c],
-            Epilogue::Residual(&b.middle[..rows * c]),
-            &b.gelu[..rows * f],
-            &params[r.fc2_weight.clone()],
-            &params[r.fc2_bias.clone()],
-            self.linear_shape(rows, f, c),
+            hidden,
+            &b.norm2[..rows * c],
+            &b.middle[..rows * c],
+            &self.mlp_params(params, r),
+            self.mlp_shape(rows),
         );
+    }
+
+    pub(super) fn mlp_params<'a, T>(
+        &self,
+        params: &'a [T],
+        r: &LayerRanges,
+    ) -> mlp::Params<&'a [T]> {
+        mlp::Params {
+            fc1_weight: &params[r.fc1_weight.clone()],
+            fc1_bias: &params[r.fc1_bias.clone()],
+            fc2_weight: &params[r.fc2_weight.clone()],
+            fc2_bias: &params[r.fc2_bias.clone()],
+        }
+    }
+
+    pub(super) fn mlp_shape(&self, rows: usize) -> mlp::Shape {
+        mlp::Shape {
+            rows,
+            width: self.config.hidden_size,
+            hidden: self.config.intermediate_size,
+        }
     }
 }

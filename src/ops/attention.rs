@@ -11,6 +11,7 @@
 
 use rayon::prelude::*;
 
+use super::buffer::Buffer;
 use super::gemm::{Accumulate, Mat, MatMut, matmul};
 use super::plain::{self, Head};
 use super::real::{Real, lane_max, lane_sum, simd};
@@ -114,7 +115,7 @@ pub fn forward<T: Real>(out: &mut [T], lse: &mut [T], qkv: Qkv<&[T]>, shape: Sha
     assert_eq!(lse.len(), images * queries * heads, "attention: lse");
     let scale = T::one() / T::of(head_size as f64).sqrt();
     let row = score_stride(tokens);
-    let scratch = || (vec![T::zero(); queries * row], vec![T::zero(); queries]);
+    let scratch = || (Buffer::zeros(queries * row), vec![T::zero(); queries]);
     out.par_chunks_mut(queries * width)
         .zip(lse.par_chunks_mut(queries * heads))
         .enumerate()
@@ -212,8 +213,8 @@ pub fn backward<T: Real>(
     assert_eq!(gradients.len(), images, "attention: d_qkv");
     let scale = T::one() / T::of(head_size as f64).sqrt();
     let row = score_stride(tokens);
-    let scratch = || [(); 2].map(|()| vec![T::zero(); queries * row]);
-    let one_image = |[p, ds]: &mut [Vec<T>; 2], b: usize, mut d: ImageGradient<T>| {
+    let scratch = || [(); 2].map(|()| Buffer::zeros(queries * row));
+    let one_image = |[p, ds]: &mut [Buffer<T>; 2], b: usize, mut d: ImageGradient<T>| {
         let (query, key_value) = image(&qkv, layout, tokens, b);
         let out = &out[b * queries * width..][..queries * width];
         let d_out = &d_out[b * queries * width..][..queries * width];

@@ -8,6 +8,7 @@
 //! Each product runs on the calling thread. Operations split their output into tiles by a rule that
 //! knows only the shapes, so results do not depend on the number of threads.
 
+use std::cell::Cell;
 use std::sync::Mutex;
 
 use rayon::prelude::*;
@@ -218,6 +219,11 @@ fn pack_columns<T>(block: &mut [f32], data: &[f32], mat: Mat<T>, first: usize, w
     }
 }
 
+thread_local! {
+    /// This thread's copy of a block of a transposed A.
+    static BLOCK: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+}
+
 /// `c = scale · a · b`, or `c += scale · a · b`; panics if the shapes do not fit.
 pub fn matmul_packed<T: Real>(
     c: MatMut<T>,
@@ -231,12 +237,9 @@ pub fn matmul_packed<T: Real>(
         (a.rows, b.mat.cols, b.mat.rows),
         "matmul shapes"
     );
-    let Some(kernel) = b.kernel else {
+    let Some(kernel) = b.kernel.filter(|_| a.cols > 0) else {
         return matmul(c, accumulate, scale, a, b.mat);
     };
-    if a.cols == 0 {
-        return matmul(c, accumulate, scale, a, b.mat);
-    }
     let blocks: &[f32] = bytemuck::cast_slice(&b.blocks);
     let padded = c.cols.next_multiple_of(kernel.cols);
     let a_data = T::as_f32(a.data).expect("packed operands are f32");
@@ -245,7 +248,10 @@ pub fn matmul_packed<T: Real>(
     // Rows of A that lie side by side (a transposed matrix) would put every step on a cache line of
     // its own, most of them in the same few sets: such a block is copied first.
     let transposed = a.col_stride != 1;
-    let mut block = vec![0.0; if transposed { c_rows * DEPTH } else { 0 }];
+    let mut block = BLOCK.take();
+    if transposed {
+        block.resize(block.len().max(c_rows * DEPTH), 0.0);
+    }
     for step in (0..a.cols).step_by(DEPTH) {
         let depth = DEPTH.min(a.cols - step);
         if transposed {
@@ -284,10 +290,10 @@ pub fn matmul_packed<T: Real>(
             }
         }
     }
+    BLOCK.set(block);
 }
 
-/// `c = scale · a · b`, or `c += scale · a · b`, for operands met once; panics if the shapes do not
-/// fit.
+/// The same for operands met once, as in attention.
 pub fn matmul<T: Real>(c: MatMut<T>, accumulate: Accumulate, scale: T, a: Mat<T>, b: Mat<T>) {
     assert_eq!(
         (c.rows, c.cols, a.cols),

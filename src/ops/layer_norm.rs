@@ -86,28 +86,25 @@ fn backward_row<T: Real>(
     let (dx, dw, db) = (&mut dx[..n], &mut dw[..n], &mut db[..n]);
     let (dy, w) = (&dy[..n], &w[..n]);
     let inverse = T::one() / T::of(n as f64);
-    let hat = |i: usize| (x[i] - mean) * rstd;
+    let hat = |x: T| (x - mean) * rstd;
     let mean_g = lane_sum(n, |i| dy[i] * w[i]) * inverse;
-    let mean_gx = lane_sum(n, |i| dy[i] * w[i] * hat(i)) * inverse;
-    for i in 0..n {
-        dw[i] += dy[i] * hat(i);
-        db[i] += dy[i];
+    let mean_gx = lane_sum(n, |i| dy[i] * w[i] * hat(x[i])) * inverse;
+    for ((dw, &dy), &x) in dw.iter_mut().zip(dy).zip(x) {
+        *dw += dy * hat(x);
     }
-    let gradient = |i: usize| rstd * (dy[i] * w[i] - mean_g - hat(i) * mean_gx);
+    for (db, &dy) in db.iter_mut().zip(dy) {
+        *db += dy;
+    }
+    let terms = dx.iter_mut().zip(dy).zip(w).zip(x);
+    let terms =
+        terms.map(|(((dx, &dy), &w), &x)| (dx, rstd * (dy * w - mean_g - hat(x) * mean_gx)));
     match residual {
-        Residual::None => (0..n).for_each(
-            #[inline(always)]
-            |i| dx[i] = gradient(i),
-        ),
-        Residual::Add => (0..n).for_each(
-            #[inline(always)]
-            |i| dx[i] += gradient(i),
-        ),
+        Residual::None => terms.for_each(|(dx, gradient)| *dx = gradient),
+        Residual::Add => terms.for_each(|(dx, gradient)| *dx += gradient),
     }
 }
 
 /// Gradients of [`forward`]: `dx` (N, C) by `residual`, `dw` and `db` (C) by `accumulate`.
-#[expect(clippy::too_many_arguments)]
 pub fn backward<T: Real>(
     dx: &mut [T],
     dw: &mut [T],

@@ -45,6 +45,67 @@ fn add_bias<T: Real>(rows: &mut [T], bias: &[T]) {
     }
 }
 
+/// A layer whose weight is packed: ready for many rows.
+pub struct Layer<'a, T> {
+    weight: Packed<'a, T>,
+    bias: &'a [T],
+    inputs: usize,
+    outputs: usize,
+}
+
+impl<'a, T: Real> Layer<'a, T> {
+    /// The layer of `w` (outputs, inputs) and `b` (outputs, or empty for none).
+    pub fn new(w: &'a [T], b: &'a [T], inputs: usize, outputs: usize) -> Self {
+        assert_eq!(w.len(), outputs * inputs, "linear: w");
+        assert!(b.is_empty() || b.len() == outputs, "linear: b");
+        Self {
+            weight: Packed::new(Mat::new(w, outputs, inputs).t()),
+            bias: b,
+            inputs,
+            outputs,
+        }
+    }
+
+    /// A few rows of [`forward`], on the calling thread.
+    pub fn rows(&self, y: &mut [T], epilogue: Epilogue<T>, x: &[T]) {
+        let rows = x.len() / self.inputs;
+        let product = |y: &mut [T], accumulate| {
+            let x = Mat::new(x, rows, self.inputs);
+            let y = MatMut::new(y, rows, self.outputs);
+            matmul_packed(y, accumulate, T::one(), x, &self.weight);
+        };
+        match epilogue {
+            Epilogue::Bias => {
+                product(y, Accumulate::Overwrite);
+                simd(
+                    #[inline(always)]
+                    || add_bias(y, self.bias),
+                );
+            }
+            Epilogue::Gelu { preactivation: h } => {
+                product(h, Accumulate::Overwrite);
+                simd(
+                    #[inline(always)]
+                    || {
+                        add_bias(h, self.bias);
+                        for (y, &h) in y.iter_mut().zip(h.iter()) {
+                            *y = h * h.fast_normal().0;
+                        }
+                    },
+                );
+            }
+            Epilogue::Residual(residual) => {
+                y.copy_from_slice(residual);
+                simd(
+                    #[inline(always)]
+                    || add_bias(y, self.bias),
+                );
+                product(y, Accumulate::Add);
+            }
+        }
+    }
+}
+
 /// `y` (N, outputs) of `x` (N, inputs), `w` (outputs, inputs), `b` (outputs, or empty for none).
 pub fn forward<T: Real>(
     y: &mut [T],
@@ -60,92 +121,80 @@ pub fn forward<T: Real>(
         outputs,
     } = shape;
     assert_eq!(x.len(), rows * inputs, "linear: x");
-    assert_eq!(w.len(), outputs * inputs, "linear: w");
-    assert!(b.is_empty() || b.len() == outputs, "linear: b");
-    let w = Packed::new(Mat::new(w, outputs, inputs).t());
-    let product = |y: &mut [T], x: &[T], accumulate| {
-        let n = x.len() / inputs;
-        let y = MatMut::new(y, n, outputs);
-        matmul_packed(y, accumulate, T::one(), Mat::new(x, n, inputs), &w);
-    };
+    let layer = Layer::new(w, b, inputs, outputs);
     let y = rows_mut(y, rows, outputs);
     let x = chunks(rows).map(|r| &x[r.start * inputs..r.end * inputs]);
     match epilogue {
-        Epilogue::Bias => y.zip(x).for_each(|(y, x)| {
-            product(y, x, Accumulate::Overwrite);
-            simd(
-                #[inline(always)]
-                || add_bias(y, b),
-            );
-        }),
+        Epilogue::Bias => y.zip(x).for_each(|(y, x)| layer.rows(y, Epilogue::Bias, x)),
         Epilogue::Gelu { preactivation } => y
             .zip(rows_mut(preactivation, rows, outputs))
             .zip(x)
-            .for_each(|((y, h), x)| {
-                product(h, x, Accumulate::Overwrite);
-                simd(
-                    #[inline(always)]
-                    || {
-                        add_bias(h, b);
-                        for (y, &h) in y.iter_mut().zip(h.iter()) {
-                            *y = h * h.fast_normal().0;
-                        }
-                    },
-                );
+            .for_each(|((y, preactivation), x)| {
+                layer.rows(y, Epilogue::Gelu { preactivation }, x);
             }),
         Epilogue::Residual(residual) => {
             assert_eq!(residual.len(), rows * outputs, "linear: residual");
             let residual = chunks(rows).map(|r| &residual[r.start * outputs..r.end * outputs]);
-            y.zip(x).zip(residual).for_each(|((y, x), residual)| {
-                y.copy_from_slice(residual);
-                simd(
-                    #[inline(always)]
-                    || add_bias(y, b),
-                );
-                product(y, x, Accumulate::Add);
+            y.zip(residual).zip(x).for_each(|((y, residual), x)| {
+                layer.rows(y, Epilogue::Residual(residual), x);
             });
         }
     }
 }
 
-/// What lies between the linear layer's input and the activation that `dx` is the gradient of.
-pub enum Through<'a, T> {
-    Nothing,
-    /// x = gelu(h): dx becomes the gradient of h (N, inputs).
-    Gelu {
-        preactivation: &'a [T],
-    },
+/// Turns the gradient `d` of gelu(h) into that of `h`, and writes gelu(h) into `gelu`.
+pub fn gelu_backward<T: Real>(d: &mut [T], gelu: &mut [T], h: &[T]) {
+    simd(
+        #[inline(always)]
+        || {
+            for ((d, gelu), &h) in d.iter_mut().zip(gelu).zip(h) {
+                let (below, density) = h.fast_normal();
+                *d *= h.mul_add(density, below);
+                *gelu = h * below;
+            }
+        },
+    );
+}
+
+/// A weight packed for gradients of the input.
+pub struct Transposed<'a, T> {
+    weight: Packed<'a, T>,
+    inputs: usize,
+    outputs: usize,
+}
+
+impl<'a, T: Real> Transposed<'a, T> {
+    /// Packs `w` (outputs, inputs).
+    pub fn new(w: &'a [T], inputs: usize, outputs: usize) -> Self {
+        assert_eq!(w.len(), outputs * inputs, "linear: w");
+        Self {
+            weight: Packed::new(Mat::new(w, outputs, inputs)),
+            inputs,
+            outputs,
+        }
+    }
+
+    /// A few rows of [`backward_input`], on the calling thread.
+    pub fn rows(&self, dx: &mut [T], dy: &[T]) {
+        let rows = dy.len() / self.outputs;
+        let dx = MatMut::new(dx, rows, self.inputs);
+        let dy = Mat::new(dy, rows, self.outputs);
+        matmul_packed(dx, Accumulate::Overwrite, T::one(), dy, &self.weight);
+    }
 }
 
 /// Gradient `dx` (N, inputs) of the input, given `dy` (N, outputs).
-pub fn backward_input<T: Real>(dx: &mut [T], dy: &[T], w: &[T], through: Through<T>, shape: Shape) {
+pub fn backward_input<T: Real>(dx: &mut [T], dy: &[T], w: &[T], shape: Shape) {
     let Shape {
         rows,
         inputs,
         outputs,
     } = shape;
     assert_eq!(dy.len(), rows * outputs, "linear: dy");
-    let w = Packed::new(Mat::new(w, outputs, inputs));
+    let w = Transposed::new(w, inputs, outputs);
     rows_mut(dx, rows, inputs)
         .zip(chunks(rows))
-        .for_each(|(dx, chunk)| {
-            let dy = &dy[chunk.start * outputs..chunk.end * outputs];
-            let y = MatMut::new(dx, chunk.len(), inputs);
-            let dy = Mat::new(dy, chunk.len(), outputs);
-            matmul_packed(y, Accumulate::Overwrite, T::one(), dy, &w);
-            if let Through::Gelu { preactivation } = &through {
-                let h = &preactivation[chunk.start * inputs..chunk.end * inputs];
-                simd(
-                    #[inline(always)]
-                    || {
-                        for (d, &h) in dx.iter_mut().zip(h) {
-                            let (below, density) = h.fast_normal();
-                            *d *= h.mul_add(density, below);
-                        }
-                    },
-                );
-            }
-        });
+        .for_each(|(dx, r)| w.rows(dx, &dy[r.start * outputs..r.end * outputs]));
 }
 
 /// Rows of dW computed by one task.
@@ -262,22 +311,11 @@ impl Linear {
         };
         let mut dh = dy[0].clone();
         if case.variant == "gelu" {
-            // In the model the derivative rides on the product of the layer after; an identity
-            // stands for that layer here.
-            let h = Self::run(case, inputs).1;
-            let mut identity = vec![T::zero(); shape.outputs * shape.outputs];
-            for i in 0..shape.outputs {
-                identity[i * shape.outputs + i] = T::one();
-            }
-            let square = Shape {
-                inputs: shape.outputs,
-                ..shape
-            };
-            let through = Through::Gelu { preactivation: &h };
-            backward_input(&mut dh, &dy[0], &identity, through, square);
+            let (mut y, h) = Self::run(case, inputs);
+            gelu_backward(&mut dh, &mut y, &h);
         }
         let mut dx = vec![T::zero(); x.len()];
-        backward_input(&mut dx, &dh, w, Through::Nothing, shape);
+        backward_input(&mut dx, &dh, w, shape);
         // Two halves of the rows, as two micro-batches would add up.
         let (mut dw, mut db) = (vec![T::zero(); w.len()], vec![T::zero(); b.len()]);
         let mut accumulate = Accumulate::Overwrite;

@@ -37,7 +37,8 @@ pub struct MicroKernel {
     pub rows: usize,
     /// Columns of a tile, and of a packed strip.
     pub cols: usize,
-    by_rows: &'static [unsafe fn(Tile)],
+    /// By vectors a row, one or two, and by rows.
+    instances: [&'static [unsafe fn(Tile)]; 2],
 }
 
 impl MicroKernel {
@@ -66,7 +67,8 @@ impl MicroKernel {
     pub unsafe fn run(&self, rows: usize, tile: Tile) {
         debug_assert!((1..=self.cols).contains(&tile.cols));
         // SAFETY: the caller's promise; `detect` saw the processor's features.
-        unsafe { self.by_rows[rows - 1](tile) }
+        let wide = usize::from(tile.cols > self.cols / 2);
+        unsafe { self.instances[wide][rows - 1](tile) }
     }
 }
 
@@ -79,144 +81,208 @@ mod x86 {
     /// Steps between two computations of the rows' addresses.
     const UNROLL: usize = 4;
 
-    /// 12 × 32: 24 of 32 registers accumulate.
+    /// A vector register of f32.
+    ///
+    /// # Safety
+    ///
+    /// Every method needs the processor feature of its implementation, and inside a function that
+    /// enables it; loads and stores need valid addresses for the lanes they touch.
+    trait Vector: Copy {
+        const LANES: usize;
+        unsafe fn splat(value: f32) -> Self;
+        unsafe fn load(from: *const f32) -> Self;
+        /// `a · b + self`.
+        unsafe fn plus_product(self, a: Self, b: Self) -> Self;
+        /// Stores `scale · self`, plus what is there if `add`, in the first `lanes` lanes.
+        unsafe fn put(self, to: *mut f32, lanes: usize, scale: f32, add: bool);
+    }
+
+    impl Vector for __m512 {
+        const LANES: usize = 16;
+
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> Self {
+            // SAFETY: the caller's promise, here and in the methods below.
+            unsafe { _mm512_set1_ps(value) }
+        }
+
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self {
+            unsafe { _mm512_loadu_ps(from) }
+        }
+
+        #[inline(always)]
+        unsafe fn plus_product(self, a: Self, b: Self) -> Self {
+            unsafe { _mm512_fmadd_ps(a, b, self) }
+        }
+
+        #[inline(always)]
+        unsafe fn put(self, to: *mut f32, lanes: usize, scale: f32, add: bool) {
+            let mask = ((1_u32 << lanes) - 1) as __mmask16;
+            unsafe {
+                let mut value = _mm512_mul_ps(self, _mm512_set1_ps(scale));
+                if add {
+                    value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(mask, to));
+                }
+                _mm512_mask_storeu_ps(to, mask, value);
+            }
+        }
+    }
+
+    impl Vector for __m256 {
+        const LANES: usize = 8;
+
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> Self {
+            // SAFETY: the caller's promise, here and in the methods below.
+            unsafe { _mm256_set1_ps(value) }
+        }
+
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self {
+            unsafe { _mm256_loadu_ps(from) }
+        }
+
+        #[inline(always)]
+        unsafe fn plus_product(self, a: Self, b: Self) -> Self {
+            unsafe { _mm256_fmadd_ps(a, b, self) }
+        }
+
+        #[inline(always)]
+        unsafe fn put(self, to: *mut f32, lanes: usize, scale: f32, add: bool) {
+            unsafe {
+                let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+                let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes as i32), lane);
+                let mut value = _mm256_mul_ps(self, _mm256_set1_ps(scale));
+                if add {
+                    value = _mm256_add_ps(value, _mm256_maskload_ps(to, mask));
+                }
+                _mm256_maskstore_ps(to, mask, value);
+            }
+        }
+    }
+
+    /// One step along the common dimension: row i of A at `rows[i]`, the row of B at `b`.
+    ///
+    /// # Safety
+    ///
+    /// See [`Vector`].
+    #[inline(always)]
+    unsafe fn step<V: Vector, const M: usize, const W: usize>(
+        sums: &mut [[V; W]; M],
+        rows: [*const f32; M],
+        b: *const f32,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut vectors = [V::splat(0.0); W];
+            for j in 0..W {
+                vectors[j] = V::load(b.add(j * V::LANES));
+            }
+            for i in 0..M {
+                let a = V::splat(*rows[i]);
+                for j in 0..W {
+                    sums[i][j] = sums[i][j].plus_product(a, vectors[j]);
+                }
+            }
+        }
+    }
+
+    /// M addresses `stride` apart.
+    #[inline(always)]
+    fn addresses<const M: usize>(first: *const f32, stride: usize) -> [*const f32; M] {
+        let mut rows = [first; M];
+        for i in 1..M {
+            rows[i] = rows[i - 1].wrapping_add(stride);
+        }
+        rows
+    }
+
+    /// A tile of M rows and W vectors; the packed strip is two vectors wide.
+    ///
+    /// # Safety
+    ///
+    /// See [`MicroKernel::run`], and [`Vector`].
+    #[inline(always)]
+    unsafe fn tile<V: Vector, const M: usize, const W: usize>(t: Tile) {
+        // SAFETY: the caller's promise covers every address below: rows < M, steps < depth, and
+        // `put` stays within `cols` columns.
+        unsafe {
+            let width = 2 * V::LANES;
+            let mut sums = [[V::splat(0.0); W]; M];
+            let (mut a, mut b) = (t.a, t.b);
+            match t.a_layout {
+                Layout::Rows { stride } => {
+                    for _ in 0..t.depth / UNROLL {
+                        let rows = addresses::<M>(a, stride);
+                        for k in 0..UNROLL {
+                            let mut rows = rows;
+                            for row in &mut rows {
+                                *row = row.wrapping_add(k);
+                            }
+                            step::<V, M, W>(&mut sums, rows, b.add(width * k));
+                        }
+                        (a, b) = (a.add(UNROLL), b.add(width * UNROLL));
+                    }
+                    for _ in 0..t.depth % UNROLL {
+                        step::<V, M, W>(&mut sums, addresses(a, stride), b);
+                        (a, b) = (a.wrapping_add(1), b.add(width));
+                    }
+                }
+                Layout::Columns { stride } => {
+                    for _ in 0..t.depth {
+                        step::<V, M, W>(&mut sums, addresses(a, 1), b);
+                        (a, b) = (a.wrapping_add(stride), b.add(width));
+                    }
+                }
+            }
+            for i in 0..M {
+                for j in 0..W {
+                    let at = j * V::LANES;
+                    let lanes = t.cols.saturating_sub(at).min(V::LANES);
+                    let c = t.c.add(i * t.c_row).wrapping_add(at);
+                    sums[i][j].put(c, lanes, t.scale, t.add);
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// See [`MicroKernel::run`].
+    #[target_feature(enable = "avx512f")]
+    unsafe fn avx512<const M: usize, const W: usize>(t: Tile) {
+        // SAFETY: the caller's promise; AVX-512 is enabled.
+        unsafe { tile::<__m512, M, W>(t) }
+    }
+
+    /// # Safety
+    ///
+    /// See [`MicroKernel::run`].
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn avx2<const M: usize, const W: usize>(t: Tile) {
+        // SAFETY: the caller's promise; AVX2 and FMA are enabled.
+        unsafe { tile::<__m256, M, W>(t) }
+    }
+
+    /// The instances of a kernel for each number of rows, one and two vectors wide.
+    macro_rules! instances {
+        ($kernel:ident: $($rows:literal)*) => {
+            [&[$($kernel::<$rows, 1>),*], &[$($kernel::<$rows, 2>),*]]
+        };
+    }
+
+    /// 24 of 32 registers accumulate.
     pub const AVX512: MicroKernel = MicroKernel {
         rows: 12,
         cols: 32,
-        by_rows: &[
-            avx512::<1>,
-            avx512::<2>,
-            avx512::<3>,
-            avx512::<4>,
-            avx512::<5>,
-            avx512::<6>,
-            avx512::<7>,
-            avx512::<8>,
-            avx512::<9>,
-            avx512::<10>,
-            avx512::<11>,
-            avx512::<12>,
-        ],
+        instances: instances!(avx512: 1 2 3 4 5 6 7 8 9 10 11 12),
     };
 
-    /// 6 × 16: 12 of 16 registers accumulate.
+    /// 12 of 16 registers accumulate.
     pub const AVX2: MicroKernel = MicroKernel {
         rows: 6,
         cols: 16,
-        by_rows: &[
-            avx2::<1>, avx2::<2>, avx2::<3>, avx2::<4>, avx2::<5>, avx2::<6>,
-        ],
+        instances: instances!(avx2: 1 2 3 4 5 6),
     };
-
-    /// # Safety
-    ///
-    /// See [`MicroKernel::run`], for a tile of M × 32.
-    #[target_feature(enable = "avx512f")]
-    unsafe fn avx512<const M: usize>(t: Tile) {
-        // SAFETY: the caller's promise covers every address below: rows < M, steps < depth, and
-        // the masks keep loads and stores of `c` within `cols` columns.
-        unsafe {
-            let mut sums = [[_mm512_setzero_ps(); 2]; M];
-            let mut step = |a: [*const f32; M], k: usize, b: *const f32| {
-                let b0 = _mm512_loadu_ps(b);
-                let b1 = _mm512_loadu_ps(b.add(16));
-                for (a, sums) in a.iter().zip(&mut sums) {
-                    let a = _mm512_set1_ps(*a.add(k));
-                    sums[0] = _mm512_fmadd_ps(a, b0, sums[0]);
-                    sums[1] = _mm512_fmadd_ps(a, b1, sums[1]);
-                }
-            };
-            let (mut a, mut b) = (t.a, t.b);
-            match t.a_layout {
-                Layout::Rows { stride } => {
-                    for _ in 0..t.depth / UNROLL {
-                        let rows = std::array::from_fn(|i| a.wrapping_add(i * stride));
-                        for k in 0..UNROLL {
-                            step(rows, k, b.add(32 * k));
-                        }
-                        (a, b) = (a.add(UNROLL), b.add(32 * UNROLL));
-                    }
-                    let rows = std::array::from_fn(|i| a.wrapping_add(i * stride));
-                    for k in 0..t.depth % UNROLL {
-                        step(rows, k, b.add(32 * k));
-                    }
-                }
-                Layout::Columns { stride } => {
-                    for _ in 0..t.depth {
-                        step(std::array::from_fn(|i| a.wrapping_add(i)), 0, b);
-                        (a, b) = (a.wrapping_add(stride), b.add(32));
-                    }
-                }
-            }
-            let scale = _mm512_set1_ps(t.scale);
-            let masks = [t.cols.min(16), t.cols.saturating_sub(16)]
-                .map(|valid| ((1_u32 << valid) - 1) as __mmask16);
-            for (i, sums) in sums.iter().enumerate() {
-                for (j, (&sum, &mask)) in sums.iter().zip(&masks).enumerate() {
-                    let c = t.c.add(i * t.c_row).wrapping_add(16 * j);
-                    let mut value = _mm512_mul_ps(sum, scale);
-                    if t.add {
-                        value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(mask, c));
-                    }
-                    _mm512_mask_storeu_ps(c, mask, value);
-                }
-            }
-        }
-    }
-
-    /// # Safety
-    ///
-    /// See [`MicroKernel::run`], for a tile of M × 16.
-    #[target_feature(enable = "avx2,fma")]
-    unsafe fn avx2<const M: usize>(t: Tile) {
-        // SAFETY: as in `avx512`.
-        unsafe {
-            let mut sums = [[_mm256_setzero_ps(); 2]; M];
-            let mut step = |a: [*const f32; M], k: usize, b: *const f32| {
-                let b0 = _mm256_loadu_ps(b);
-                let b1 = _mm256_loadu_ps(b.add(8));
-                for (a, sums) in a.iter().zip(&mut sums) {
-                    let a = _mm256_set1_ps(*a.add(k));
-                    sums[0] = _mm256_fmadd_ps(a, b0, sums[0]);
-                    sums[1] = _mm256_fmadd_ps(a, b1, sums[1]);
-                }
-            };
-            let (mut a, mut b) = (t.a, t.b);
-            match t.a_layout {
-                Layout::Rows { stride } => {
-                    for _ in 0..t.depth / UNROLL {
-                        let rows = std::array::from_fn(|i| a.wrapping_add(i * stride));
-                        for k in 0..UNROLL {
-                            step(rows, k, b.add(16 * k));
-                        }
-                        (a, b) = (a.add(UNROLL), b.add(16 * UNROLL));
-                    }
-                    let rows = std::array::from_fn(|i| a.wrapping_add(i * stride));
-                    for k in 0..t.depth % UNROLL {
-                        step(rows, k, b.add(16 * k));
-                    }
-                }
-                Layout::Columns { stride } => {
-                    for _ in 0..t.depth {
-                        step(std::array::from_fn(|i| a.wrapping_add(i)), 0, b);
-                        (a, b) = (a.wrapping_add(stride), b.add(16));
-                    }
-                }
-            }
-            let scale = _mm256_set1_ps(t.scale);
-            let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-            let masks = [t.cols.min(8), t.cols.saturating_sub(8)]
-                .map(|valid| _mm256_cmpgt_epi32(_mm256_set1_epi32(valid as i32), lanes));
-            for (i, sums) in sums.iter().enumerate() {
-                for (j, (&sum, &mask)) in sums.iter().zip(&masks).enumerate() {
-                    let c = t.c.add(i * t.c_row).wrapping_add(8 * j);
-                    let mut value = _mm256_mul_ps(sum, scale);
-                    if t.add {
-                        value = _mm256_add_ps(value, _mm256_maskload_ps(c, mask));
-                    }
-                    _mm256_maskstore_ps(c, mask, value);
-                }
-            }
-        }
-    }
 }

@@ -12,12 +12,14 @@
 
 pub mod adamw;
 pub mod attention;
+pub mod buffer;
 pub mod cross_entropy;
 pub mod gemm;
 pub mod grad_norm;
 pub mod layer_norm;
 pub mod linear;
 mod micro_kernel;
+pub mod mlp;
 pub mod parallel;
 pub mod patch_embed;
 pub mod plain;

@@ -11,6 +11,7 @@ pub const REGISTRY: &[&dyn Op] = &[
     &super::patch_embed::PatchEmbed,
     &super::layer_norm::LayerNorm,
     &super::linear::Linear,
+    &super::mlp::Mlp,
     &super::attention::Attention,
     &super::cross_entropy::CrossEntropy,
     &super::grad_norm::GradNorm,

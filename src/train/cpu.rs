@@ -8,6 +8,7 @@ use crate::model::config::VitConfig;
 use crate::model::params::ParamTable;
 use crate::model::vit::Vit;
 use crate::ops::adamw::{self, Update};
+use crate::ops::buffer::Buffer;
 use crate::ops::cross_entropy::{self, Target};
 use crate::ops::gemm::Accumulate;
 use crate::ops::grad_norm;
@@ -33,7 +34,7 @@ pub struct CpuEngine {
 
 /// Buffers of a training step.
 struct Training {
-    grads: Vec<f32>,
+    grads: Buffer<f32>,
     activations: Activations<f32>,
     scratch: Scratch<f32>,
     d_logits: Vec<f32>,
@@ -43,7 +44,7 @@ impl Training {
     fn new(vit: &Vit, images: usize) -> Self {
         let (keep, last) = (Keep::ForBackward, LastBlock::ClassToken);
         Self {
-            grads: vec![0.0; vit.table.len],
+            grads: Buffer::zeros(vit.table.len),
             activations: Activations::new(&vit.config, images, keep, last),
             scratch: Scratch::new(&vit.config, images),
             d_logits: vec![0.0; images * vit.config.num_labels()],
@@ -168,7 +169,7 @@ impl Engine for CpuEngine {
     fn logits(&mut self, batch: &Batch) -> Result<Vec<f32>> {
         let vit = &self.vit;
         let room = batch.len().min(INFERENCE_IMAGES);
-        if !self.inference.as_ref().is_some_and(|a| a.images >= room) {
+        if self.inference.as_ref().is_none_or(|a| a.images < room) {
             self.inference = None;
         }
         let activations = self.inference.get_or_insert_with(|| {
