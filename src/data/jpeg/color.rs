@@ -57,11 +57,7 @@ impl ColorSpace {
                     *pixel = [grey; 3];
                 }
             }
-            (Self::YCbCr, [y, cb, cr]) => {
-                for (((pixel, &y), &cb), &cr) in pixels.iter_mut().zip(*y).zip(*cb).zip(*cr) {
-                    *pixel = ycbcr_to_rgb(y, cb, cr);
-                }
-            }
+            (Self::YCbCr, [y, cb, cr]) => ycbcr_row(y, cb, cr, pixels),
             (Self::Rgb, [r, g, b]) => {
                 for (((pixel, &r), &g), &b) in pixels.iter_mut().zip(*r).zip(*g).zip(*b) {
                     *pixel = [r, g, b];
@@ -84,15 +80,61 @@ impl ColorSpace {
     }
 }
 
+/// Stretches of a row become planes first: so each of the two loops vectorises.
+#[inline(always)]
+fn ycbcr_row(y: &[u8], cb: &[u8], cr: &[u8], pixels: &mut [[u8; 3]]) {
+    const STRETCH: usize = 64;
+    let (stretches, rest) = pixels.as_chunks_mut::<STRETCH>();
+    let done = stretches.len() * STRETCH;
+    let (ys, _) = y.as_chunks::<STRETCH>();
+    let (cbs, _) = cb.as_chunks::<STRETCH>();
+    let (crs, _) = cr.as_chunks::<STRETCH>();
+    for (((pixels, y), cb), cr) in stretches.iter_mut().zip(ys).zip(cbs).zip(crs) {
+        let (mut red, mut green, mut blue) = ([0; STRETCH], [0; STRETCH], [0; STRETCH]);
+        for i in 0..STRETCH {
+            red[i] = red_of(y[i], cr[i]);
+        }
+        for i in 0..STRETCH {
+            green[i] = green_of(y[i], cb[i], cr[i]);
+        }
+        for i in 0..STRETCH {
+            blue[i] = blue_of(y[i], cb[i]);
+        }
+        for i in 0..STRETCH {
+            pixels[i] = [red[i], green[i], blue[i]];
+        }
+    }
+    let rows = y[done..].iter().zip(&cb[done..]).zip(&cr[done..]);
+    for (pixel, ((&y, &cb), &cr)) in rest.iter_mut().zip(rows) {
+        *pixel = ycbcr_to_rgb(y, cb, cr);
+    }
+}
+
 /// ITU-T T.871, section 7, in 16-bit fixed point; libjpeg's tables hold the same numbers.
 #[inline(always)]
 fn ycbcr_to_rgb(y: u8, cb: u8, cr: u8) -> [u8; 3] {
-    const HALF: i32 = 1 << 15;
-    let (y, cb, cr) = (i32::from(y), i32::from(cb) - 128, i32::from(cr) - 128);
-    let red = y + ((91_881 * cr + HALF) >> 16); // 1.402
-    let green = y + ((-22_554 * cb - 46_802 * cr + HALF) >> 16); // 0.34414, 0.71414
-    let blue = y + ((116_130 * cb + HALF) >> 16); // 1.772
-    [red, green, blue].map(|v| v.clamp(0, 255) as u8)
+    [red_of(y, cr), green_of(y, cb, cr), blue_of(y, cb)]
+}
+
+const HALF: i32 = 1 << 15;
+
+#[inline(always)]
+fn red_of(y: u8, cr: u8) -> u8 {
+    let cr = i32::from(cr) - 128;
+    (i32::from(y) + ((91_881 * cr + HALF) >> 16)).clamp(0, 255) as u8 // 1.402
+}
+
+#[inline(always)]
+fn green_of(y: u8, cb: u8, cr: u8) -> u8 {
+    let (cb, cr) = (i32::from(cb) - 128, i32::from(cr) - 128);
+    let product = 22_554 * cb + 46_802 * cr; // 0.34414, 0.71414
+    (i32::from(y) + ((HALF - product) >> 16)).clamp(0, 255) as u8
+}
+
+#[inline(always)]
+fn blue_of(y: u8, cb: u8) -> u8 {
+    let cb = i32::from(cb) - 128;
+    (i32::from(y) + ((116_130 * cb + HALF) >> 16)).clamp(0, 255) as u8 // 1.772
 }
 
 /// Pillow's `cmyk2rgb` of inverted inks: `ink` and `black` are 255 where there is none.

@@ -14,6 +14,7 @@ mod color;
 mod frame;
 mod huffman;
 mod idct;
+mod lanes;
 mod markers;
 mod picture;
 mod progressive;

@@ -6,6 +6,9 @@ use super::coefficients::Block;
 use super::color::ColorSpace;
 use super::frame::Frame;
 use super::idct;
+#[cfg(target_arch = "x86_64")]
+use super::lanes::Avx2;
+use super::lanes::{Lanes, Plain};
 use super::upsample::Upsampling;
 
 /// The picture as far as it is made.
@@ -19,6 +22,8 @@ pub struct Picture {
     /// Bands taken in.
     bands: usize,
     total_bands: usize,
+    #[cfg(target_arch = "x86_64")]
+    avx2: Option<pulp::x86::V3>,
     /// (H, W, 3), as far as made.
     pixels: Vec<u8>,
 }
@@ -61,6 +66,8 @@ impl Picture {
             planes: frame.components.iter().zip(upsampling).map(plane).collect(),
             bands: 0,
             total_bands: frame.mcus.1,
+            #[cfg(target_arch = "x86_64")]
+            avx2: pulp::x86::V3::try_new(),
             pixels: vec![0; 3 * frame.width * frame.height],
         }
     }
@@ -95,7 +102,12 @@ impl WithSimd for AddBand<'_> {
     fn with_simd<S: Simd>(self, _: S) {
         let Self { picture, band } = self;
         for (plane, &(blocks, quantization)) in picture.planes.iter_mut().zip(band) {
-            plane.add_band(blocks, quantization);
+            #[cfg(target_arch = "x86_64")]
+            if let Some(simd) = picture.avx2 {
+                plane.add_band::<Avx2>(simd, blocks, quantization);
+                continue;
+            }
+            plane.add_band::<Plain>((), blocks, quantization);
         }
         picture.make_rows();
     }
@@ -103,14 +115,14 @@ impl WithSimd for AddBand<'_> {
 
 impl Plane {
     #[inline(always)]
-    fn add_band(&mut self, blocks: &[Block], quantization: &Block) {
+    fn add_band<L: Lanes>(&mut self, token: L::Token, blocks: &[Block], quantization: &Block) {
         let (kept, new) = self.rows;
         self.samples.copy_within(new * self.stride.., 0);
         let band = self.samples[kept * self.stride..].chunks_exact_mut(8 * self.stride);
         for (samples, blocks) in band.zip(blocks.chunks_exact(self.stride / 8)) {
             for (column, block) in blocks.iter().enumerate() {
                 let samples = &mut samples[8 * column..];
-                idct::transform(block, quantization, samples, self.stride);
+                idct::transform::<L>(token, block, quantization, samples, self.stride);
             }
         }
     }
