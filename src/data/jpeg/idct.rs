@@ -5,8 +5,8 @@
 //! fractional bits, what goes from the columns to the rows keeps 2, each pass rounds once. Between
 //! the roundings all is exact, so the order of additions is free, and zeros may be left out.
 //!
-//! Coefficients and quantisation multiply to 16 bits, as in libjpeg-turbo's vector code: only
-//! damaged files exceed them.
+//! Some sums are cut to 16 bits, as in libjpeg-turbo's vector code for x86-64: only damaged files
+//! and freak ones exceed them, but these, too, look as in Pillow.
 
 use super::coefficients::Block;
 use super::lanes::Lanes;
@@ -21,6 +21,8 @@ const PASS_BITS: i32 = 2;
 enum Extent {
     /// The first alone.
     One,
+    /// Those of the first row.
+    Row,
     /// Those of the first four rows and columns.
     Quarter,
     /// Those of the first four rows.
@@ -40,12 +42,11 @@ impl Extent {
         let [l0, r0, l1, r1, l2, r2, l3, r3] = *upper else {
             unreachable!("four rows have eight halves");
         };
-        if any(&[r0, r1, r2, r3]) != 0 {
-            return Self::Upper;
-        }
-        match any(&[l1, l2, l3]) | l0[1] | l0[2] | l0[3] {
-            0 => Self::One,
-            _ => Self::Quarter,
+        match (any(&[l1, r1, l2, r2, l3, r3]), any(&[r0, r1, r2, r3])) {
+            (0, _) if any(&[r0, [0, l0[1], l0[2], l0[3]]]) == 0 => Self::One,
+            (0, _) => Self::Row,
+            (_, 0) => Self::Quarter,
+            _ => Self::Upper,
         }
     }
 }
@@ -60,39 +61,44 @@ pub fn transform<L: Lanes>(
     stride: usize,
 ) {
     let zero = L::zero(token);
-    let row = |row| L::product(token, &block, &quantization, row);
-    let (rows, is_narrow) = match Extent::of(block) {
+    let row = |row| L::product(token, block, quantization, row);
+    let columns = match Extent::of(block) {
         Extent::One => {
-            let dc = i32::from(block[0].wrapping_mul(quantization[0]));
-            // Both passes at once: the first is exact here.
-            let sample = ((dc + 4) >> 3) + 128;
+            let dc = block[0].wrapping_mul(quantization[0]) << PASS_BITS;
+            let sample = ((i32::from(dc) + 16) >> 5) + 128;
             let sample = [sample.clamp(0, 255) as u8; 8];
             for row in samples.chunks_mut(stride).take(8) {
                 row[..8].copy_from_slice(&sample);
             }
             return;
         }
-        Extent::Quarter => (
-            pass([row(0), row(1), row(2), row(3), zero, zero, zero, zero]),
-            true,
-        ),
-        Extent::Upper => (
-            pass([row(0), row(1), row(2), row(3), zero, zero, zero, zero]),
-            false,
-        ),
-        Extent::All => {
-            let lower = [row(4), row(5), row(6), row(7)];
-            let [e, f, g, h] = lower;
-            (pass([row(0), row(1), row(2), row(3), e, f, g, h]), false)
+        Extent::Row => {
+            // The pass over the columns would give each row this, but saturate where this wraps.
+            let row = (row(0) * (1 << PASS_BITS)).wrapped();
+            pass(L::transpose([row; 8]))
         }
-    };
-    let columns = L::transpose(descale::<L, { CONSTANT_BITS - PASS_BITS }>(rows));
-    let columns = match is_narrow {
-        true => {
-            let [a, b, c, d, ..] = columns;
+        Extent::Quarter => {
+            let rows = pass([row(0), row(1), row(2), row(3), zero, zero, zero, zero]);
+            let [a, b, c, d, ..] = turn(rows);
             pass([a, b, c, d, zero, zero, zero, zero])
         }
-        false => pass(columns),
+        Extent::Upper => {
+            let rows = pass([row(0), row(1), row(2), row(3), zero, zero, zero, zero]);
+            pass(turn(rows))
+        }
+        Extent::All => {
+            let rows = [
+                row(0),
+                row(1),
+                row(2),
+                row(3),
+                row(4),
+                row(5),
+                row(6),
+                row(7),
+            ];
+            pass(turn(pass(rows)))
+        }
     };
     // The scale of a pass is √8, so both together shift by three more.
     let columns = descale::<L, { CONSTANT_BITS + PASS_BITS + 3 }>(columns);
@@ -111,6 +117,12 @@ fn descale<L: Lanes, const BITS: i32>(mut numbers: [L; 8]) -> [L; 8] {
     numbers
 }
 
+/// Between the passes.
+#[inline(always)]
+fn turn<L: Lanes>(rows: [L; 8]) -> [L; 8] {
+    L::transpose(descale::<L, { CONSTANT_BITS - PASS_BITS }>(rows))
+}
+
 /// The transform along one axis, in eight lanes, scaled by √8 and by the constants' 2^13.
 #[inline(always)]
 fn pass<L: Lanes>(x: [L; 8]) -> [L; 8] {
@@ -118,12 +130,12 @@ fn pass<L: Lanes>(x: [L; 8]) -> [L; 8] {
     let turned = (x[2] + x[6]) * 4433; // 0.541196100 = √2 cos(3π/8)
     let low = turned - x[6] * 15137; // 1.847759065
     let high = turned + x[2] * 6270; // 0.765366865
-    let sum = (x[0] + x[4]) * (1 << CONSTANT_BITS);
-    let difference = (x[0] - x[4]) * (1 << CONSTANT_BITS);
+    let sum = (x[0] + x[4]).wrapped() * (1 << CONSTANT_BITS);
+    let difference = (x[0] - x[4]).wrapped() * (1 << CONSTANT_BITS);
     let [e0, e1, e2, e3] = [sum + high, difference + low, difference - low, sum - high];
 
     // Odd part: figure 8 of the paper, its last stage first.
-    let (a, b) = (x[7] + x[3], x[5] + x[1]);
+    let (a, b) = ((x[7] + x[3]).wrapped(), (x[5] + x[1]).wrapped());
     let both = (a + b) * 9633; // 1.175875602
     let a = both - a * 16069; // 1.961570560
     let b = both - b * 3196; // 0.390180644

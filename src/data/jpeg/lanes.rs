@@ -21,6 +21,10 @@ pub trait Lanes: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<i32, Outpu
     /// Divides by 2^`BITS`, rounding halves up.
     fn descale<const BITS: i32>(self) -> Self;
 
+    /// Cut to 16 bits.
+    fn wrapped(self) -> Self;
+
+    /// Columns from rows, saturated to 16 bits.
     fn transpose(rows: [Self; 8]) -> [Self; 8];
 
     /// Rows of samples from columns of numbers around zero: moved up by 128, clamped to 0…255.
@@ -77,13 +81,19 @@ impl Lanes for Plain {
     }
 
     #[inline(always)]
+    fn wrapped(self) -> Self {
+        Self(self.0.map(|v| i32::from(v as i16)))
+    }
+
+    #[inline(always)]
     fn transpose(rows: [Self; 8]) -> [Self; 8] {
-        from_fn(|column| Self(from_fn(|row| rows[row].0[column])))
+        let saturated = |v: i32| v.clamp(i16::MIN.into(), i16::MAX.into());
+        from_fn(|column| Self(from_fn(|row| saturated(rows[row].0[column]))))
     }
 
     #[inline(always)]
     fn samples(columns: [Self; 8]) -> [[u8; 8]; 8] {
-        Self::transpose(columns).map(|row| row.0.map(|v| (v + 128).clamp(0, 255) as u8))
+        from_fn(|row| columns.map(|column| (column.0[row] + 128).clamp(0, 255) as u8))
     }
 }
 
@@ -153,34 +163,44 @@ mod avx2 {
             Self(simd, simd.avx2._mm256_srai_epi32::<BITS>(sum))
         }
 
-        /// Interleaves rows four apart, then two, then one: each step moves one bit of the row's
-        /// number into the column's. The last step is between halves of vectors.
+        #[inline(always)]
+        fn wrapped(self) -> Self {
+            let Self(simd, v) = self;
+            let upper = simd.avx2._mm256_slli_epi32::<16>(v);
+            Self(simd, simd.avx2._mm256_srai_epi32::<16>(upper))
+        }
+
+        /// In halves of vectors: columns 0 to 3 stay in the lower one, 4 to 7 in the upper one.
         #[inline(always)]
         fn transpose(rows: [Self; 8]) -> [Self; 8] {
             let simd = rows[0].0;
             let avx2 = simd.avx2;
-            let [Self(_, a), Self(_, b), Self(_, c), Self(_, d), ..] = rows;
-            let [.., Self(_, e), Self(_, f), Self(_, g), Self(_, h)] = rows;
+            let [a, b, c, d, e, f, g, h] = rows;
+            // Each with the row four below; then the even ones and the odd ones; then all.
+            let pack = |a: Self, b: Self| avx2._mm256_packs_epi32(a.1, b.1);
+            let [ae, bf, cg, dh] = [pack(a, e), pack(b, f), pack(c, g), pack(d, h)];
+            let low = |a, b| avx2._mm256_unpacklo_epi16(a, b);
+            let high = |a, b| avx2._mm256_unpackhi_epi16(a, b);
+            let [ab, cd, ef, gh] = [low(ae, bf), low(cg, dh), high(ae, bf), high(cg, dh)];
             let low = |a, b| avx2._mm256_unpacklo_epi32(a, b);
             let high = |a, b| avx2._mm256_unpackhi_epi32(a, b);
-            let [ab, cd, ef, gh] = [low(a, b), low(c, d), low(e, f), low(g, h)];
-            let [ba, dc, fe, hg] = [high(a, b), high(c, d), high(e, f), high(g, h)];
+            let [abcd, efgh] = [low(ab, cd), low(ef, gh)]; // columns 0 and 1, 4 and 5
+            let [dcba, hgfe] = [high(ab, cd), high(ef, gh)]; // columns 2 and 3, 6 and 7
             let low = |a, b| avx2._mm256_unpacklo_epi64(a, b);
             let high = |a, b| avx2._mm256_unpackhi_epi64(a, b);
-            // Columns 0 and 4, 1 and 5, 2 and 6, 3 and 7 of the first four rows, then of the others.
-            let first = [low(ab, cd), high(ab, cd), low(ba, dc), high(ba, dc)];
-            let others = [low(ef, gh), high(ef, gh), low(fe, hg), high(fe, hg)];
-            let near = |i: usize| avx2._mm256_permute2x128_si256::<0x20>(first[i], others[i]);
-            let far = |i: usize| avx2._mm256_permute2x128_si256::<0x31>(first[i], others[i]);
+            let [c0, c1] = [low(abcd, efgh), high(abcd, efgh)];
+            let [c2, c3] = [low(dcba, hgfe), high(dcba, hgfe)];
+            let near = |pair| avx2._mm256_cvtepi16_epi32(simd.avx._mm256_castsi256_si128(pair));
+            let far = |pair| avx2._mm256_cvtepi16_epi32(avx2._mm256_extracti128_si256::<1>(pair));
             [
-                Self(simd, near(0)),
-                Self(simd, near(1)),
-                Self(simd, near(2)),
-                Self(simd, near(3)),
-                Self(simd, far(0)),
-                Self(simd, far(1)),
-                Self(simd, far(2)),
-                Self(simd, far(3)),
+                Self(simd, near(c0)),
+                Self(simd, near(c1)),
+                Self(simd, near(c2)),
+                Self(simd, near(c3)),
+                Self(simd, far(c0)),
+                Self(simd, far(c1)),
+                Self(simd, far(c2)),
+                Self(simd, far(c3)),
             ]
         }
 
