@@ -28,7 +28,8 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-fn problem(result: Result<impl Sized, Undecodable>) -> String {
+/// Why it failed, as it should have.
+pub fn problem(result: Result<impl Sized, Undecodable>) -> String {
     match result {
         Ok(_) => panic!("this should have failed"),
         Err(Undecodable(reason)) => reason,
