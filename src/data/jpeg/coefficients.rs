@@ -51,11 +51,6 @@ impl Grid {
         &self.blocks[first * self.width..(first + count) * self.width]
     }
 
-    /// All rows.
-    pub fn all(&self) -> &[Block] {
-        &self.blocks
-    }
-
     pub fn clear(&mut self) {
         self.blocks.fill([0; 64]);
     }

@@ -11,6 +11,7 @@
 mod bits;
 mod coefficients;
 mod color;
+mod content;
 mod frame;
 mod huffman;
 mod idct;
@@ -26,17 +27,16 @@ mod upsample;
 use image::DynamicImage;
 use image::metadata::Orientation;
 
-use super::decode::{Undecodable, rgb8};
-use coefficients::{Block, Grid, ZIGZAG};
-use color::{ColorSpace, Hints};
+use super::decode::Undecodable;
+use coefficients::{Block, ZIGZAG};
+use color::Hints;
+use content::Image;
 use frame::{Frame, Process, ScanHeader};
 use huffman::Definitions;
 use markers::{Markers, number, wrong_length};
-use picture::Picture;
 use progressive::Progressive;
-use scan::{Coder, Scan};
+use scan::Scan;
 use sequential::Sequential;
-use upsample::Upsampling;
 
 /// Decodes a JPEG file to RGB; CMYK is taken as inverted (Adobe's convention), as in Pillow.
 pub fn decode(bytes: &[u8]) -> Result<(DynamicImage, Orientation), Undecodable> {
@@ -58,11 +58,9 @@ pub fn decode(bytes: &[u8]) -> Result<(DynamicImage, Orientation), Undecodable> 
         };
     }
     let orientation = Orientation::from_exif_chunk(&decoder.exif);
-    let Some((frame, pixels)) = decoder.image.map(Image::into_pixels).transpose()? else {
-        return Err(broken("it holds no image"));
-    };
+    let image = decoder.image.ok_or_else(|| broken("it holds no image"))?;
     Ok((
-        rgb8(frame.width, frame.height, pixels),
+        image.into_rgb()?,
         // A broken EXIF block leaves a readable image; Pillow ignores it too.
         orientation.unwrap_or(Orientation::NoTransforms),
     ))
@@ -85,24 +83,6 @@ struct Decoder<'a> {
     /// Units between restart markers; 0 where there are none.
     restart_interval: usize,
     image: Option<Image>,
-}
-
-/// The image as far as scans have brought it.
-struct Image {
-    frame: Frame,
-    /// Of each component, as it was when its first scan came.
-    quantization: Vec<Option<Block>>,
-    upsampling: Vec<Upsampling>,
-    content: Content,
-}
-
-enum Content {
-    /// No scan has come.
-    Nothing,
-    /// The only scan has come.
-    Whole(Picture),
-    /// Scans bring it bit by bit; the blocks of each component.
-    Parts(Vec<Grid>, ColorSpace),
 }
 
 impl Decoder<'_> {
@@ -187,115 +167,26 @@ impl Decoder<'_> {
                 self.file_length
             )));
         }
-        let upsampling = frame.components.iter().map(|c| Upsampling::of(c, &frame));
-        let upsampling: Option<Vec<_>> = upsampling.collect();
-        self.image = Some(Image {
-            quantization: vec![None; frame.components.len()],
-            upsampling: upsampling.ok_or_else(|| {
-                Undecodable("a JPEG whose components' sizes are no multiples is not read".into())
-            })?,
-            frame,
-            content: Content::Nothing,
-        });
+        self.image = Some(Image::new(frame)?);
         Ok(())
     }
 
     /// Reads a scan; gives the marker that ended it.
     fn take_scan(&mut self, segment: &[u8]) -> Result<u8, Undecodable> {
-        let image = self
-            .image
-            .as_mut()
-            .ok_or_else(|| broken("a scan comes before the frame"))?;
-        let Image { frame, .. } = image;
-        let header = ScanHeader::read(segment, frame)?;
-        for component in header.members.iter().map(|m| m.component) {
-            let table = self
-                .quantization
-                .get(frame.components[component].quantization);
-            let table = table.copied().flatten();
-            let table =
-                table.ok_or_else(|| broken("a quantisation table is used and not defined"))?;
-            image.quantization[component].get_or_insert(table);
-        }
-        if let Content::Nothing = image.content {
-            let ids: Vec<u8> = frame.components.iter().map(|c| c.id).collect();
-            let color_space = self.hints.color_space(&ids);
-            let is_whole =
-                header.members.len() == ids.len() && frame.process == Process::Sequential;
-            image.content = match is_whole {
-                true => Content::Whole(Picture::new(frame, color_space, &image.upsampling)),
-                false => Content::Parts(grids(frame, frame.mcus.1), color_space),
-            };
-        } else if let Content::Whole(_) = image.content {
-            return Err(broken("a second scan comes where one is all"));
-        }
-        let mut scan = Scan::new(&mut self.markers, frame, &header, self.restart_interval)?;
-        match &mut image.content {
-            Content::Nothing => unreachable!("the content was just prepared"),
-            Content::Whole(picture) => {
-                let mut coder = Sequential::new(&header, &mut self.huffman)?;
-                let mut grids = grids(frame, 1);
-                let quantization: Vec<_> = image.quantization.iter().flatten().collect();
-                for _ in 0..scan.height() {
-                    grids.iter_mut().for_each(Grid::clear);
-                    scan.read_row(0, &mut grids, &mut coder)?;
-                    let band = std::iter::zip(&grids, &quantization);
-                    let band: Vec<_> = band.map(|(g, &q)| (g.all(), q)).collect();
-                    picture.add_band(&band);
-                }
+        let image = self.image.as_mut();
+        let image = image.ok_or_else(|| broken("a scan comes before the frame"))?;
+        let header = ScanHeader::read(segment, image.frame())?;
+        image.prepare(&header, &self.quantization, self.hints)?;
+        let interval = self.restart_interval;
+        let mut scan = Scan::new(&mut self.markers, image.frame(), &header, interval)?;
+        match image.frame().process {
+            Process::Sequential => {
+                image.read(&mut scan, Sequential::new(&header, &mut self.huffman)?)?;
             }
-            Content::Parts(grids, _) => match frame.process {
-                Process::Sequential => {
-                    read_all(
-                        &mut scan,
-                        grids,
-                        Sequential::new(&header, &mut self.huffman)?,
-                    )?;
-                }
-                Process::Progressive => {
-                    read_all(&mut scan, grids, Progressive::new(&header, &self.huffman)?)?;
-                }
-            },
+            Process::Progressive => {
+                image.read(&mut scan, Progressive::new(&header, &self.huffman)?)?;
+            }
         }
         Ok(scan.marker())
-    }
-}
-
-/// Grids of zeros for so many rows of units.
-fn grids(frame: &Frame, rows: usize) -> Vec<Grid> {
-    let components = frame.components.iter();
-    let sizes = components.map(|c| (c.factors.0 * frame.mcus.0, c.factors.1 * rows));
-    sizes
-        .map(|(width, height)| Grid::new(width, height))
-        .collect()
-}
-
-fn read_all(scan: &mut Scan, grids: &mut [Grid], mut coder: impl Coder) -> Result<(), Undecodable> {
-    (0..scan.height()).try_for_each(|row| scan.read_row(row, grids, &mut coder))
-}
-
-impl Image {
-    fn into_pixels(self) -> Result<(Frame, Vec<u8>), Undecodable> {
-        let Self { frame, content, .. } = self;
-        let picture = match content {
-            Content::Nothing => return Err(broken("it holds no scan")),
-            Content::Whole(picture) => picture,
-            Content::Parts(grids, color_space) => {
-                let mut picture = Picture::new(&frame, color_space, &self.upsampling);
-                // Of a component without a scan all coefficients are zero.
-                let quantization = self.quantization.iter().map(|q| q.unwrap_or([0; 64]));
-                let quantization: Vec<_> = quantization.collect();
-                for row in 0..frame.mcus.1 {
-                    let parts = frame.components.iter().zip(&grids).zip(&quantization);
-                    let band = parts.map(|((component, grid), quantization)| {
-                        let rows = component.factors.1;
-                        (grid.rows(rows * row, rows), quantization)
-                    });
-                    picture.add_band(&band.collect::<Vec<_>>());
-                }
-                picture
-            }
-        };
-        Ok((frame, picture.into_pixels()))
     }
 }
