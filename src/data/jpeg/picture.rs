@@ -4,7 +4,7 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::coefficients::Block;
 use super::color::ColorSpace;
-use super::frame::Frame;
+use super::frame::{Component, Frame};
 use super::idct;
 #[cfg(target_arch = "x86_64")]
 use super::lanes::Avx2;
@@ -45,7 +45,7 @@ struct Plane {
 impl Picture {
     /// A picture of which nothing is made yet; `upsampling` is that of the components.
     pub fn new(frame: &Frame, color_space: ColorSpace, upsampling: &[Upsampling]) -> Self {
-        let plane = |(component, &upsampling): (&super::frame::Component, &Upsampling)| {
+        let plane = |(component, &upsampling): (&Component, &Upsampling)| {
             let (across, down) = component.factors;
             let stride = 8 * across * frame.mcus.0;
             let rows = (down + 1, 8 * down);

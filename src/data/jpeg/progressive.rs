@@ -2,7 +2,7 @@
 
 use super::bits::Bits;
 use super::coefficients::{Block, Grid, ZIGZAG};
-use super::frame::ScanHeader;
+use super::frame::{Member, ScanHeader};
 use super::huffman::{Class, Definitions, Table};
 use super::scan::Coder;
 use super::{Undecodable, broken};
@@ -50,7 +50,7 @@ impl Progressive {
         };
         let kind = match (first, before) {
             (0, 0) => {
-                let build = |m: &super::frame::Member| definitions.build(Class::Dc, m.dc_table);
+                let build = |m: &Member| definitions.build(Class::Dc, m.dc_table);
                 Kind::DcFirst(header.members.iter().map(build).collect::<Result<_, _>>()?)
             }
             (0, _) => Kind::DcRefinement,

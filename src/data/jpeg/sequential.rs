@@ -29,8 +29,11 @@ impl Sequential {
         };
         for member in &header.members {
             for (class, number) in [(Class::Dc, member.dc_table), (Class::Ac, member.ac_table)] {
-                let built = definitions.build(class, number)?;
-                coder.tables[class as usize][usize::from(number)] = Some(Box::new(built));
+                let tables = &mut coder.tables[class as usize];
+                if !matches!(tables.get(usize::from(number)), Some(Some(_))) {
+                    let table = definitions.build(class, number)?;
+                    tables[usize::from(number)] = Some(Box::new(table));
+                }
             }
             coder.members.push(MemberState {
                 dc_table: member.dc_table.into(),
