@@ -37,8 +37,8 @@ pub fn decode(bytes: &[u8]) -> Result<Rgb, Undecodable> {
     if bytes.is_empty() {
         return Err(Undecodable("the file is empty".into()));
     }
-    // The decoders assert much about bytes that anyone may have written (two million damaged files
-    // reached one such place, which `jpeg` now avoids); one image must not end a run.
+    // Decoders from elsewhere assert much about bytes that anyone may have written; one image must
+    // not end a run.
     catch_unwind(|| decode_upright(bytes)).unwrap_or_else(|_| {
         Err(Undecodable(
             "it is so broken that its decoder gave up".into(),

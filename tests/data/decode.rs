@@ -28,7 +28,8 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-fn problem(result: Result<impl Sized, Undecodable>) -> String {
+/// Why it failed, as it should have.
+pub fn problem(result: Result<impl Sized, Undecodable>) -> String {
     match result {
         Ok(_) => panic!("this should have failed"),
         Err(Undecodable(reason)) => reason,
@@ -42,9 +43,9 @@ const BAD_INPUTS: [(&str, &str); 19] = [
     ("empty.jpg", "the file is empty"),
     ("flipped_bytes.jpg", "broken JPEG: "),
     ("gif_named.jpg", "ok 64 × 48"),
-    ("header_only.jpg", "broken JPEG: "),
+    ("header_only.jpg", "truncated"),
     ("jpeg_65535x65535.jpg", "claims 65535 × 65535 pixels"),
-    ("jpeg_zero_size.jpg", "set to zero"),
+    ("jpeg_zero_size.jpg", "its size is"),
     ("no_eoi.jpg", "truncated"),
     ("one_pixel.png", "ok 1 × 1"),
     ("png_bad_crc.png", "Format error decoding Png"),
@@ -248,15 +249,6 @@ fn broken_jpegs() {
     assert!(with_end(&[0xff, 0xc0, 0, 2]).contains("a second frame header"));
     assert!(with_end(&[0xff, 0xd8]).contains("a second image starts"));
     assert!(with_end(&[0xff, 0xe0, 0xff, 0xff]).contains("truncated"));
-
-    let frame = file
-        .windows(2)
-        .position(|m| m == [0xff, 0xc0])
-        .expect("a frame header");
-    let mut fine_chroma = file.clone();
-    fine_chroma[frame + 11] = 0x11;
-    fine_chroma[frame + 14] = 0x22;
-    assert!(problem(decode(&fine_chroma)).contains("sampled more finely"));
 }
 
 /// A PNG whose header says it is `width` × `height`, with no data to speak of.

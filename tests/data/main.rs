@@ -4,6 +4,7 @@
 mod common;
 mod decode;
 mod folder;
+mod jpeg;
 mod loader;
 mod pictures;
 mod preprocess;
@@ -25,6 +26,7 @@ fn main() {
     let trials = [
         decode::trials(),
         folder::trials(),
+        jpeg::trials(),
         loader::trials(),
         preprocess::trials(),
         resize::trials(),
