@@ -30,7 +30,7 @@ pub fn philox(key: [u32; 2], mut counter: [u32; 4]) -> [u32; 4] {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Purpose {
-    /// Initial parameters; the index is the parameter's place in the arena.
+    /// Initial parameters; the index is the tensor's place in the parameter table.
     Init = 1,
     /// Image augmentation; the index is (epoch, image).
     Augment = 2,

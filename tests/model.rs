@@ -1,0 +1,436 @@
+//! The whole model: its gradients against central differences, against PyTorch's numbers, and the
+//! engine against a run of Hugging Face's Trainer.
+
+mod common;
+
+use std::path::Path;
+
+use common::with_shared;
+use libtest_mimic::{Arguments, Failed, Trial};
+use vitcuda::data::loader::{Loader, LoaderOptions};
+use vitcuda::data::preprocess::Preprocessor;
+use vitcuda::data::source::{self, DataSpec, Source};
+use vitcuda::model::activations::{Activations, Keep, LastBlock};
+use vitcuda::model::backward::Scratch;
+use vitcuda::model::checkpoint::{self, LoadOptions};
+use vitcuda::model::config::VitConfig;
+use vitcuda::model::init::HeadInit;
+use vitcuda::model::tensor_file::TensorFile;
+use vitcuda::model::vit::Vit;
+use vitcuda::ops::adamw::{self, Update};
+use vitcuda::ops::cross_entropy::{self, Target};
+use vitcuda::ops::gemm::Accumulate;
+use vitcuda::ops::grad_norm;
+use vitcuda::ops::patch_embed::Images;
+use vitcuda::ops::real::Real;
+use vitcuda::rng::{Philox, Purpose, randperm};
+use vitcuda::train::cpu::CpuEngine;
+use vitcuda::train::engine::{Engine, Hyper};
+
+fn main() {
+    let trials = vec![
+        Trial::test(
+            "f64 gradients are the central differences, class token alone",
+            || central_differences(LastBlock::ClassToken),
+        ),
+        Trial::test(
+            "f64 gradients are the central differences, all tokens",
+            || central_differences(LastBlock::AllTokens),
+        ),
+        Trial::test(
+            "the class token alone gives the full block's numbers",
+            class_token,
+        ),
+        with_shared("tiny_vit: forward pass", "golden/tiny_vit", tiny_forward),
+        with_shared("tiny_vit: gradients", "golden/tiny_vit", tiny_gradients),
+        with_shared("tiny_vit: five AdamW steps", "golden/tiny_vit", tiny_steps),
+        with_shared("ViT-S: one exact step on four photos", ".", four_photos),
+        with_shared("ViT-S: ten steps of the peer's run", ".", ten_steps),
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
+
+/// Fails unless `found <= limit`, NaN included.
+fn at_most(what: &str, found: f64, limit: f64) -> Result<(), Failed> {
+    match found <= limit {
+        true => Ok(()),
+        false => Err(format!("{what}: {found:.3e} is more than {limit:.3e}").into()),
+    }
+}
+
+/// Largest difference; NaN if one of the values is.
+fn distance<A: Real, B: Real>(a: &[A], b: &[B]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let differences = a.iter().zip(b).map(|(a, b)| (a.f64() - b.f64()).abs());
+    differences.fold(0.0, |m, d| if d <= m { m } else { d })
+}
+
+/// Loss, logits and gradients of a batch.
+struct Step<T> {
+    loss: f64,
+    gradients: Vec<T>,
+    activations: Activations<T>,
+}
+
+fn step<T: Real>(
+    vit: &Vit,
+    params: &[T],
+    images: Images<T>,
+    labels: &[u32],
+    last_block: LastBlock,
+) -> Step<T> {
+    let count = labels.len();
+    let mut activations = Activations::new(&vit.config, count, Keep::ForBackward, last_block);
+    vit.forward(&mut activations, params, images, count);
+    let target = Target {
+        labels,
+        weights: None,
+        smoothing: 0.0,
+    };
+    let mut d_logits = vec![T::zero(); activations.logits.len()];
+    let logits = &activations.logits;
+    let loss = cross_entropy::forward_backward(&mut d_logits, logits, target, T::one());
+    let mut gradients = vec![T::nan(); vit.table.len];
+    vit.backward(
+        &mut gradients,
+        &mut Scratch::new(&vit.config, count),
+        &d_logits,
+        &activations,
+        params,
+        Accumulate::Overwrite,
+    );
+    Step {
+        loss: loss.f64(),
+        gradients,
+        activations,
+    }
+}
+
+/// A small ViT of odd sizes, and images for it.
+fn small() -> (Vit, Vec<f64>, Vec<f64>) {
+    let mut config = VitConfig {
+        hidden_size: 12,
+        num_hidden_layers: 2,
+        num_attention_heads: 2,
+        intermediate_size: 20,
+        image_size: 6,
+        patch_size: 2,
+        ..VitConfig::default()
+    };
+    config.set_labels(&["a", "b", "c"]);
+    let vit = Vit::new(config);
+    let normals = |index, len, spread: f64| {
+        let mut stream = Philox::new(5, Purpose::Test, index);
+        (0..len).map(|_| spread * stream.normal()).collect()
+    };
+    let params = normals(0, vit.table.len, 0.4);
+    let images = normals(1, 2 * 3 * 36, 1.0);
+    (vit, params, images)
+}
+
+fn central_differences(last_block: LastBlock) -> Result<(), Failed> {
+    const STEP: f64 = 1e-3;
+    let (vit, params, images) = small();
+    let labels = [2, 0];
+    let run = |params: &[f64]| step(&vit, params, Images::Values(&images), &labels, last_block);
+    let gradients = run(&params).gradients;
+    for param in &vit.table.params {
+        let gradient = &gradients[param.range.clone()];
+        let mut stream = Philox::new(6, Purpose::Test, param.range.start as u64);
+        let direction: Vec<f64> = gradient.iter().map(|_| stream.normal()).collect();
+        let at = |h: f64| {
+            let mut moved = params.clone();
+            for (p, d) in moved[param.range.clone()].iter_mut().zip(&direction) {
+                *p += h * d;
+            }
+            run(&moved).loss
+        };
+        let difference = 8.0 * (at(STEP) - at(-STEP)) - (at(2.0 * STEP) - at(-2.0 * STEP));
+        let numeric = difference / (12.0 * STEP);
+        let analytic: f64 = gradient.iter().zip(&direction).map(|(g, d)| g * d).sum();
+        // A random direction sees √Σg² of the gradient. Softmax ignores the key's bias: there the
+        // true gradient is zero, and what is left is rounding.
+        let norm = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
+        let scale = if param.name.ends_with("key.bias") {
+            1e-3
+        } else {
+            norm
+        };
+        at_most(&param.name, (numeric - analytic).abs() / scale, 1e-6)?;
+    }
+    Ok(())
+}
+
+fn class_token() -> Result<(), Failed> {
+    let (vit, params, images) = small();
+    let run = |last_block| step(&vit, &params, Images::Values(&images), &[1, 2], last_block);
+    let (class, all) = (run(LastBlock::ClassToken), run(LastBlock::AllTokens));
+    at_most("loss", (class.loss - all.loss).abs(), 1e-14)?;
+    at_most(
+        "gradients",
+        distance(&class.gradients, &all.gradients),
+        1e-13,
+    )
+}
+
+struct Tiny {
+    vit: Vit,
+    params: Vec<f32>,
+    pixels: Vec<f32>,
+    labels: Vec<u32>,
+    golden: TensorFile,
+}
+
+fn tiny(dir: &Path) -> Result<Tiny, Failed> {
+    let loaded = checkpoint::load(dir, &LoadOptions::default())?;
+    let golden = TensorFile::open(dir.join("forward.safetensors"))?;
+    Ok(Tiny {
+        pixels: golden.read_vec("pixel_values", &[4, 3, 32, 32])?,
+        labels: vec![0, 2, 1, 2],
+        vit: Vit::new(loaded.config),
+        params: loaded.params,
+        golden,
+    })
+}
+
+fn widen(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&v| f64::from(v)).collect()
+}
+
+impl Tiny {
+    fn f32(&self) -> Step<f32> {
+        let images = Images::Values(self.pixels.as_slice());
+        step(
+            &self.vit,
+            &self.params,
+            images,
+            &self.labels,
+            LastBlock::AllTokens,
+        )
+    }
+
+    fn f64(&self) -> Step<f64> {
+        let (params, pixels) = (widen(&self.params), widen(&self.pixels));
+        let images = Images::Values(pixels.as_slice());
+        step(
+            &self.vit,
+            &params,
+            images,
+            &self.labels,
+            LastBlock::AllTokens,
+        )
+    }
+}
+
+/// PyTorch's f32 run differs from its f64 run by 7.7e-7 in the loss and 1.2e-6 in the logits
+/// (golden README); ours may differ from the f32 run by twice that, and hidden states, up to 8 in
+/// size against the logits' 3, by 3.3e-6 each way.
+fn tiny_forward(dir: &Path) -> Result<(), Failed> {
+    let tiny = tiny(dir)?;
+    let golden = |name: &str, shape: &[usize]| tiny.golden.read_vec(name, shape);
+    let rows = [4, 17, 64];
+    let (single, double) = (tiny.f32(), tiny.f64());
+    let loss = f64::from(golden("loss", &[1])?[0]);
+    at_most("loss", (single.loss - loss).abs(), 2.0 * 7.7e-7)?;
+    at_most("loss in f64", (double.loss - loss).abs(), 2.0 * 7.7e-7)?;
+    let logits = golden("logits", &[4, 3])?;
+    at_most(
+        "logits",
+        distance(&single.activations.logits, &logits),
+        2.4e-6,
+    )?;
+    at_most(
+        "logits in f64",
+        distance(&double.activations.logits, &logits),
+        2.4e-6,
+    )?;
+    let states = |a: &Activations<f32>| {
+        [
+            a.embedded.to_vec(),
+            a.blocks[0].out.to_vec(),
+            a.blocks[1].out.to_vec(),
+        ]
+    };
+    for (i, state) in states(&single.activations).iter().enumerate() {
+        let wanted = golden(&format!("hidden_states.{i}"), &rows)?;
+        at_most(
+            &format!("hidden state {i}"),
+            distance(state, &wanted),
+            6.6e-6,
+        )?;
+    }
+    let wanted = golden("last_hidden_state", &rows)?;
+    at_most(
+        "last hidden state",
+        distance(&single.activations.norm, &wanted),
+        6.6e-6,
+    )
+}
+
+/// PyTorch's f32 gradients differ from its f64 ones by at most 7.5e-7.
+fn tiny_gradients(dir: &Path) -> Result<(), Failed> {
+    let tiny = tiny(dir)?;
+    let golden = TensorFile::open(dir.join("gradients_f64_rounded.safetensors"))?;
+    let (single, double) = (tiny.f32(), tiny.f64());
+    for param in &tiny.vit.table.params {
+        let wanted = golden.read_vec(&param.name, &param.shape)?;
+        let largest = wanted
+            .iter()
+            .fold(0.0_f64, |m, v| m.max(f64::from(v.abs())));
+        let found = &double.gradients[param.range.clone()];
+        // Half a unit in the last place of f32: the file is rounded.
+        let rounding = largest * f64::from(f32::EPSILON) / 2.0 + 1e-12;
+        at_most(
+            &format!("{} in f64", param.name),
+            distance(found, &wanted),
+            rounding,
+        )?;
+        let found = &single.gradients[param.range.clone()];
+        at_most(&param.name, distance(found, &wanted), 2.0 * 7.5e-7)?;
+    }
+    Ok(())
+}
+
+/// PyTorch's f64 and f32 runs differ by 7.3e-7 after five steps, key biases aside: their gradient
+/// is rounding noise, which Adam turns into steps of the size of the learning rate.
+fn tiny_steps(dir: &Path) -> Result<(), Failed> {
+    let tiny = tiny(dir)?;
+    let text = std::fs::read_to_string(dir.join("steps.json"))?;
+    let steps: serde_json::Value = serde_json::from_str(&text)?;
+    let mut params = tiny.params.clone();
+    let [mut first, mut second] = [(); 2].map(|()| vec![0.0; params.len()]);
+    for number in 1..=5_u64 {
+        let images = Images::Values(tiny.pixels.as_slice());
+        let done = step(
+            &tiny.vit,
+            &params,
+            images,
+            &tiny.labels,
+            LastBlock::ClassToken,
+        );
+        let golden = &steps["steps"][number as usize - 1];
+        let wanted = |key: &str| golden[key].as_f64().expect("a number");
+        let norm = grad_norm::norm(&done.gradients);
+        at_most("loss", (done.loss - wanted("loss")).abs(), 2e-6)?;
+        at_most(
+            "norm",
+            (norm / wanted("grad_norm_before_clip") - 1.0).abs(),
+            1e-6,
+        )?;
+        for param in &tiny.vit.table.params {
+            let range = param.range.clone();
+            let update = Update {
+                lr: wanted("lr_used"),
+                beta1: 0.9,
+                beta2: 0.999,
+                epsilon: 1e-8,
+                weight_decay: if param.decay { 0.05 } else { 0.0 },
+                coefficient: grad_norm::clip_coefficient(norm, 1.0),
+                step: number,
+            };
+            adamw::update(
+                &mut params[range.clone()],
+                &mut first[range.clone()],
+                &mut second[range.clone()],
+                &done.gradients[range],
+                update,
+            );
+        }
+        if number == 1 || number == 5 {
+            let golden = TensorFile::open(dir.join(format!("params_after_{number}.safetensors")))?;
+            for param in &tiny.vit.table.params {
+                let wanted = golden.read_vec(&param.name, &param.shape)?;
+                let limit = match param.name.ends_with("key.bias") {
+                    true => 6e-4,
+                    false => 2.0 * 7.3e-7,
+                };
+                let found = &params[param.range.clone()];
+                let what = format!("{} after {number}", param.name);
+                at_most(&what, distance(found, &wanted), limit)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The real model with the peer's initial head.
+fn pretrained(shared: &Path) -> Result<(checkpoint::Loaded, Preprocessor), Failed> {
+    let folder = shared.join("models/vit-small-patch14-224");
+    let head = shared.join("golden/real_steps/initial_head.safetensors");
+    let options = LoadOptions {
+        labels: Some(vec!["cat".into(), "dog".into()]),
+        head: HeadInit::File(head),
+        ..LoadOptions::default()
+    };
+    let preprocessor = Preprocessor::read(&folder.join("preprocessor_config.json"))?;
+    Ok((checkpoint::load(folder, &options)?, preprocessor))
+}
+
+fn four_photos(shared: &Path) -> Result<(), Failed> {
+    let (loaded, preprocessor) = pretrained(shared)?;
+    let dir = shared.join("golden/real_steps");
+    let text = std::fs::read_to_string(dir.join("four_photos.json"))?;
+    let golden: serde_json::Value = serde_json::from_str(&text)?;
+    let bytes = std::fs::read(dir.join("four_photos.safetensors"))?;
+    let tensors = safetensors::SafeTensors::deserialize(&bytes)?;
+    let pixels = tensors.tensor("images_u8")?.data();
+    let labels: Vec<u32> = tensors
+        .tensor("labels")?
+        .data()
+        .chunks_exact(8)
+        .map(|label| u32::from(label[0]))
+        .collect();
+    let vit = Vit::new(loaded.config);
+    let lookup = preprocessor.lookup();
+    let images = Images::Bytes {
+        pixels,
+        lookup: &lookup,
+    };
+    let done = step(&vit, &loaded.params, images, &labels, LastBlock::ClassToken);
+    let wanted = golden["loss_f64"].as_f64().expect("a number");
+    at_most("loss", (done.loss - wanted).abs(), 1e-5)?;
+    let file = TensorFile::open(dir.join("four_photos.safetensors"))?;
+    let logits = file.read_vec("logits_f64", &[4, 2])?;
+    at_most("logits", distance(&done.activations.logits, &logits), 1e-4)?;
+    let norms = &golden["grad_norms_f64"];
+    for param in &vit.table.params {
+        if param.name.ends_with("key.bias") {
+            continue; // the true gradient is zero
+        }
+        let wanted = param
+            .spellings()
+            .iter()
+            .find_map(|name| norms[name].as_f64());
+        let wanted = wanted.ok_or_else(|| format!("no golden norm of {}", param.name))?;
+        let found = grad_norm::norm(&done.gradients[param.range.clone()]);
+        at_most(&param.name, (found / wanted - 1.0).abs(), 1e-4)?;
+    }
+    Ok(())
+}
+
+/// The first ten steps of the real job, each loss and gradient norm within 2 % of the peer's, in
+/// the peer's order of photos.
+fn ten_steps(shared: &Path) -> Result<(), Failed> {
+    let text = std::fs::read_to_string(shared.join("golden/real_steps/trace.json"))?;
+    let trace: serde_json::Value = serde_json::from_str(&text)?;
+    let (loaded, preprocessor) = pretrained(shared)?;
+    let folder = Source::Folder(shared.join("data/cats_vs_dogs"));
+    let train = source::open(&DataSpec::new(folder))?.train;
+    let order = randperm(train.len(), 42);
+    let first = train.select(&order[..160]);
+    let loader = Loader::open(first, &preprocessor, &LoaderOptions::default(), |_, _| {})?;
+    let (config, params) = (loaded.config, loaded.params);
+    let mut engine = CpuEngine::new(config, params, preprocessor.lookup(), Hyper::default());
+    for (i, batch) in loader.in_order(16).enumerate() {
+        let lr = 2e-5 * (63 - i) as f64 / 63.0;
+        let done = engine.train_step(&[&batch?], lr)?;
+        let wanted = |key: &str| trace["steps"][i][key].as_f64().expect("a number");
+        let close = |what: &str, found: f64, key: &str| {
+            let what = format!("{what} of step {}", i + 1);
+            at_most(&what, (found / wanted(key) - 1.0).abs(), 0.02)
+        };
+        close("loss", done.loss, "loss")?;
+        close("gradient norm", done.grad_norm, "grad_norm")?;
+    }
+    Ok(())
+}
