@@ -1,0 +1,96 @@
+//! Loads and stores that the compiled hooks could not wave through: shared memory, the fiber's own
+//! stack, and everything that is wrong.
+
+use super::failure::{fail, source_line};
+use super::shared::{Problem, Who};
+use super::stack::same_slot;
+use super::thread::Thread;
+use crate::memory::{self, INITIALISED, LIVE};
+use crate::status::Status;
+
+/// Judges an access of the kernel; returns when it is allowed.
+pub unsafe extern "C" fn access(
+    thread: *mut Thread,
+    address: u64,
+    bytes: u64,
+    write: i32,
+    pc: *const std::ffi::c_void,
+) {
+    let (at, count) = (address as usize, bytes as usize);
+    if same_slot(at, thread as usize) {
+        return;
+    }
+    // SAFETY: the running fiber's thread and block; nothing pauses while they are borrowed.
+    unsafe {
+        let run = &mut *(*thread).run;
+        let verb = if write != 0 { "writes" } else { "reads" };
+        let problem = if run.shared.contains(at) {
+            let who = Who { thread: (*thread).linear, warp_epoch: (*(*thread).warp).epoch, whole_warp: false };
+            let judged = match write != 0 {
+                true => run.shared.write(at, count, who, false),
+                false => run.shared.read(at, count, who),
+            };
+            match judged {
+                Ok(()) if at % count.min(8) == 0 => return,
+                Ok(()) => (Status::ERROR_MISALIGNED_ADDRESS, format!("{verb} {count} bytes of shared memory at {at:#x}, which is misaligned")),
+                Err(Problem::Outside(text)) => (Status::ERROR_ILLEGAL_ADDRESS, format!("{verb} {text}")),
+                Err(Problem::Misuse(text)) => (Status::ERROR_LAUNCH_FAILED, text),
+            }
+        } else if memory::is_device_address(at) {
+            (Status::ERROR_ILLEGAL_ADDRESS, global_problem(at, count, write != 0))
+        } else if run.launch().kernel.module.contains(at) {
+            return;
+        } else {
+            (Status::ERROR_ILLEGAL_ADDRESS, format!("{verb} {count} bytes at {at:#x}, which is no device memory"))
+        };
+        let place = place(run.launch().kernel.module.image(), pc as usize);
+        fail(thread, problem.0, format!("{}{place}", problem.1));
+    }
+}
+
+fn place(image: (&str, usize), pc: usize) -> String {
+    match source_line(image.0, pc.wrapping_sub(image.1)) {
+        Some(line) => format!(" (at {line})"),
+        None => String::new(),
+    }
+}
+
+/// Why the shadow refuses a global access.
+fn global_problem(address: usize, bytes: usize, write: bool) -> String {
+    // SAFETY: shadow of the reserved range is always mapped; hooks stay inside the range.
+    let states: Vec<u8> = (0..bytes).map(|i| unsafe { *memory::write_state(address + i) }).collect();
+    let verb = if write { "writes" } else { "reads" };
+    if let Some(dead) = states.iter().position(|state| state & LIVE == 0) {
+        return format!("{verb} {bytes} bytes out of bounds: {}", memory::describe(address + dead));
+    }
+    match states.iter().position(|state| state & INITIALISED == 0) {
+        Some(fresh) if !write => format!("reads uninitialised global memory: {}", memory::describe(address + fresh)),
+        _ => format!("{verb} {bytes} bytes at a misaligned address: {}", memory::describe(address)),
+    }
+}
+
+/// Checks and counts a read of global memory by a primitive.
+pub unsafe fn global_read(thread: *mut Thread, address: usize, bytes: usize, explain: &dyn Fn(String) -> String) {
+    if bytes == 0 {
+        return;
+    }
+    if !memory::is_device_address(address) {
+        let text = explain(format!("reads {}", memory::describe(address)));
+        fail(thread, Status::ERROR_ILLEGAL_ADDRESS, text);
+    }
+    // SAFETY: the shadow of the range is mapped; the tag outlives the launch.
+    unsafe {
+        let good = LIVE | INITIALISED;
+        if (0..bytes).any(|i| *memory::write_state(address + i) & good != good) {
+            let text = explain(global_problem(address, bytes, false));
+            fail(thread, Status::ERROR_ILLEGAL_ADDRESS, text);
+        }
+        (*thread).requested_read += bytes as u64;
+        let tag = *memory::launch_tag();
+        for i in 0..bytes {
+            let seen = memory::read_tag(address + i);
+            (*thread).touched_read += u64::from(*seen != tag);
+            *seen = tag;
+        }
+    }
+}

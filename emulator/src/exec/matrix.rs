@@ -1,0 +1,175 @@
+//! `ldmatrix` and `mma`, with the fragment layouts of the PTX ISA ("Matrix fragments for
+//! mma.m16n8k8 / mma.m16n8k16 with floating-point type", "Warp-level matrix load instruction").
+//!
+//! With g = lane / 4 and t = lane % 4, registers low half first:
+//!   A (16×k, row): r0 = (g, 2t..), r1 = (g+8, 2t..), r2 = (g, 2t+8..), r3 = (g+8, 2t+8..)
+//!   B (k×8, col):  r0 = (2t.., g), r1 = (2t+8.., g)
+//!   C, D (16×8):   c0 c1 = (g, 2t..), c2 c3 = (g+8, 2t..)
+
+use super::block::Block;
+use super::shared::{Problem, Who};
+use super::thread::{LANES, Warp};
+use crate::status::Status;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    F16,
+    Bf16,
+}
+
+/// D = A·B + C for the whole warp: each product exact, sums in f32, k ascending.
+pub fn mma(warp: &mut Warp, format: Format, depth: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("f16c")
+    {
+        // SAFETY: the features were just found.
+        unsafe { mma_avx2(warp, format, depth) };
+        return;
+    }
+    mma_in(warp, format, depth, half_to_float);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn mma_avx2(warp: &mut Warp, format: Format, depth: usize) {
+    use std::arch::x86_64::*;
+    mma_in(warp, format, depth, |bits| {
+        _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(bits as i32)))
+    });
+}
+
+#[inline(always)]
+fn mma_in(warp: &mut Warp, format: Format, depth: usize, half: impl Fn(u16) -> f32) {
+    let inputs = &warp.inputs;
+    let wide = depth == 16;
+    // Every fragment register of the warp as two rows of 32 floats, then moved to its place.
+    let mut low = [[0f32; LANES]; 6];
+    let mut high = [[0f32; LANES]; 6];
+    for r in [0, 1, 2, 3, 4, 5] {
+        if !wide && matches!(r, 2 | 3 | 5) {
+            continue;
+        }
+        for lane in 0..LANES {
+            let word = inputs[r][lane];
+            (low[r][lane], high[r][lane]) = match format {
+                Format::F16 => (half(word as u16), half((word >> 16) as u16)),
+                Format::Bf16 => (f32::from_bits(word << 16), f32::from_bits(word & 0xFFFF_0000)),
+            };
+        }
+    }
+    let mut a = [[0f32; 16]; 16];
+    let mut b = [[0f32; 8]; 16];
+    let mut c = [[0f32; 8]; 16];
+    for lane in 0..LANES {
+        let (g, t) = (lane / 4, lane % 4 * 2);
+        for (row, r) in [(g, 0), (g + 8, 1)] {
+            a[row][t] = low[r][lane];
+            a[row][t + 1] = high[r][lane];
+            if wide {
+                a[row][t + 8] = low[r + 2][lane];
+                a[row][t + 9] = high[r + 2][lane];
+            }
+            c[row][t] = f32::from_bits(inputs[6 + 2 * r][lane]);
+            c[row][t + 1] = f32::from_bits(inputs[7 + 2 * r][lane]);
+        }
+        b[t][g] = low[4][lane];
+        b[t + 1][g] = high[4][lane];
+        if wide {
+            b[t + 8][g] = low[5][lane];
+            b[t + 9][g] = high[5][lane];
+        }
+    }
+    for (row, sum) in a.iter().zip(&mut c) {
+        for (&left, right) in row[..depth].iter().zip(&b) {
+            for n in 0..8 {
+                sum[n] += left * right[n];
+            }
+        }
+    }
+    for lane in 0..LANES {
+        let (g, t) = (lane / 4, lane % 4 * 2);
+        warp.outputs[0][lane] = c[g][t].to_bits();
+        warp.outputs[1][lane] = c[g][t + 1].to_bits();
+        warp.outputs[2][lane] = c[g + 8][t].to_bits();
+        warp.outputs[3][lane] = c[g + 8][t + 1].to_bits();
+    }
+}
+
+/// IEEE half to f32, for hosts without the instruction.
+fn half_to_float(bits: u16) -> f32 {
+    let sign = (bits as u32 & 0x8000) << 16;
+    let magnitude = (bits & 0x7FFF) as u32;
+    let scaled = f32::from_bits(magnitude << 13) * f32::from_bits(0x7780_0000); // 2^112
+    let bits = match magnitude >= 0x7C00 {
+        true => 0x7F80_0000 | (magnitude & 0x3FF) << 13,
+        false => scaled.to_bits(),
+    };
+    f32::from_bits(sign | bits)
+}
+
+/// Loads 1, 2 or 4 matrices (`detail & 0xFF`), transposed with `detail & 0x100`. An error names
+/// the lane that brought the bad row address.
+pub fn ldmatrix(
+    run: &mut Block,
+    warp: &mut Warp,
+    detail: u32,
+) -> Result<(), (usize, Status, String)> {
+    let count = (detail & 0xFF) as usize;
+    let transposed = detail & 0x100 != 0;
+    for m in 0..count {
+        let mut rows = [[0u16; 8]; 8];
+        let mut offsets = [0; 8];
+        for r in 0..8 {
+            let lane = 8 * m + r;
+            let address = warp.address[lane] as usize;
+            if address % 16 != 0 {
+                let text = format!("brings a row address that is no multiple of 16 ({address:#x})");
+                return Err((lane, Status::ERROR_MISALIGNED_ADDRESS, text));
+            }
+            if !run.shared.contains(address) {
+                let text = format!("brings a row address outside shared memory: {}", crate::memory::describe(address));
+                return Err((lane, Status::ERROR_ILLEGAL_ADDRESS, text));
+            }
+            let who = Who { thread: warp.index * LANES as u32 + lane as u32, warp_epoch: warp.epoch, whole_warp: true };
+            match run.shared.read(address, 16, who) {
+                Ok(()) => {}
+                Err(Problem::Outside(text)) => {
+                    return Err((lane, Status::ERROR_ILLEGAL_ADDRESS, format!("reads {text}")));
+                }
+                Err(Problem::Misuse(text)) => return Err((lane, Status::ERROR_LAUNCH_FAILED, text)),
+            }
+            // SAFETY: the 16 bytes were just checked.
+            rows[r] = unsafe { *(address as *const [u16; 8]) };
+            offsets[r] = run.shared.offset(address) as u32;
+        }
+        run.counters.ldmatrix_bank_conflicts += bank_conflicts(&offsets, 16);
+        for lane in 0..LANES {
+            let (g, t) = (lane / 4, lane % 4 * 2);
+            let (first, second) = match transposed {
+                false => (rows[g][t], rows[g][t + 1]),
+                true => (rows[t][g], rows[t + 1][g]),
+            };
+            warp.outputs[m][lane] = first as u32 | (second as u32) << 16;
+        }
+    }
+    run.counters.ldmatrix += 1;
+    Ok(())
+}
+
+/// Cycles beyond the first that 32 banks of 4 bytes need to serve accesses of `bytes` bytes at
+/// these offsets, 128 bytes in all: the most distinct words that one bank has to deliver, less one.
+pub fn bank_conflicts(offsets: &[u32], bytes: u32) -> u64 {
+    let mut words = [[u32::MAX; 32]; 32];
+    let mut depth = [0usize; 32];
+    for word in offsets.iter().flat_map(|&offset| offset / 4..(offset + bytes) / 4) {
+        let bank = word as usize % 32;
+        let used = &mut words[bank][..=depth[bank].min(31)];
+        if !used.contains(&word) {
+            used[depth[bank].min(31)] = word;
+            depth[bank] = (depth[bank] + 1).min(31);
+        }
+    }
+    depth.iter().max().map_or(0, |&most| most.saturating_sub(1)) as u64
+}
