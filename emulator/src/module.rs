@@ -1,9 +1,10 @@
 //! Compiled kernel files: the format of the "cubin", loading one, and its kernels' signatures.
 
 use std::ffi::{CStr, c_char};
-use std::io::Write;
-use std::os::fd::FromRawFd;
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::exec::{Runtime, runtime};
 use crate::status::{Result, Status};
@@ -121,20 +122,23 @@ pub unsafe fn load(image: *const u8, arch: u32) -> Result<Vec<Arc<Kernel>>> {
         .map_err(|text| refuse(Status::ERROR_INVALID_IMAGE, text))
 }
 
+fn unique_path() -> PathBuf {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    std::env::temp_dir().join(format!("vitcuda-kernel-{}-{count}.so", std::process::id()))
+}
+
 unsafe fn link(object: &[u8]) -> Result<Vec<Arc<Kernel>>, String> {
-    // SAFETY: plain system call; the descriptor is owned by `file` from here on.
-    let mut file = unsafe {
-        let descriptor = libc::memfd_create(c"vitcuda-kernel".as_ptr(), libc::MFD_CLOEXEC);
-        if descriptor < 0 {
-            return Err("memfd_create failed".into());
-        }
-        std::fs::File::from_raw_fd(descriptor)
-    };
-    file.write_all(object).map_err(|error| error.to_string())?;
-    let descriptor = std::os::fd::AsRawFd::as_raw_fd(&file);
-    let path = format!("/proc/{}/fd/{descriptor}", std::process::id());
+    // A name of its own for each: the loader takes equal paths for the same library. The open file
+    // outlives its name, for addr2line.
+    let named = unique_path();
+    std::fs::write(&named, object).map_err(|error| error.to_string())?;
+    let file = std::fs::File::open(&named).map_err(|error| error.to_string())?;
+    let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
     // SAFETY: an object without initialisers but the compiler's.
-    let library = unsafe { libloading::Library::new(&path) }.map_err(|error| error.to_string())?;
+    let library = unsafe { libloading::Library::new(&named) }.map_err(|error| error.to_string());
+    std::fs::remove_file(&named).map_err(|error| error.to_string())?;
+    let library = library?;
     // SAFETY: symbols and types of prelude/entry.h, whose fingerprint was compared.
     unsafe {
         let bind: libloading::Symbol<unsafe extern "C" fn(&'static Runtime)> =

@@ -2,7 +2,7 @@
 
 use std::ffi::{c_char, c_int, c_uint};
 
-use super::state::{CURRENT, initialised, state, working};
+use super::state::{CURRENT, initialised, ready, state, working};
 use super::{api, give, refuse};
 use crate::device::{self, Device, devices};
 use crate::status::{Result, Status};
@@ -12,7 +12,7 @@ use crate::{counters, memory};
 const DRIVER_VERSION: c_int = 13000;
 
 fn device(ordinal: c_int) -> Result<&'static Device> {
-    initialised()?;
+    drop(initialised()?);
     let known = usize::try_from(ordinal).ok().and_then(|i| devices().get(i));
     known.copied().ok_or(Status::ERROR_INVALID_DEVICE)
 }
@@ -32,7 +32,7 @@ api! {
     fn cuDriverGetVersion(version: *mut c_int) { unsafe { give(version, DRIVER_VERSION) } }
 
     fn cuDeviceGetCount(count: *mut c_int) {
-        initialised()?;
+        drop(initialised()?);
         unsafe { give(count, devices().len() as c_int) }
     }
 
@@ -157,7 +157,7 @@ api! {
     }
 
     fn cuCtxGetCurrent(context: *mut usize) {
-        initialised()?;
+        drop(initialised()?);
         unsafe { give(context, CURRENT.with_borrow(|stack| stack.last().copied().unwrap_or(0))) }
     }
 
@@ -167,15 +167,15 @@ api! {
     }
 
     fn cuCtxGetApiVersion(_context: usize, version: *mut c_uint) { unsafe { give(version, 3020) } }
-    fn cuCtxSetFlags(_flags: c_uint) { working().map(drop) }
+    fn cuCtxSetFlags(_flags: c_uint) { ready() }
     fn cuCtxGetFlags(flags: *mut c_uint) { unsafe { give(flags, 0) } }
-    fn cuCtxSetLimit(_limit: c_int, _value: usize) { working().map(drop) }
+    fn cuCtxSetLimit(_limit: c_int, _value: usize) { ready() }
     fn cuCtxGetLimit(value: *mut usize, _limit: c_int) { unsafe { give(value, 1024) } }
-    fn cuCtxSetCacheConfig(_config: c_int) { working().map(drop) }
+    fn cuCtxSetCacheConfig(_config: c_int) { ready() }
     fn cuCtxGetCacheConfig(config: *mut c_int) { unsafe { give(config, 0) } }
 
     fn cuCtxGetStreamPriorityRange(least: *mut c_int, greatest: *mut c_int) {
-        working()?;
+        ready()?;
         unsafe {
             give(least, 0)?;
             give(greatest, -5)

@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_uchar, c_uint, c_ushort};
 use std::sync::Arc;
 
 use super::queue::{Op, Source, is_pinned, want_device};
-use super::state::{State, working};
+use super::state::{State, ready, working};
 use super::{api, give, refuse};
 use crate::memory::{self, Home};
 use crate::status::{Result, Status};
@@ -91,7 +91,7 @@ api! {
     }
 
     fn cuMemHostGetDevicePointer_v2(out: *mut usize, host: usize, _flags: c_uint) {
-        working()?;
+        ready()?;
         if !is_pinned(host) {
             return Err(Status::ERROR_INVALID_VALUE);
         }
@@ -99,7 +99,7 @@ api! {
     }
 
     fn cuMemGetAddressRange_v2(base: *mut usize, bytes: *mut usize, address: usize) {
-        working()?;
+        ready()?;
         let found = memory::find(address).ok_or(Status::ERROR_INVALID_VALUE)?;
         unsafe {
             if !base.is_null() {

@@ -64,7 +64,6 @@ pub struct State {
     pub captures: HashMap<usize, Capture>,
     pub graphs: HashMap<usize, Arc<Vec<Op>>>,
     pub executables: HashMap<usize, Arc<Vec<Op>>>,
-    pub pools: HashMap<usize, usize>,
     handles: usize,
 }
 
@@ -90,6 +89,11 @@ pub fn working() -> Result<(MutexGuard<'static, State>, usize)> {
         Some(status) => Err(status),
         None => Ok((state, context)),
     }
+}
+
+/// For a call that needs a context and nothing of the state.
+pub fn ready() -> Result<()> {
+    working().map(drop)
 }
 
 /// The state for a call that needs only `cuInit`.

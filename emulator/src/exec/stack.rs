@@ -55,11 +55,6 @@ impl Stacks {
         assert!(index < self.count);
         Slot(self.first + index * SLOT_BYTES)
     }
-
-    /// Whether the address lies in one of the slots.
-    pub fn contains(&self, address: usize) -> bool {
-        address.wrapping_sub(self.first) < self.count * SLOT_BYTES
-    }
 }
 
 /// One slot, by its lowest address.

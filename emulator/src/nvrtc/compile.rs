@@ -131,7 +131,7 @@ fn build(folder: &Path, source: &Source, options: &Options, log: &mut String) ->
         Command::new(compiler())
             .args(["-c", "-x", "c++-cpp-output", standard, "-O2", "-g1", "-fPIC", "-march=native", contract])
             .args(["-fno-strict-aliasing", "-fno-math-errno", "-fno-trapping-math", "-fno-exceptions", "-fno-rtti"])
-            .args(["-fno-threadsafe-statics", "-Wno-attributes", "-Wno-unknown-pragmas", "-Wno-psabi"])
+            .args(["-fno-threadsafe-statics", "-fno-gnu-unique", "-Wno-attributes", "-Wno-unknown-pragmas", "-Wno-psabi"])
             .args(mode().flags())
             .arg(unit).arg("-o").arg(&object),
         log,

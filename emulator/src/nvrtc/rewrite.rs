@@ -150,7 +150,7 @@ impl<'a> Scanner<'a> {
                 _ => {}
             }
             let outer = token == "(" && depth == 1 || token == ")" && depth == 0;
-            if token.contains('\n') {
+            if token.contains('\n') || token.starts_with('#') {
                 self.out.push_str(token);
                 inner.push(' ');
             } else if !outer {
@@ -182,6 +182,8 @@ impl<'a> Scanner<'a> {
                     newlines.extend(token.chars().filter(|&c| c == '\n'));
                     statement.push(' ');
                 }
+                // A line marker, put there where a macro of the prelude was expanded.
+                _ if token.starts_with('#') => newlines.push_str(token),
                 _ => statement.push_str(token),
             }
         }

@@ -93,3 +93,6 @@ VITCUDA_INLINE float __uint2float_rn(unsigned x) { return (float)x; }
 VITCUDA_LOAD(__ldg) VITCUDA_LOAD(__ldca) VITCUDA_LOAD(__ldcg) VITCUDA_LOAD(__ldcs) VITCUDA_LOAD(__ldlu) VITCUDA_LOAD(__ldcv)
 #define VITCUDA_STORE(name) template <class T> VITCUDA_INLINE void name(T* p, T x) { *p = x; }
 VITCUDA_STORE(__stwb) VITCUDA_STORE(__stcg) VITCUDA_STORE(__stcs) VITCUDA_STORE(__stwt)
+
+VITCUDA_INLINE unsigned short vitcuda_half_from_float(float x) { _Float16 h = (_Float16)x; unsigned short u; __builtin_memcpy(&u, &h, 2); return u; }
+VITCUDA_INLINE float vitcuda_float_from_half(unsigned short u) { _Float16 h; __builtin_memcpy(&h, &u, 2); return (float)h; }

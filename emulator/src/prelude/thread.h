@@ -41,7 +41,7 @@ struct vitcuda_runtime {
 };
 
 static const vitcuda_runtime* vitcuda_rt;
-extern "C" void vitcuda_bind(const vitcuda_runtime* runtime) { vitcuda_rt = runtime; }
+extern "C" __attribute__((no_sanitize("thread"), no_sanitize("address"))) void vitcuda_bind(const vitcuda_runtime* runtime) { vitcuda_rt = runtime; }
 
 // Not instrumented; noinline follows, since an uninstrumented function cannot be inlined into an instrumented one.
 #define VITCUDA_RUNTIME __attribute__((noinline, no_sanitize("thread"), no_sanitize("address"))) static
