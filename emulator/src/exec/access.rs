@@ -80,17 +80,18 @@ pub unsafe fn global_read(thread: *mut Thread, address: usize, bytes: usize, exp
     }
     // SAFETY: the shadow of the range is mapped; the tag outlives the launch.
     unsafe {
-        let good = LIVE | INITIALISED;
-        if (0..bytes).any(|i| *memory::write_state(address + i) & good != good) {
+        let shadow = std::slice::from_raw_parts(memory::write_state(address), bytes);
+        if shadow.iter().fold(LIVE | INITIALISED, |all, state| all & state) != LIVE | INITIALISED {
             let text = explain(global_problem(address, bytes, false));
             fail(thread, Status::ERROR_ILLEGAL_ADDRESS, text);
         }
         (*thread).requested_read += bytes as u64;
         let tag = *memory::launch_tag();
-        for i in 0..bytes {
-            let seen = memory::read_tag(address + i);
-            (*thread).touched_read += u64::from(*seen != tag);
-            *seen = tag;
+        let seen = std::slice::from_raw_parts_mut(memory::read_tag(address), bytes);
+        let fresh = seen.iter().filter(|&&seen| seen != tag).count();
+        if fresh > 0 {
+            (*thread).touched_read += fresh as u64;
+            seen.fill(tag);
         }
     }
 }

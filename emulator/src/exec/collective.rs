@@ -28,6 +28,12 @@ pub struct Group {
     pub arrived: u32,
 }
 
+impl Group {
+    fn meets(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.mask == other.mask && self.detail == other.detail && self.site == other.site
+    }
+}
+
 impl std::fmt::Display for Group {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} (mask {:#010x}) at {}", kind_name(self.kind, self.detail), self.mask, self.site)
@@ -66,57 +72,79 @@ pub unsafe extern "C" fn collective(
     // SAFETY: `thread` is the running fiber's; other fibers touch the warp only while it pauses,
     // and no borrow lives across the pause.
     unsafe {
-        let warp = &mut *(*thread).warp;
+        let warp = (*thread).warp;
         let bit = 1 << (*thread).lane;
-        let mine = Group { kind, mask, detail, site: Site { file, line }, arrived: bit };
-        let position = match warp.groups.iter().position(|other| other.mask & mask != 0) {
-            Some(position) => position,
-            None => {
-                check_mask(thread, warp, &mine);
-                warp.groups.push(Group { arrived: 0, ..mine });
-                warp.groups.len() - 1
+        // Nearly always this lane meets the one group that waits: no more than that happens here.
+        let position = match (&(*warp).groups)[..] {
+            [one, ..]
+                if one.kind == kind
+                    && one.mask == mask
+                    && one.detail == detail
+                    && one.site.line == line
+                    && one.site.file == file
+                    && mask & bit != 0 =>
+            {
+                0
             }
+            _ => join(thread, Group { kind, mask, detail, site: Site { file, line }, arrived: bit }),
         };
-        let group = &mut warp.groups[position];
-        let agree = group.kind == kind && group.mask == mask && group.detail == detail && group.site == mine.site;
-        if !agree || mask & bit == 0 {
-            mismatch(thread, warp, position, &mine);
-        }
+        let group = (&mut (*warp).groups).get_unchecked_mut(position);
         group.arrived |= bit;
         if group.arrived == mask {
-            let group = warp.groups.swap_remove(position);
-            warp.ready |= mask;
-            perform(thread, warp, &group);
+            complete(thread, position);
         } else {
-            warp.ready &= !bit;
+            (*warp).ready &= !bit;
             Thread::pause(thread);
         }
     }
 }
 
-fn check_mask(thread: *mut Thread, warp: &Warp, group: &Group) {
-    let absent = group.mask & !warp.exist;
-    if absent != 0 {
-        let text = format!("{group}: {} do not exist in this warp", lanes(absent));
+/// Finds the group that a lane belongs to, or opens it.
+#[inline(never)]
+unsafe fn join(thread: *mut Thread, mine: Group) -> usize {
+    // SAFETY: the running fiber's warp.
+    let warp = unsafe { &mut *(*thread).warp };
+    if mine.mask & mine.arrived == 0 {
+        let text = format!("{mine}: {} calls it without being in the mask", lanes(mine.arrived));
         fail(thread, Status::ERROR_LAUNCH_FAILED, text);
+    }
+    if let Some(position) = warp.groups.iter().position(|other| other.meets(&mine)) {
+        return position;
+    }
+    check(thread, warp, &mine);
+    warp.groups.push(Group { arrived: 0, ..mine });
+    warp.groups.len() - 1
+}
+
+#[inline(never)]
+unsafe fn complete(thread: *mut Thread, position: usize) {
+    // SAFETY: the running fiber's warp.
+    unsafe {
+        let warp = &mut *(*thread).warp;
+        let group = warp.groups.swap_remove(position);
+        warp.ready |= group.mask;
+        perform(thread, warp, &group);
     }
 }
 
-#[cold]
-fn mismatch(thread: *mut Thread, warp: &Warp, position: usize, mine: &Group) -> ! {
-    let lane = mine.arrived;
-    let other = warp.groups[position];
-    let text = if mine.mask & lane == 0 {
-        format!("{mine}: {} calls it without being in the mask", lanes(lane))
-    } else {
-        format!(
+/// What can be wrong when a lane is the first at its collective.
+fn check(thread: *mut Thread, warp: &Warp, mine: &Group) {
+    let absent = mine.mask & !warp.exist;
+    if absent != 0 {
+        let text = format!("{mine}: {} do not exist in this warp", lanes(absent));
+        fail(thread, Status::ERROR_LAUNCH_FAILED, text);
+    }
+    // This lane waits for one that waits elsewhere for this lane. Longer circles end as deadlocks.
+    let crossed = |other: &&Group| other.arrived & mine.mask != 0 && other.mask & mine.arrived != 0;
+    if let Some(other) = warp.groups.iter().find(crossed) {
+        let text = format!(
             "divergent lanes: {} of warp {} arrives at {mine} while {} at {other}; they can never meet",
-            lanes(lane),
+            lanes(mine.arrived),
             warp.index,
             lanes_wait(other.arrived)
-        )
-    };
-    fail(thread, Status::ERROR_LAUNCH_FAILED, text)
+        );
+        fail(thread, Status::ERROR_LAUNCH_FAILED, text);
+    }
 }
 
 fn lanes_wait(mask: u32) -> String {

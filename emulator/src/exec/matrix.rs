@@ -161,6 +161,12 @@ pub fn ldmatrix(
 /// Cycles beyond the first that 32 banks of 4 bytes need to serve accesses of `bytes` bytes at
 /// these offsets, 128 bytes in all: the most distinct words that one bank has to deliver, less one.
 pub fn bank_conflicts(offsets: &[u32], bytes: u32) -> u64 {
+    // The usual case: as many pieces as fit beside one another, each in its own banks.
+    let slots = 128 / bytes;
+    let taken = offsets.iter().fold(0u32, |taken, offset| taken | 1 << (offset / bytes % slots));
+    if taken.count_ones() as usize == offsets.len() {
+        return 0;
+    }
     let mut words = [[u32::MAX; 32]; 32];
     let mut depth = [0usize; 32];
     for word in offsets.iter().flat_map(|&offset| offset / 4..(offset + bytes) / 4) {

@@ -92,6 +92,11 @@ impl Shared {
 
     /// Makes room for a launch with `bytes` of dynamic shared memory.
     pub fn start_launch(&mut self, bytes: usize) {
+        if let [only] = &self.pieces[..]
+            && only.bytes == bytes
+        {
+            return; // as the launch before: leave the mappings alone
+        }
         // SAFETY: the window is ours, and no block is running.
         unsafe { libc::mprotect(self.base as *mut _, WINDOW_BYTES, libc::PROT_NONE) };
         self.pieces.clear();
