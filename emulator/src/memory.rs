@@ -44,7 +44,10 @@ pub struct Allocation {
 impl Allocation {
     fn pages(&self) -> (usize, usize) {
         let start = self.base & !(PAGE - 1);
-        (start, (self.base + self.bytes).next_multiple_of(PAGE) - start)
+        (
+            start,
+            (self.base + self.bytes).next_multiple_of(PAGE) - start,
+        )
     }
 }
 
@@ -231,10 +234,7 @@ pub fn check_range(address: usize, bytes: usize, what: &str) -> Result<Allocatio
     match find(address) {
         Some(one) if address + bytes <= one.base + one.bytes => Ok(one),
         _ => {
-            crate::report::say(&format!(
-                "{what}: {bytes} bytes at {}",
-                describe(address)
-            ));
+            crate::report::say(&format!("{what}: {bytes} bytes at {}", describe(address)));
             Err(Status::ERROR_INVALID_VALUE)
         }
     }
@@ -275,9 +275,8 @@ pub fn describe(address: usize) -> String {
         }
     };
     let near = 1 << 20;
-    let close = |one: &&Allocation| {
-        address + near > one.base && address < one.base + one.bytes + near
-    };
+    let close =
+        |one: &&Allocation| address + near > one.base && address < one.base + one.bytes + near;
     let inside = |one: &&Allocation| address >= one.base && address < one.base + one.bytes;
     let before = table.live.range(..=address).next_back().map(|(_, one)| one);
     let after = table.live.range(address..).next().map(|(_, one)| one);

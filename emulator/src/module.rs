@@ -118,8 +118,7 @@ pub unsafe fn load(image: *const u8, arch: u32) -> Result<Vec<Arc<Kernel>>> {
         ));
     }
     // SAFETY: our own NVRTC made the object, against this runtime's table.
-    unsafe { link(&bytes[HEADER..]) }
-        .map_err(|text| refuse(Status::ERROR_INVALID_IMAGE, text))
+    unsafe { link(&bytes[HEADER..]) }.map_err(|text| refuse(Status::ERROR_INVALID_IMAGE, text))
 }
 
 fn unique_path() -> PathBuf {
@@ -141,17 +140,26 @@ unsafe fn link(object: &[u8]) -> Result<Vec<Arc<Kernel>>, String> {
     let library = library?;
     // SAFETY: symbols and types of prelude/entry.h, whose fingerprint was compared.
     unsafe {
-        let bind: libloading::Symbol<unsafe extern "C" fn(&'static Runtime)> =
-            library.get(b"vitcuda_bind").map_err(|error| error.to_string())?;
+        let bind: libloading::Symbol<unsafe extern "C" fn(&'static Runtime)> = library
+            .get(b"vitcuda_bind")
+            .map_err(|error| error.to_string())?;
         bind(runtime());
-        let range: libloading::Symbol<unsafe extern "C" fn(*mut usize)> =
-            library.get(b"vitcuda_image").map_err(|error| error.to_string())?;
+        let range: libloading::Symbol<unsafe extern "C" fn(*mut usize)> = library
+            .get(b"vitcuda_image")
+            .map_err(|error| error.to_string())?;
         let mut ends = [0usize; 2];
         range(ends.as_mut_ptr());
-        let table: libloading::Symbol<unsafe extern "C" fn() -> *const KernelInfo> =
-            library.get(b"vitcuda_kernels").map_err(|error| error.to_string())?;
+        let table: libloading::Symbol<unsafe extern "C" fn() -> *const KernelInfo> = library
+            .get(b"vitcuda_kernels")
+            .map_err(|error| error.to_string())?;
         let mut info = table();
-        let image = Arc::new(Image { library, path, base: ends[0], end: ends[1], _file: file });
+        let image = Arc::new(Image {
+            library,
+            path,
+            base: ends[0],
+            end: ends[1],
+            _file: file,
+        });
         let mut kernels = Vec::new();
         while !(*info).name.is_null() {
             let one = &*info;
@@ -172,6 +180,10 @@ unsafe fn link(object: &[u8]) -> Result<Vec<Arc<Kernel>>, String> {
 
 impl std::fmt::Debug for Image {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?} at {:#x} ({:?})", self.path, self.base, self.library)
+        write!(
+            f,
+            "{:?} at {:#x} ({:?})",
+            self.path, self.base, self.library
+        )
     }
 }

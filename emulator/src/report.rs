@@ -35,10 +35,7 @@ pub fn append(variable: &str, text: &str) {
 /// # Safety
 /// `buffer` is valid for writes of `capacity` bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn vitcudaEmulatorLastMessage(
-    buffer: *mut c_char,
-    capacity: usize,
-) -> c_int {
+pub unsafe extern "C" fn vitcudaEmulatorLastMessage(buffer: *mut c_char, capacity: usize) -> c_int {
     let last = LAST.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     if capacity > 0 {
         let count = last.len().min(capacity - 1);

@@ -264,5 +264,9 @@ fn attribute(device: &Device, number: c_int) -> Option<c_int> {
 
 /// Shared memory of a block that the driver keeps for itself.
 pub fn reserved_shared(device: &Device) -> u32 {
-    if device.arch >= 80 { device::SHARED_RESERVED } else { 0 }
+    if device.arch >= 80 {
+        device::SHARED_RESERVED
+    } else {
+        0
+    }
 }

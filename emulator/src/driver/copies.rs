@@ -6,9 +6,9 @@ use std::sync::Arc;
 use super::queue::{Op, Source, is_pinned, want_device};
 use super::state::{State, ready, working};
 use super::{api, give, refuse};
+use crate::counters::book_host_synchronisation;
 use crate::memory::{self, Home};
 use crate::status::{Result, Status};
-use crate::counters::book_host_synchronisation;
 
 /// A copy that has happened when the call returns.
 fn now(call: &str, make: impl FnOnce(&mut State) -> Op) -> Result<()> {
@@ -39,7 +39,12 @@ fn set(to: usize, value: u32, width: usize, count: usize) -> Result<Op> {
     if to % width != 0 {
         return Err(Status::ERROR_INVALID_VALUE);
     }
-    Ok(Op::Set { to, value, width, count })
+    Ok(Op::Set {
+        to,
+        value,
+        width,
+        count,
+    })
 }
 
 api! {
@@ -219,7 +224,10 @@ unsafe fn allocate_async(out: *mut usize, bytes: usize, stream: usize) -> Result
         if let Some(capture) = state.captures.get_mut(&capture) {
             capture.broken = true;
         }
-        return refuse(Status::ERROR_STREAM_CAPTURE_UNSUPPORTED, "memory is allocated while its stream is captured");
+        return refuse(
+            Status::ERROR_STREAM_CAPTURE_UNSUPPORTED,
+            "memory is allocated while its stream is captured",
+        );
     }
     // SAFETY: the driver API's contract.
     unsafe {

@@ -13,7 +13,10 @@ const DISABLE_TIMING: c_uint = 2;
 fn find(state: &State, event: usize) -> Result<&Event> {
     match state.events.get(&event) {
         Some(found) => Ok(found),
-        None => refuse(Status::ERROR_INVALID_HANDLE, format!("{event:#x} is no event")),
+        None => refuse(
+            Status::ERROR_INVALID_HANDLE,
+            format!("{event:#x} is no event"),
+        ),
     }
 }
 
@@ -26,13 +29,19 @@ fn target(state: &mut State, event: usize) -> Result<Option<(usize, u64)>> {
             if let Some(capture) = state.captures.get_mut(&capture) {
                 capture.broken = true;
             }
-            refuse(Status::ERROR_CAPTURED_EVENT, "the event was last recorded in a capture: the host cannot wait for it")
+            refuse(
+                Status::ERROR_CAPTURED_EVENT,
+                "the event was last recorded in a capture: the host cannot wait for it",
+            )
         }
     }
 }
 
 fn is_done(state: &State, (stream, position): (usize, u64)) -> bool {
-    state.streams.get(&stream).is_none_or(|one| one.done >= position)
+    state
+        .streams
+        .get(&stream)
+        .is_none_or(|one| one.done >= position)
 }
 
 fn elapsed(start: usize, end: usize) -> Result<f32> {
@@ -40,7 +49,10 @@ fn elapsed(start: usize, end: usize) -> Result<f32> {
     for event in [start, end] {
         let found = find(&state, event)?;
         if !found.timing || found.recorded == Recorded::Never {
-            return refuse(Status::ERROR_INVALID_HANDLE, "elapsed time wants two recorded events made with timing");
+            return refuse(
+                Status::ERROR_INVALID_HANDLE,
+                "elapsed time wants two recorded events made with timing",
+            );
         }
         let Some(target) = target(&mut state, event)? else {
             return Err(Status::ERROR_INVALID_HANDLE);

@@ -10,7 +10,10 @@ use crate::status::{Result, Status};
 fn instantiate(out: *mut usize, graph: usize) -> Result<()> {
     let (mut state, _) = working()?;
     let Some(ops) = state.graphs.get(&graph).cloned() else {
-        return refuse(Status::ERROR_INVALID_HANDLE, format!("{graph:#x} is no graph"));
+        return refuse(
+            Status::ERROR_INVALID_HANDLE,
+            format!("{graph:#x} is no graph"),
+        );
     };
     let handle = state.handle();
     state.executables.insert(handle, ops);

@@ -20,7 +20,14 @@ unsafe fn load(out: *mut usize, image: *const u8) -> Result<()> {
         let handle = state.handle();
         functions.insert(kernel.name.clone(), handle);
         let max_dynamic_shared = device::SHARED_DEFAULT;
-        state.functions.insert(handle, Function { kernel, context, max_dynamic_shared });
+        state.functions.insert(
+            handle,
+            Function {
+                kernel,
+                context,
+                max_dynamic_shared,
+            },
+        );
     }
     let handle = state.handle();
     state.modules.insert(handle, functions);
@@ -31,12 +38,20 @@ unsafe fn load(out: *mut usize, image: *const u8) -> Result<()> {
 /// Registers of a thread: unknown here, so what the launch bounds force, or 64.
 pub fn registers(kernel: &Kernel) -> u32 {
     let threads = kernel.max_threads * kernel.min_blocks.max(1);
-    if threads == 0 { 64 } else { (device::REGISTERS / threads / 8 * 8).min(255) }
+    if threads == 0 {
+        64
+    } else {
+        (device::REGISTERS / threads / 8 * 8).min(255)
+    }
 }
 
 /// The most threads a block of the kernel can have.
 pub fn max_threads(kernel: &Kernel) -> u32 {
-    if kernel.max_threads == 0 { device::MAX_THREADS } else { kernel.max_threads }
+    if kernel.max_threads == 0 {
+        device::MAX_THREADS
+    } else {
+        kernel.max_threads
+    }
 }
 
 fn attribute(function: &Function, device: &Device, number: c_int) -> Option<u32> {
@@ -46,7 +61,7 @@ fn attribute(function: &Function, device: &Device, number: c_int) -> Option<u32>
         4 => registers(&function.kernel),
         5 | 6 => device.arch,
         8 => function.max_dynamic_shared,
-        9 => u32::MAX, // no preferred carve-out
+        9 => u32::MAX,                    // no preferred carve-out
         10 | 11 | 12 | 13 | 14 | 15 => 0, // clusters
         _ => return None,
     })

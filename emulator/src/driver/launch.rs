@@ -32,15 +32,25 @@ pub fn offsets(kernel: &Kernel) -> (Vec<usize>, usize) {
 /// Reads memory of this process that may not be there.
 fn read_host(address: usize, bytes: usize) -> Option<Vec<u8>> {
     let mut found = vec![0u8; bytes];
-    let local = libc::iovec { iov_base: found.as_mut_ptr().cast(), iov_len: bytes };
-    let remote = libc::iovec { iov_base: address as *mut c_void, iov_len: bytes };
+    let local = libc::iovec {
+        iov_base: found.as_mut_ptr().cast(),
+        iov_len: bytes,
+    };
+    let remote = libc::iovec {
+        iov_base: address as *mut c_void,
+        iov_len: bytes,
+    };
     // SAFETY: the kernel checks the remote side, `found` has room for the local one.
     let read = unsafe { libc::process_vm_readv(libc::getpid(), &local, 1, &remote, 1, 0) };
     (read == bytes as isize).then_some(found)
 }
 
 /// The arguments as bytes, from the array of pointers or the packed buffer.
-unsafe fn arguments(kernel: &Kernel, pointers: *const usize, extra: *const usize) -> Result<Vec<Vec<u8>>> {
+unsafe fn arguments(
+    kernel: &Kernel,
+    pointers: *const usize,
+    extra: *const usize,
+) -> Result<Vec<Vec<u8>>> {
     let count = kernel.parameters.len();
     let name = &kernel.name;
     if !extra.is_null() {
@@ -50,11 +60,20 @@ unsafe fn arguments(kernel: &Kernel, pointers: *const usize, extra: *const usize
     if count == 0 {
         return Ok(Vec::new());
     }
-    let table = (!pointers.is_null()).then(|| read_host(pointers as usize, 8 * count)).flatten();
+    let table = (!pointers.is_null())
+        .then(|| read_host(pointers as usize, 8 * count))
+        .flatten();
     let Some(table) = table else {
-        return refuse(Status::ERROR_INVALID_VALUE, format!("kernel `{name}` has {count} parameters; the launch brings no array of that many arguments"));
+        return refuse(
+            Status::ERROR_INVALID_VALUE,
+            format!(
+                "kernel `{name}` has {count} parameters; the launch brings no array of that many arguments"
+            ),
+        );
     };
-    let addresses = table.chunks(8).map(|word| usize::from_ne_bytes(word.try_into().expect("eight bytes")));
+    let addresses = table
+        .chunks(8)
+        .map(|word| usize::from_ne_bytes(word.try_into().expect("eight bytes")));
     let values = kernel.parameters.iter().zip(addresses).enumerate().map(|(i, (parameter, address))| {
         let value = (address >= 4096).then(|| read_host(address, parameter.bytes as usize)).flatten();
         value.map_or_else(
@@ -83,11 +102,18 @@ unsafe fn packed(kernel: &Kernel, mut extra: *const usize) -> Result<Vec<Vec<u8>
         let given = size.map_or("none".to_owned(), |bytes| format!("{bytes} bytes"));
         return refuse(
             Status::ERROR_INVALID_VALUE,
-            format!("kernel `{}` takes {wanted} bytes of arguments ({} parameters); the launch brings {given}", kernel.name, offsets.len()),
+            format!(
+                "kernel `{}` takes {wanted} bytes of arguments ({} parameters); the launch brings {given}",
+                kernel.name,
+                offsets.len()
+            ),
         );
     }
     let Some(bytes) = read_host(buffer, wanted) else {
-        return refuse(Status::ERROR_INVALID_VALUE, "the argument buffer is not readable");
+        return refuse(
+            Status::ERROR_INVALID_VALUE,
+            "the argument buffer is not readable",
+        );
     };
     let value = |(one, at): (&Parameter, usize)| bytes[at..at + one.bytes as usize].to_vec();
     Ok(kernel.parameters.iter().zip(offsets).map(value).collect())
@@ -104,13 +130,18 @@ pub fn check_pointers(launch: &Launch) -> Result<()> {
         if memory::find(address).is_none() {
             return refuse(
                 Status::ERROR_ILLEGAL_ADDRESS,
-                format!("kernel `{name}`: argument {index} should be a device pointer and is {}", memory::describe(address)),
+                format!(
+                    "kernel `{name}`: argument {index} should be a device pointer and is {}",
+                    memory::describe(address)
+                ),
             );
         }
         if address % element != 0 {
             return refuse(
                 Status::ERROR_MISALIGNED_ADDRESS,
-                format!("kernel `{name}`: argument {index} points to elements aligned to {element} bytes and is {address:#x}"),
+                format!(
+                    "kernel `{name}`: argument {index} points to elements aligned to {element} bytes and is {address:#x}"
+                ),
             );
         }
     }
@@ -124,45 +155,89 @@ struct Geometry {
     stream: usize,
 }
 
-unsafe fn launch(function: usize, geometry: Geometry, pointers: *const usize, extra: *const usize) -> Result<()> {
+unsafe fn launch(
+    function: usize,
+    geometry: Geometry,
+    pointers: *const usize,
+    extra: *const usize,
+) -> Result<()> {
     let (mut state, context) = working()?;
     let stream = state.stream(context, geometry.stream)?;
     let Some(found) = state.functions.get(&function) else {
-        return refuse(Status::ERROR_INVALID_HANDLE, format!("{function:#x} is no function"));
+        return refuse(
+            Status::ERROR_INVALID_HANDLE,
+            format!("{function:#x} is no function"),
+        );
     };
     if found.context != context {
-        return refuse(Status::ERROR_INVALID_HANDLE, format!("kernel `{}` belongs to another context", found.kernel.name));
+        return refuse(
+            Status::ERROR_INVALID_HANDLE,
+            format!("kernel `{}` belongs to another context", found.kernel.name),
+        );
     }
     let kernel = found.kernel.clone();
     let allowed = found.max_dynamic_shared;
     let device = state.device(context);
     let (grid, block, name) = (geometry.grid, geometry.block, &kernel.name);
-    let too_large = block.iter().zip(DEVICE_BLOCK_LIMITS).any(|(&n, limit)| n > limit);
+    let too_large = block
+        .iter()
+        .zip(DEVICE_BLOCK_LIMITS)
+        .any(|(&n, limit)| n > limit);
     let threads = block.iter().map(|&n| n as u64).product::<u64>();
     if threads == 0 || too_large || threads > 1024 {
-        return refuse(Status::ERROR_INVALID_VALUE, format!("kernel `{name}`: block {block:?} has {threads} threads; 1 to 1024 are possible"));
+        return refuse(
+            Status::ERROR_INVALID_VALUE,
+            format!(
+                "kernel `{name}`: block {block:?} has {threads} threads; 1 to 1024 are possible"
+            ),
+        );
     }
     if threads > max_threads(&kernel) as u64 {
-        return refuse(Status::ERROR_LAUNCH_OUT_OF_RESOURCES, format!("kernel `{name}`: block {block:?} has {threads} threads, its __launch_bounds__ are {}", kernel.max_threads));
+        return refuse(
+            Status::ERROR_LAUNCH_OUT_OF_RESOURCES,
+            format!(
+                "kernel `{name}`: block {block:?} has {threads} threads, its __launch_bounds__ are {}",
+                kernel.max_threads
+            ),
+        );
     }
     if grid.contains(&0) || grid[0] > i32::MAX as u32 || grid[1] > 65535 || grid[2] > 65535 {
-        return refuse(Status::ERROR_INVALID_VALUE, format!("kernel `{name}`: grid {grid:?} is empty or too large"));
+        return refuse(
+            Status::ERROR_INVALID_VALUE,
+            format!("kernel `{name}`: grid {grid:?} is empty or too large"),
+        );
     }
     if geometry.shared > allowed {
         return refuse(
             Status::ERROR_INVALID_VALUE,
-            format!("kernel `{name}`: {} bytes of dynamic shared memory; {allowed} are allowed (this device can give {} by cuFuncSetAttribute)", geometry.shared, device.shared_optin),
+            format!(
+                "kernel `{name}`: {} bytes of dynamic shared memory; {allowed} are allowed (this device can give {} by cuFuncSetAttribute)",
+                geometry.shared, device.shared_optin
+            ),
         );
     }
     // SAFETY: the driver API's contract, checked as far as it can be.
     let values = unsafe { arguments(&kernel, pointers, extra)? };
     for (i, (value, parameter)) in values.iter().zip(&kernel.parameters).enumerate() {
         if parameter.sort == 3 && value[0] > 1 {
-            return refuse(Status::ERROR_INVALID_VALUE, format!("kernel `{name}`: argument {i} should be a bool and is {}", value[0]));
+            return refuse(
+                Status::ERROR_INVALID_VALUE,
+                format!(
+                    "kernel `{name}`: argument {i} should be a bool and is {}",
+                    value[0]
+                ),
+            );
         }
     }
     let limit = allowed.max(crate::device::SHARED_DEFAULT);
-    let launch = Arc::new(Launch::new(kernel, (grid, block), geometry.shared, limit, device.arch, &values));
+    let launch = Arc::new(Launch::new(
+        kernel,
+        (grid, block),
+        geometry.shared,
+        limit,
+        device.arch,
+        &values,
+    ));
     check_pointers(&launch)?;
     state.enqueue(stream, Op::Kernel(launch))
 }

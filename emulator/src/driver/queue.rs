@@ -25,15 +25,42 @@ pub enum Source {
 #[derive(Clone)]
 pub enum Op {
     Kernel(Arc<Launch>),
-    ToDevice { to: usize, from: Source, bytes: usize },
-    ToHost { to: usize, from: usize, bytes: usize },
-    OnDevice { to: usize, from: usize, bytes: usize },
+    ToDevice {
+        to: usize,
+        from: Source,
+        bytes: usize,
+    },
+    ToHost {
+        to: usize,
+        from: usize,
+        bytes: usize,
+    },
+    OnDevice {
+        to: usize,
+        from: usize,
+        bytes: usize,
+    },
     /// `count` times the first `width` bytes of `value`.
-    Set { to: usize, value: u32, width: usize, count: usize },
-    Free { base: usize },
-    Record { event: usize },
-    WaitFor { stream: usize, position: u64 },
-    Call { function: unsafe extern "C" fn(*mut c_void), data: usize },
+    Set {
+        to: usize,
+        value: u32,
+        width: usize,
+        count: usize,
+    },
+    Free {
+        base: usize,
+    },
+    Record {
+        event: usize,
+    },
+    WaitFor {
+        stream: usize,
+        position: u64,
+    },
+    Call {
+        function: unsafe extern "C" fn(*mut c_void),
+        data: usize,
+    },
     Graph(Arc<Vec<Op>>),
 }
 
@@ -47,12 +74,25 @@ impl State {
         let null_stream = self.contexts[&context].null_stream;
         if stream == null_stream {
             self.refuse_null_stream_in_capture(context)?;
-            let others = self.streams.iter().filter(|(handle, one)| **handle != stream && one.blocking && one.context == context);
-            let waits: Vec<_> = others.map(|(&stream, one)| Op::WaitFor { stream, position: one.issued }).collect();
+            let others = self.streams.iter().filter(|(handle, one)| {
+                **handle != stream && one.blocking && one.context == context
+            });
+            let waits: Vec<_> = others
+                .map(|(&stream, one)| Op::WaitFor {
+                    stream,
+                    position: one.issued,
+                })
+                .collect();
             waits.into_iter().for_each(|wait| self.push(stream, wait));
         } else if self.streams[&stream].blocking {
             let position = self.streams[&null_stream].issued;
-            self.push(stream, Op::WaitFor { stream: null_stream, position });
+            self.push(
+                stream,
+                Op::WaitFor {
+                    stream: null_stream,
+                    position,
+                },
+            );
         }
         self.push(stream, op);
         match std::env::var("CUDA_LAUNCH_BLOCKING").as_deref() {
@@ -62,7 +102,10 @@ impl State {
     }
 
     fn push(&mut self, stream: usize, op: Op) {
-        let stream = self.streams.get_mut(&stream).expect("handles were resolved");
+        let stream = self
+            .streams
+            .get_mut(&stream)
+            .expect("handles were resolved");
         stream.queue.push_back(op);
         stream.issued += 1;
     }
@@ -75,7 +118,11 @@ impl State {
 
     /// Runs the stream until it has done `position` operations. A destroyed stream has done all.
     pub fn finish_until(&mut self, stream: usize, position: u64) -> Result<()> {
-        while self.streams.get(&stream).is_some_and(|one| one.done < position) {
+        while self
+            .streams
+            .get(&stream)
+            .is_some_and(|one| one.done < position)
+        {
             self.step(stream)?;
         }
         self.failed.map_or(Ok(()), Err)
@@ -83,9 +130,14 @@ impl State {
 
     /// Runs everything issued in the context.
     pub fn finish_all(&mut self, context: usize) -> Result<()> {
-        let streams = self.streams.iter().filter(|(_, one)| one.context == context);
+        let streams = self
+            .streams
+            .iter()
+            .filter(|(_, one)| one.context == context);
         let streams: Vec<usize> = streams.map(|(&handle, _)| handle).collect();
-        streams.into_iter().try_for_each(|stream| self.finish(stream))
+        streams
+            .into_iter()
+            .try_for_each(|stream| self.finish(stream))
     }
 
     /// Runs one operation of the stream, if there is one.
@@ -131,7 +183,9 @@ impl State {
                 memory::check_range(*from, *bytes, "copy to the host")?;
                 check_pinned(*to, *bytes)?;
                 // SAFETY: as above, the other way round.
-                unsafe { std::ptr::copy_nonoverlapping(*from as *const u8, *to as *mut u8, *bytes) };
+                unsafe {
+                    std::ptr::copy_nonoverlapping(*from as *const u8, *to as *mut u8, *bytes)
+                };
                 Ok(())
             }
             Op::OnDevice { to, from, bytes } => {
@@ -142,7 +196,12 @@ impl State {
                 memory::copy_marks(*to, *from, *bytes);
                 Ok(())
             }
-            Op::Set { to, value, width, count } => {
+            Op::Set {
+                to,
+                value,
+                width,
+                count,
+            } => {
                 memory::check_range(*to, width * count, "memset")?;
                 let pattern = value.to_le_bytes();
                 for i in 0..width * count {
@@ -213,6 +272,9 @@ pub fn want_device(address: usize, bytes: usize, what: &str) -> Result<()> {
     let found = memory::check_range(address, bytes, what)?;
     match found.home {
         memory::Home::Device(_) => Ok(()),
-        memory::Home::PinnedHost => refuse(Status::ERROR_INVALID_VALUE, format!("{what}: {address:#x} is host memory")),
+        memory::Home::PinnedHost => refuse(
+            Status::ERROR_INVALID_VALUE,
+            format!("{what}: {address:#x} is host memory"),
+        ),
     }
 }

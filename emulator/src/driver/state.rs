@@ -30,9 +30,15 @@ pub struct Stream {
 pub enum Recorded {
     Never,
     /// Done when the stream has done that many operations.
-    At { stream: usize, position: u64 },
+    At {
+        stream: usize,
+        position: u64,
+    },
     /// In the capture of that number, which may be over.
-    Captured { capture: usize, stream: usize },
+    Captured {
+        capture: usize,
+        stream: usize,
+    },
 }
 
 pub struct Event {
@@ -118,7 +124,14 @@ impl State {
 
     pub fn new_stream(&mut self, context: usize, blocking: bool) -> usize {
         let handle = self.handle();
-        let stream = Stream { context, blocking, queue: VecDeque::new(), issued: 0, done: 0, capture: None };
+        let stream = Stream {
+            context,
+            blocking,
+            queue: VecDeque::new(),
+            issued: 0,
+            done: 0,
+            capture: None,
+        };
         self.streams.insert(handle, stream);
         handle
     }
@@ -126,7 +139,13 @@ impl State {
     pub fn new_context(&mut self, device: usize) -> usize {
         let context = self.handle();
         let null_stream = self.new_stream(context, true);
-        self.contexts.insert(context, Context { device, null_stream });
+        self.contexts.insert(
+            context,
+            Context {
+                device,
+                null_stream,
+            },
+        );
         context
     }
 
@@ -137,7 +156,10 @@ impl State {
         }
         match self.streams.get(&handle) {
             Some(stream) if stream.context == context => Ok(handle),
-            _ => super::refuse(Status::ERROR_INVALID_HANDLE, format!("{handle:#x} is no stream of this context")),
+            _ => super::refuse(
+                Status::ERROR_INVALID_HANDLE,
+                format!("{handle:#x} is no stream of this context"),
+            ),
         }
     }
 }

@@ -25,23 +25,40 @@ pub unsafe extern "C" fn access(
         let run = &mut *(*thread).run;
         let verb = if write != 0 { "writes" } else { "reads" };
         let problem = if run.shared.contains(at) {
-            let who = Who { thread: (*thread).linear, warp_epoch: (*(*thread).warp).epoch, whole_warp: false };
+            let who = Who {
+                thread: (*thread).linear,
+                warp_epoch: (*(*thread).warp).epoch,
+                whole_warp: false,
+            };
             let judged = match write != 0 {
                 true => run.shared.write(at, count, who, false),
                 false => run.shared.read(at, count, who),
             };
             match judged {
                 Ok(()) if at % count.min(8) == 0 => return,
-                Ok(()) => (Status::ERROR_MISALIGNED_ADDRESS, format!("{verb} {count} bytes of shared memory at {at:#x}, which is misaligned")),
-                Err(Problem::Outside(text)) => (Status::ERROR_ILLEGAL_ADDRESS, format!("{verb} {text}")),
+                Ok(()) => (
+                    Status::ERROR_MISALIGNED_ADDRESS,
+                    format!(
+                        "{verb} {count} bytes of shared memory at {at:#x}, which is misaligned"
+                    ),
+                ),
+                Err(Problem::Outside(text)) => {
+                    (Status::ERROR_ILLEGAL_ADDRESS, format!("{verb} {text}"))
+                }
                 Err(Problem::Misuse(text)) => (Status::ERROR_LAUNCH_FAILED, text),
             }
         } else if memory::is_device_address(at) {
-            (Status::ERROR_ILLEGAL_ADDRESS, global_problem(at, count, write != 0))
+            (
+                Status::ERROR_ILLEGAL_ADDRESS,
+                global_problem(at, count, write != 0),
+            )
         } else if run.launch().kernel.module.contains(at) {
             return;
         } else {
-            (Status::ERROR_ILLEGAL_ADDRESS, format!("{verb} {count} bytes at {at:#x}, which is no device memory"))
+            (
+                Status::ERROR_ILLEGAL_ADDRESS,
+                format!("{verb} {count} bytes at {at:#x}, which is no device memory"),
+            )
         };
         let place = place(run.launch().kernel.module.image(), pc as usize);
         fail(thread, problem.0, format!("{}{place}", problem.1));
@@ -58,19 +75,35 @@ fn place(image: (&str, usize), pc: usize) -> String {
 /// Why the shadow refuses a global access.
 fn global_problem(address: usize, bytes: usize, write: bool) -> String {
     // SAFETY: shadow of the reserved range is always mapped; hooks stay inside the range.
-    let states: Vec<u8> = (0..bytes).map(|i| unsafe { *memory::write_state(address + i) }).collect();
+    let states: Vec<u8> = (0..bytes)
+        .map(|i| unsafe { *memory::write_state(address + i) })
+        .collect();
     let verb = if write { "writes" } else { "reads" };
     if let Some(dead) = states.iter().position(|state| state & LIVE == 0) {
-        return format!("{verb} {bytes} bytes out of bounds: {}", memory::describe(address + dead));
+        return format!(
+            "{verb} {bytes} bytes out of bounds: {}",
+            memory::describe(address + dead)
+        );
     }
     match states.iter().position(|state| state & INITIALISED == 0) {
-        Some(fresh) if !write => format!("reads uninitialised global memory: {}", memory::describe(address + fresh)),
-        _ => format!("{verb} {bytes} bytes at a misaligned address: {}", memory::describe(address)),
+        Some(fresh) if !write => format!(
+            "reads uninitialised global memory: {}",
+            memory::describe(address + fresh)
+        ),
+        _ => format!(
+            "{verb} {bytes} bytes at a misaligned address: {}",
+            memory::describe(address)
+        ),
     }
 }
 
 /// Checks and counts a read of global memory by a primitive.
-pub unsafe fn global_read(thread: *mut Thread, address: usize, bytes: usize, explain: &dyn Fn(String) -> String) {
+pub unsafe fn global_read(
+    thread: *mut Thread,
+    address: usize,
+    bytes: usize,
+    explain: &dyn Fn(String) -> String,
+) {
     if bytes == 0 {
         return;
     }
@@ -81,7 +114,11 @@ pub unsafe fn global_read(thread: *mut Thread, address: usize, bytes: usize, exp
     // SAFETY: the shadow of the range is mapped; the tag outlives the launch.
     unsafe {
         let shadow = std::slice::from_raw_parts(memory::write_state(address), bytes);
-        if shadow.iter().fold(LIVE | INITIALISED, |all, state| all & state) != LIVE | INITIALISED {
+        if shadow
+            .iter()
+            .fold(LIVE | INITIALISED, |all, state| all & state)
+            != LIVE | INITIALISED
+        {
             let text = explain(global_problem(address, bytes, false));
             fail(thread, Status::ERROR_ILLEGAL_ADDRESS, text);
         }

@@ -32,13 +32,23 @@ pub unsafe extern "C" fn atomic(
             run.counters.float_atomics += 1;
         }
         if at % bytes != 0 {
-            fail(thread, Status::ERROR_MISALIGNED_ADDRESS, format!("atomic on {at:#x}, which is no multiple of {bytes}"));
+            fail(
+                thread,
+                Status::ERROR_MISALIGNED_ADDRESS,
+                format!("atomic on {at:#x}, which is no multiple of {bytes}"),
+            );
         }
         let good = LIVE | INITIALISED;
         let global = memory::is_device_address(at);
-        if !global && !run.shared.contains(at) || global && (0..bytes).any(|i| *memory::write_state(at + i) & good != good) {
+        if !global && !run.shared.contains(at)
+            || global && (0..bytes).any(|i| *memory::write_state(at + i) & good != good)
+        {
             access(thread, address, bytes as u64, 0, pc);
-            fail(thread, Status::ERROR_ILLEGAL_ADDRESS, format!("atomic on {at:#x}, which is neither global nor shared memory"));
+            fail(
+                thread,
+                Status::ERROR_ILLEGAL_ADDRESS,
+                format!("atomic on {at:#x}, which is neither global nor shared memory"),
+            );
         }
         if global {
             (*thread).requested_read += bytes as u64;
@@ -57,7 +67,13 @@ fn update32(cell: &AtomicU32, op: u32, value: u32, compare: u32) -> u32 {
     let next = |old: u32| match op {
         1 => old.wrapping_add(value),
         2 => value,
-        3 => if old == compare { value } else { old },
+        3 => {
+            if old == compare {
+                value
+            } else {
+                old
+            }
+        }
         4 => (old as i32).min(value as i32) as u32,
         5 => (old as i32).max(value as i32) as u32,
         6 => old.min(value),
@@ -65,17 +81,30 @@ fn update32(cell: &AtomicU32, op: u32, value: u32, compare: u32) -> u32 {
         8 => old & value,
         9 => old | value,
         10 => old ^ value,
-        11 => if old >= value { 0 } else { old + 1 },
+        11 => {
+            if old >= value {
+                0
+            } else {
+                old + 1
+            }
+        }
         _ => (f32::from_bits(old) + f32::from_bits(value)).to_bits(),
     };
-    cell.fetch_update(SeqCst, SeqCst, |old| Some(next(old))).unwrap_or_default()
+    cell.fetch_update(SeqCst, SeqCst, |old| Some(next(old)))
+        .unwrap_or_default()
 }
 
 fn update64(cell: &AtomicU64, op: u32, value: u64, compare: u64) -> u64 {
     let next = |old: u64| match op {
         1 => old.wrapping_add(value),
         2 => value,
-        3 => if old == compare { value } else { old },
+        3 => {
+            if old == compare {
+                value
+            } else {
+                old
+            }
+        }
         6 => old.min(value),
         7 => old.max(value),
         8 => old & value,
@@ -83,5 +112,6 @@ fn update64(cell: &AtomicU64, op: u32, value: u64, compare: u64) -> u64 {
         10 => old ^ value,
         _ => (f64::from_bits(old) + f64::from_bits(value)).to_bits(),
     };
-    cell.fetch_update(SeqCst, SeqCst, |old| Some(next(old))).unwrap_or_default()
+    cell.fetch_update(SeqCst, SeqCst, |old| Some(next(old)))
+        .unwrap_or_default()
 }

@@ -22,7 +22,10 @@ pub struct Barrier {
 impl Default for Barrier {
     fn default() -> Self {
         Self {
-            site: Site { file: std::ptr::null(), line: 0 },
+            site: Site {
+                file: std::ptr::null(),
+                line: 0,
+            },
             expected: 0,
             arrived: 0,
             waiting: Vec::new(),
@@ -49,17 +52,32 @@ pub unsafe extern "C" fn barrier(
         let run = &mut *(*thread).run;
         let block_threads = run.threads() as u32;
         let expected = if threads == 0 { block_threads } else { threads };
-        if id as usize >= BARRIERS || expected > block_threads || expected % 32 != 0 && threads != 0 {
-            let text = format!("barrier {id} for {threads} threads at {site}: there are {BARRIERS} barriers, for whole warps of the block's {block_threads} threads");
+        if id as usize >= BARRIERS || expected > block_threads || expected % 32 != 0 && threads != 0
+        {
+            let text = format!(
+                "barrier {id} for {threads} threads at {site}: there are {BARRIERS} barriers, for whole warps of the block's {block_threads} threads"
+            );
             fail(thread, Status::ERROR_LAUNCH_FAILED, text);
         }
         let warps = run.warps.len();
         let barrier = &mut run.barriers[id as usize];
         if barrier.arrived == 0 {
             let initial = if op == 2 { 1 } else { 0 };
-            *barrier = Barrier { site, expected, op, gathered: initial, waiting: vec![0; warps], ..barrier.clone() };
-        } else if barrier.expected != expected || threads == 0 && (barrier.site != site || barrier.op != op) {
-            let text = format!("a thread arrives at the barrier at {site} while {} threads wait at the one at {}; they can never meet", barrier.arrived, barrier.site);
+            *barrier = Barrier {
+                site,
+                expected,
+                op,
+                gathered: initial,
+                waiting: vec![0; warps],
+                ..barrier.clone()
+            };
+        } else if barrier.expected != expected
+            || threads == 0 && (barrier.site != site || barrier.op != op)
+        {
+            let text = format!(
+                "a thread arrives at the barrier at {site} while {} threads wait at the one at {}; they can never meet",
+                barrier.arrived, barrier.site
+            );
             fail(thread, Status::ERROR_LAUNCH_FAILED, text);
         }
         match op {

@@ -52,18 +52,29 @@ impl Block {
         let [x, y, _] = self.launch().block;
         let thread = (linear % x, linear / x % y, linear / (x * y));
         let (warp, lane) = (linear / LANES as u32, linear % LANES as u32);
-        format!("{}, thread {thread:?} [warp {warp}, lane {lane}]", self.name())
+        format!(
+            "{}, thread {thread:?} [warp {warp}, lane {lane}]",
+            self.name()
+        )
     }
 
     fn name(&self) -> String {
         let [x, y, z] = self.index;
-        format!("kernel `{}`, block ({x}, {y}, {z})", self.launch().kernel.name)
+        format!(
+            "kernel `{}`, block ({x}, {y}, {z})",
+            self.launch().kernel.name
+        )
     }
 
     /// No fiber can go on: who waits where, and for whom.
     fn deadlock(&self) -> String {
         let mut parts = Vec::new();
-        for (id, barrier) in self.barriers.iter().enumerate().filter(|(_, one)| one.arrived > 0) {
+        for (id, barrier) in self
+            .barriers
+            .iter()
+            .enumerate()
+            .filter(|(_, one)| one.arrived > 0)
+        {
             let absent: Vec<String> = (0..self.warps.len())
                 .filter_map(|w| {
                     // SAFETY: no fiber is running.
@@ -170,7 +181,12 @@ impl Worker {
     }
 
     /// Runs one block to its end or its failure.
-    pub fn run(&mut self, launch: &Launch, index: [u32; 3], seed: u64) -> Result<Counters, Failure> {
+    pub fn run(
+        &mut self,
+        launch: &Launch,
+        index: [u32; 3],
+        seed: u64,
+    ) -> Result<Counters, Failure> {
         let run = self.block;
         // SAFETY: fibers run only inside `resume` below, on this thread; between resumes nothing
         // else refers to the block, and no borrow of it lives across a resume.
@@ -225,7 +241,10 @@ impl Worker {
                 return Err(failure);
             }
             if left > 0 {
-                return Err(Failure { status: Status::ERROR_LAUNCH_FAILED, message: run.deadlock() });
+                return Err(Failure {
+                    status: Status::ERROR_LAUNCH_FAILED,
+                    message: run.deadlock(),
+                });
             }
             Ok(self.finish_block())
         }
@@ -240,7 +259,10 @@ impl Worker {
         block.counters = Counters::default();
         block.shared.start_block();
         block.waits.fill(0);
-        block.barriers.iter_mut().for_each(|barrier| barrier.arrived = 0);
+        block
+            .barriers
+            .iter_mut()
+            .for_each(|barrier| barrier.arrived = 0);
         block.in_flight.iter_mut().for_each(InFlight::clear);
         for (w, &warp) in block.warps.iter().enumerate() {
             let count = (block.threads - w * LANES).min(LANES);

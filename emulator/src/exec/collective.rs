@@ -30,13 +30,22 @@ pub struct Group {
 
 impl Group {
     fn meets(&self, other: &Self) -> bool {
-        self.kind == other.kind && self.mask == other.mask && self.detail == other.detail && self.site == other.site
+        self.kind == other.kind
+            && self.mask == other.mask
+            && self.detail == other.detail
+            && self.site == other.site
     }
 }
 
 impl std::fmt::Display for Group {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} (mask {:#010x}) at {}", kind_name(self.kind, self.detail), self.mask, self.site)
+        write!(
+            f,
+            "{} (mask {:#010x}) at {}",
+            kind_name(self.kind, self.detail),
+            self.mask,
+            self.site
+        )
     }
 }
 
@@ -86,7 +95,16 @@ pub unsafe extern "C" fn collective(
             {
                 0
             }
-            _ => join(thread, Group { kind, mask, detail, site: Site { file, line }, arrived: bit }),
+            _ => join(
+                thread,
+                Group {
+                    kind,
+                    mask,
+                    detail,
+                    site: Site { file, line },
+                    arrived: bit,
+                },
+            ),
         };
         let group = (&mut (*warp).groups).get_unchecked_mut(position);
         group.arrived |= bit;
@@ -105,7 +123,10 @@ unsafe fn join(thread: *mut Thread, mine: Group) -> usize {
     // SAFETY: the running fiber's warp.
     let warp = unsafe { &mut *(*thread).warp };
     if mine.mask & mine.arrived == 0 {
-        let text = format!("{mine}: {} calls it without being in the mask", lanes(mine.arrived));
+        let text = format!(
+            "{mine}: {} calls it without being in the mask",
+            lanes(mine.arrived)
+        );
         fail(thread, Status::ERROR_LAUNCH_FAILED, text);
     }
     if let Some(position) = warp.groups.iter().position(|other| other.meets(&mine)) {
@@ -148,7 +169,11 @@ fn check(thread: *mut Thread, warp: &Warp, mine: &Group) {
 }
 
 fn lanes_wait(mask: u32) -> String {
-    let verb = if mask.count_ones() == 1 { "waits" } else { "wait" };
+    let verb = if mask.count_ones() == 1 {
+        "waits"
+    } else {
+        "wait"
+    };
     format!("{} {verb}", lanes(mask))
 }
 
@@ -168,7 +193,11 @@ pub fn lanes(mask: u32) -> String {
         });
         lane += run;
     }
-    let noun = if mask.count_ones() == 1 { "lane" } else { "lanes" };
+    let noun = if mask.count_ones() == 1 {
+        "lane"
+    } else {
+        "lanes"
+    };
     format!("{noun} {}", parts.join(", "))
 }
 
@@ -183,7 +212,9 @@ unsafe fn perform(thread: *mut Thread, warp: &mut Warp, group: &Group) {
             for lane in members(group.mask) {
                 let source = warp.inputs[2][lane] as usize;
                 if source >= LANES || group.mask >> source & 1 == 0 {
-                    let text = format!("{group}: lane {lane} reads lane {source}, which is not in the mask");
+                    let text = format!(
+                        "{group}: lane {lane} reads lane {source}, which is not in the mask"
+                    );
                     fail(thread, Status::ERROR_LAUNCH_FAILED, text);
                 }
                 warp.outputs[0][lane] = warp.inputs[0][source];
@@ -227,9 +258,11 @@ unsafe fn perform(thread: *mut Thread, warp: &mut Warp, group: &Group) {
             run.counters.mma_flops += 2 * 16 * 8 * depth as u64;
             matrix::mma(warp, format, depth);
         }
-        unknown => {
-            fail(thread, Status::ERROR_LAUNCH_FAILED, format!("collective {unknown} is not known"))
-        }
+        unknown => fail(
+            thread,
+            Status::ERROR_LAUNCH_FAILED,
+            format!("collective {unknown} is not known"),
+        ),
     }
 }
 

@@ -52,40 +52,71 @@ pub unsafe extern "C" fn cp_async(
     line: u32,
 ) {
     let site = Site { file, line };
-    let refuse = move |status, text: String| -> ! { fail(thread, status, format!("cp.async at {site}: {text}")) };
+    let refuse = move |status, text: String| -> ! {
+        fail(thread, status, format!("cp.async at {site}: {text}"))
+    };
     // SAFETY: the running fiber's thread and block; nothing pauses while they are borrowed.
     unsafe {
         let run = &mut *(*thread).run;
         let (to, from) = (to as usize, from as usize);
         if run.arch() < 80 {
-            refuse(Status::ERROR_LAUNCH_FAILED, format!("needs sm_80, this device is sm_{}", run.arch()));
+            refuse(
+                Status::ERROR_LAUNCH_FAILED,
+                format!("needs sm_80, this device is sm_{}", run.arch()),
+            );
         }
         if !matches!(bytes, 4 | 8 | 16) || source_bytes > bytes {
-            refuse(Status::ERROR_LAUNCH_FAILED, format!("copies {source_bytes} of {bytes} bytes; 4, 8 or 16 are possible"));
+            refuse(
+                Status::ERROR_LAUNCH_FAILED,
+                format!("copies {source_bytes} of {bytes} bytes; 4, 8 or 16 are possible"),
+            );
         }
         if to % bytes as usize != 0 || source_bytes > 0 && from % bytes as usize != 0 {
-            refuse(Status::ERROR_MISALIGNED_ADDRESS, format!("{from:#x} to {to:#x} is not aligned to {bytes} bytes"));
+            refuse(
+                Status::ERROR_MISALIGNED_ADDRESS,
+                format!("{from:#x} to {to:#x} is not aligned to {bytes} bytes"),
+            );
         }
         if !run.shared.contains(to) {
-            refuse(Status::ERROR_ILLEGAL_ADDRESS, format!("the target is no shared memory: {}", memory::describe(to)));
+            refuse(
+                Status::ERROR_ILLEGAL_ADDRESS,
+                format!("the target is no shared memory: {}", memory::describe(to)),
+            );
         }
-        let who = Who { thread: (*thread).linear, warp_epoch: (*(*thread).warp).epoch, whole_warp: false };
+        let who = Who {
+            thread: (*thread).linear,
+            warp_epoch: (*(*thread).warp).epoch,
+            whole_warp: false,
+        };
         match run.shared.write(to, bytes as usize, who, true) {
             Ok(()) => {}
-            Err(Problem::Outside(text)) => refuse(Status::ERROR_ILLEGAL_ADDRESS, format!("writes {text}")),
+            Err(Problem::Outside(text)) => {
+                refuse(Status::ERROR_ILLEGAL_ADDRESS, format!("writes {text}"))
+            }
             Err(Problem::Misuse(text)) => refuse(Status::ERROR_LAUNCH_FAILED, text),
         }
-        super::access::global_read(thread, from, source_bytes as usize, &|text| format!("cp.async at {site}: {text}"));
+        super::access::global_read(thread, from, source_bytes as usize, &|text| {
+            format!("cp.async at {site}: {text}")
+        });
         std::ptr::write_bytes(to as *mut u8, memory::POISON, bytes as usize);
         run.counters.cp_async += 1;
         let offset = run.shared.offset(to) as u32;
         let flight = &mut run.in_flight[(*thread).linear as usize];
-        flight.open.push(Copy { to, from, bytes, source_bytes });
+        flight.open.push(Copy {
+            to,
+            from,
+            bytes,
+            source_bytes,
+        });
         let index = flight.issued;
         flight.issued += 1;
         let rows = &mut run.copy_rows[(*thread).linear as usize / LANES];
         while rows.len() <= index {
-            rows.push(Row { offsets: [u32::MAX; LANES], bytes, lanes: 0 });
+            rows.push(Row {
+                offsets: [u32::MAX; LANES],
+                bytes,
+                lanes: 0,
+            });
         }
         rows[index].offsets[(*thread).lane as usize] = offset;
         rows[index].lanes += 1;
@@ -131,7 +162,11 @@ pub unsafe extern "C" fn cp_async_wait(thread: *mut Thread, pending_groups: u32)
     // SAFETY: as in `cp_async`.
     unsafe {
         let run = &mut *(*thread).run;
-        let who = Who { thread: (*thread).linear, warp_epoch: (*(*thread).warp).epoch, whole_warp: false };
+        let who = Who {
+            thread: (*thread).linear,
+            warp_epoch: (*(*thread).warp).epoch,
+            whole_warp: false,
+        };
         let flight = &mut run.in_flight[(*thread).linear as usize];
         while flight.groups.len() > pending_groups as usize {
             for copy in flight.groups.pop_front().unwrap_or_default() {

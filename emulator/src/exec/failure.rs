@@ -66,6 +66,11 @@ pub fn source_line(image: &str, offset: usize) -> Option<String> {
         .output()
         .ok()?;
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    let place = text.split(" (").next()?.to_owned();
+    let place = text.split(" (").next()?;
+    let place = place
+        .rsplit_once("/./")
+        .map_or(place, |(_, file)| file)
+        .trim_start_matches("./")
+        .to_owned();
     (!place.starts_with("??") && !place.is_empty()).then_some(place)
 }

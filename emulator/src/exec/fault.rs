@@ -90,19 +90,30 @@ unsafe fn redirect(context: *mut libc::ucontext_t, to: usize, stack: usize) {
 extern "C" fn landing() -> ! {
     let (signal, address) = FAULT.get();
     let (status, text) = match signal {
-        libc::SIGFPE => (Status::ERROR_LAUNCH_FAILED, "integer division by zero".to_owned()),
-        libc::SIGILL => (Status::ERROR_LAUNCH_FAILED, "illegal instruction".to_owned()),
+        libc::SIGFPE => (
+            Status::ERROR_LAUNCH_FAILED,
+            "integer division by zero".to_owned(),
+        ),
+        libc::SIGILL => (
+            Status::ERROR_LAUNCH_FAILED,
+            "illegal instruction".to_owned(),
+        ),
         _ if address == 0 => (
             Status::ERROR_ILLEGAL_ADDRESS,
             "accesses a null pointer, or a vector type at a misaligned address".to_owned(),
         ),
         _ if memory::is_device_address(address) => (
             Status::ERROR_ILLEGAL_ADDRESS,
-            format!("accesses global memory out of bounds: {}", memory::describe(address)),
+            format!(
+                "accesses global memory out of bounds: {}",
+                memory::describe(address)
+            ),
         ),
         _ => (
             Status::ERROR_ILLEGAL_ADDRESS,
-            format!("accesses {address:#x}: out of bounds of shared memory or of its own stack, or no memory at all"),
+            format!(
+                "accesses {address:#x}: out of bounds of shared memory or of its own stack, or no memory at all"
+            ),
         ),
     };
     fail(Thread::current(), status, text)

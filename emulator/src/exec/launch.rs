@@ -50,7 +50,16 @@ impl Launch {
                 next = next.add(value.len().next_multiple_of(16));
             }
         }
-        Self { kernel, grid, block, dynamic_shared, shared_limit, arch, arguments, pointers }
+        Self {
+            kernel,
+            grid,
+            block,
+            dynamic_shared,
+            shared_limit,
+            arch,
+            arguments,
+            pointers,
+        }
     }
 
     pub fn threads(&self) -> usize {
@@ -66,10 +75,12 @@ impl Launch {
     /// The pointers among the arguments, with their parameter's index.
     pub fn device_pointers(&self) -> impl Iterator<Item = (usize, usize)> {
         let parameters = self.kernel.parameters.iter().enumerate();
-        parameters.filter(|(_, one)| one.pointer != 0).map(|(i, _)| {
-            // SAFETY: a pointer parameter has eight bytes, aligned to 16.
-            (i, unsafe { *(self.pointers[i] as *const usize) })
-        })
+        parameters
+            .filter(|(_, one)| one.pointer != 0)
+            .map(|(i, _)| {
+                // SAFETY: a pointer parameter has eight bytes, aligned to 16.
+                (i, unsafe { *(self.pointers[i] as *const usize) })
+            })
     }
 }
 
@@ -107,11 +118,16 @@ pub fn run(launch: &Arc<Launch>) -> Result<Counters, Failure> {
         stride: coprime_stride(blocks, seed),
         next: AtomicU64::new(0),
         failed: AtomicBool::new(false),
-        result: Mutex::new(Outcome { workers_left: used, ..Outcome::default() }),
+        result: Mutex::new(Outcome {
+            workers_left: used,
+            ..Outcome::default()
+        }),
         done: Condvar::new(),
     });
     for worker in &workers[..used] {
-        worker.send(job.clone()).expect("workers live as long as the process");
+        worker
+            .send(job.clone())
+            .expect("workers live as long as the process");
     }
     let mut outcome = job.result.lock().expect("workers do not panic");
     while outcome.workers_left > 0 {
@@ -130,7 +146,9 @@ fn pool() -> &'static [Sender<Arc<Job>>] {
     static POOL: OnceLock<Vec<Sender<Arc<Job>>>> = OnceLock::new();
     POOL.get_or_init(|| {
         let wanted = std::env::var("VITCUDA_EMULATOR_THREADS").ok();
-        let count = wanted.and_then(|text| text.parse().ok()).filter(|&n: &usize| n > 0);
+        let count = wanted
+            .and_then(|text| text.parse().ok())
+            .filter(|&n: &usize| n > 0);
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         (0..count.unwrap_or_else(cores))
             .map(|_| {
@@ -160,7 +178,10 @@ fn work(worker: &mut Worker, job: &Job) {
         let linear = linear as u64;
         let [x, y, _] = launch.grid.map(u64::from);
         let index = [linear % x, linear / x % y, linear / (x * y)].map(|i| i as u32);
-        let seed = job.seed.wrapping_mul(0xD134_2543_DE82_EF95).wrapping_add(linear);
+        let seed = job
+            .seed
+            .wrapping_mul(0xD134_2543_DE82_EF95)
+            .wrapping_add(linear);
         match worker.run(launch, index, mix(seed)) {
             Ok(block) => counters.add(&block),
             Err(one) => {
@@ -187,7 +208,9 @@ fn coprime_stride(blocks: u64, seed: u64) -> u64 {
         a
     };
     let start = mix(seed) % blocks.max(1) + 1;
-    (start..).find(|&stride| gcd(stride, blocks) == 1).unwrap_or(1)
+    (start..)
+        .find(|&stride| gcd(stride, blocks) == 1)
+        .unwrap_or(1)
 }
 
 fn mix(seed: u64) -> u64 {

@@ -55,7 +55,10 @@ fn mma_in(warp: &mut Warp, format: Format, depth: usize, half: impl Fn(u16) -> f
             let word = inputs[r][lane];
             (low[r][lane], high[r][lane]) = match format {
                 Format::F16 => (half(word as u16), half((word >> 16) as u16)),
-                Format::Bf16 => (f32::from_bits(word << 16), f32::from_bits(word & 0xFFFF_0000)),
+                Format::Bf16 => (
+                    f32::from_bits(word << 16),
+                    f32::from_bits(word & 0xFFFF_0000),
+                ),
             };
         }
     }
@@ -129,16 +132,25 @@ pub fn ldmatrix(
                 return Err((lane, Status::ERROR_MISALIGNED_ADDRESS, text));
             }
             if !run.shared.contains(address) {
-                let text = format!("brings a row address outside shared memory: {}", crate::memory::describe(address));
+                let text = format!(
+                    "brings a row address outside shared memory: {}",
+                    crate::memory::describe(address)
+                );
                 return Err((lane, Status::ERROR_ILLEGAL_ADDRESS, text));
             }
-            let who = Who { thread: warp.index * LANES as u32 + lane as u32, warp_epoch: warp.epoch, whole_warp: true };
+            let who = Who {
+                thread: warp.index * LANES as u32 + lane as u32,
+                warp_epoch: warp.epoch,
+                whole_warp: true,
+            };
             match run.shared.read(address, 16, who) {
                 Ok(()) => {}
                 Err(Problem::Outside(text)) => {
                     return Err((lane, Status::ERROR_ILLEGAL_ADDRESS, format!("reads {text}")));
                 }
-                Err(Problem::Misuse(text)) => return Err((lane, Status::ERROR_LAUNCH_FAILED, text)),
+                Err(Problem::Misuse(text)) => {
+                    return Err((lane, Status::ERROR_LAUNCH_FAILED, text));
+                }
             }
             // SAFETY: the 16 bytes were just checked.
             rows[r] = unsafe { *(address as *const [u16; 8]) };
@@ -163,13 +175,18 @@ pub fn ldmatrix(
 pub fn bank_conflicts(offsets: &[u32], bytes: u32) -> u64 {
     // The usual case: as many pieces as fit beside one another, each in its own banks.
     let slots = 128 / bytes;
-    let taken = offsets.iter().fold(0u32, |taken, offset| taken | 1 << (offset / bytes % slots));
+    let taken = offsets
+        .iter()
+        .fold(0u32, |taken, offset| taken | 1 << (offset / bytes % slots));
     if taken.count_ones() as usize == offsets.len() {
         return 0;
     }
     let mut words = [[u32::MAX; 32]; 32];
     let mut depth = [0usize; 32];
-    for word in offsets.iter().flat_map(|&offset| offset / 4..(offset + bytes) / 4) {
+    for word in offsets
+        .iter()
+        .flat_map(|&offset| offset / 4..(offset + bytes) / 4)
+    {
         let bank = word as usize % 32;
         let used = &mut words[bank][..=depth[bank].min(31)];
         if !used.contains(&word) {

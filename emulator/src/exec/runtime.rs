@@ -18,7 +18,8 @@ pub struct Runtime {
     launch_tag: *const u8,
     collective: unsafe extern "C" fn(*mut Thread, u32, u32, u32, *const c_char, u32),
     barrier: unsafe extern "C" fn(*mut Thread, u32, u32, u32, c_int, *const c_char, u32) -> c_int,
-    static_shared: unsafe extern "C" fn(*mut Thread, *const c_void, u64, u64, *const c_char) -> *mut c_void,
+    static_shared:
+        unsafe extern "C" fn(*mut Thread, *const c_void, u64, u64, *const c_char) -> *mut c_void,
     access: unsafe extern "C" fn(*mut Thread, u64, u64, c_int, *const c_void),
     cp_async: unsafe extern "C" fn(*mut Thread, *mut u8, *const u8, u32, u32, *const c_char, u32),
     cp_async_commit: unsafe extern "C" fn(*mut Thread),
@@ -69,18 +70,27 @@ unsafe extern "C" fn static_shared(
     unsafe {
         let run = &mut *(*thread).run;
         let name = CStr::from_ptr(name).to_string_lossy();
-        let base = run.shared.static_variable(key as usize, bytes as usize, align as usize, &name);
+        let base = run
+            .shared
+            .static_variable(key as usize, bytes as usize, align as usize, &name);
         let total = run.shared.static_bytes() + run.launch().dynamic_shared as usize;
         let limit = run.launch().shared_limit as usize;
         if total > limit {
-            let text = format!("static and dynamic shared memory come to {total} bytes; {limit} are allowed for this launch");
+            let text = format!(
+                "static and dynamic shared memory come to {total} bytes; {limit} are allowed for this launch"
+            );
             fail(thread, Status::ERROR_LAUNCH_OUT_OF_RESOURCES, text);
         }
         base as *mut c_void
     }
 }
 
-unsafe extern "C" fn trap(thread: *mut Thread, what: *const c_char, file: *const c_char, line: u32) {
+unsafe extern "C" fn trap(
+    thread: *mut Thread,
+    what: *const c_char,
+    file: *const c_char,
+    line: u32,
+) {
     // SAFETY: `what` is a literal of the kernel.
     let what = unsafe { CStr::from_ptr(what) }.to_string_lossy();
     let text = format!("{what} at {}", Site { file, line });

@@ -129,7 +129,9 @@ impl Shared {
         self.block_start = self.epoch;
         for piece in &self.pieces {
             // SAFETY: a mapped piece of the window.
-            unsafe { std::ptr::write_bytes(piece.base as *mut u8, crate::memory::POISON, piece.bytes) };
+            unsafe {
+                std::ptr::write_bytes(piece.base as *mut u8, crate::memory::POISON, piece.bytes)
+            };
         }
     }
 
@@ -149,13 +151,21 @@ impl Shared {
         }
         let pages = bytes.next_multiple_of(PAGE);
         let end = self.next_static + pages;
-        assert!(end + PAGE <= self.base + WINDOW_BYTES, "static shared memory is bounded");
+        assert!(
+            end + PAGE <= self.base + WINDOW_BYTES,
+            "static shared memory is bounded"
+        );
         let base = (end - bytes) & !(align - 1);
         unprotect(self.next_static, end);
         self.next_static = end + PAGE;
         // SAFETY: just made writable.
         unsafe { std::ptr::write_bytes(base as *mut u8, crate::memory::POISON, bytes) };
-        self.pieces.push(Piece { base, bytes, key, name: format!("`{name}`") });
+        self.pieces.push(Piece {
+            base,
+            bytes,
+            key,
+            name: format!("`{name}`"),
+        });
         base
     }
 
@@ -171,7 +181,10 @@ impl Shared {
 
     /// Offset of an address in its piece: what a bank number is computed from.
     pub fn offset(&self, address: usize) -> usize {
-        let piece = self.pieces.iter().find(|one| address.wrapping_sub(one.base) < one.bytes);
+        let piece = self
+            .pieces
+            .iter()
+            .find(|one| address.wrapping_sub(one.base) < one.bytes);
         piece.map_or(0, |one| address - one.base)
     }
 
@@ -181,7 +194,9 @@ impl Shared {
             return Ok(());
         }
         let near = self.pieces.iter().min_by_key(|one| {
-            one.base.saturating_sub(address).max(address.saturating_sub(one.base + one.bytes))
+            one.base
+                .saturating_sub(address)
+                .max(address.saturating_sub(one.base + one.bytes))
         });
         let piece = near.expect("the dynamic piece always exists");
         Err(Problem::Outside(format!(
@@ -198,8 +213,13 @@ impl Shared {
     }
 
     fn place(&self, address: usize) -> String {
-        let piece = self.pieces.iter().find(|one| address.wrapping_sub(one.base) < one.bytes);
-        piece.map_or(String::new(), |one| format!("offset {} of {}", address - one.base, one.name))
+        let piece = self
+            .pieces
+            .iter()
+            .find(|one| address.wrapping_sub(one.base) < one.bytes);
+        piece.map_or(String::new(), |one| {
+            format!("offset {} of {}", address - one.base, one.name)
+        })
     }
 
     fn stamp(&self, who: Who) -> u64 {
@@ -231,13 +251,16 @@ impl Shared {
     pub fn read(&mut self, address: usize, bytes: usize, who: Who) -> Result<(), Problem> {
         self.check_bounds(address, bytes)?;
         let stamp = self.stamp(who);
-        let mut last = 0;
+        let mut last = u64::MAX; // no cell looks like this
         for i in self.cells(address, bytes) {
             // SAFETY: the window is in bounds, so its cells are.
             let (write, read) = unsafe { (*self.writes.add(i), &mut *self.reads.add(i)) };
             if write != last {
                 if ((write >> 32) as u32) < self.block_start {
-                    return Err(Problem::Misuse(format!("reads uninitialised shared memory: {}", self.place(address))));
+                    return Err(Problem::Misuse(format!(
+                        "reads uninitialised shared memory: {}",
+                        self.place(address)
+                    )));
                 }
                 if write & PENDING != 0 {
                     return Err(Problem::Misuse(format!(
@@ -267,7 +290,13 @@ impl Shared {
     }
 
     /// Checks and notes a write; `pending` for the target of a `cp.async`.
-    pub fn write(&mut self, address: usize, bytes: usize, who: Who, pending: bool) -> Result<(), Problem> {
+    pub fn write(
+        &mut self,
+        address: usize,
+        bytes: usize,
+        who: Who,
+        pending: bool,
+    ) -> Result<(), Problem> {
         self.check_bounds(address, bytes)?;
         let stamp = self.stamp(who) | if pending { PENDING } else { 0 };
         for i in self.cells(address, bytes) {

@@ -44,7 +44,11 @@ fn with(handle: usize, f: impl FnOnce(&mut Program) -> c_int) -> c_int {
 /// `text` is a C string or null.
 unsafe fn string(text: *const c_char) -> Option<String> {
     // SAFETY: says the caller.
-    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
+    (!text.is_null()).then(|| {
+        unsafe { CStr::from_ptr(text) }
+            .to_string_lossy()
+            .into_owned()
+    })
 }
 
 /// 13, and a minor number that changes with the emulator: caches must not mix its cubins with
@@ -109,9 +113,17 @@ pub unsafe extern "C" fn nvrtcCreateProgram(
             return OUT_OF_INPUT;
         };
         let name = string(name).filter(|name| !name.is_empty());
-        let made = Program { name: name.unwrap_or("default_program".into()), source: text, headers, ..Program::default() };
+        let made = Program {
+            name: name.unwrap_or("default_program".into()),
+            source: text,
+            headers,
+            ..Program::default()
+        };
         let mut programs = programs();
-        let handle = (1..).find(|i| !programs.contains_key(&(i * 16))).unwrap_or(1) * 16;
+        let handle = (1..)
+            .find(|i| !programs.contains_key(&(i * 16)))
+            .unwrap_or(1)
+            * 16;
         programs.insert(handle, made);
         *program = handle;
     }
@@ -122,7 +134,9 @@ pub unsafe extern "C" fn nvrtcCreateProgram(
 pub unsafe extern "C" fn nvrtcDestroyProgram(program: *mut usize) -> c_int {
     // SAFETY: NVRTC's contract.
     let handle = unsafe { std::mem::take(&mut *program) };
-    programs().remove(&handle).map_or(INVALID_PROGRAM, |_| SUCCESS)
+    programs()
+        .remove(&handle)
+        .map_or(INVALID_PROGRAM, |_| SUCCESS)
 }
 
 #[unsafe(no_mangle)]
@@ -132,7 +146,11 @@ pub unsafe extern "C" fn nvrtcCompileProgram(
     arguments: *const *const c_char,
 ) -> c_int {
     // SAFETY: NVRTC's contract: `count` C strings.
-    let arguments = unsafe { (0..count.max(0) as usize).map(|i| string(*arguments.add(i))).collect::<Option<Vec<_>>>() };
+    let arguments = unsafe {
+        (0..count.max(0) as usize)
+            .map(|i| string(*arguments.add(i)))
+            .collect::<Option<Vec<_>>>()
+    };
     let Some(arguments) = arguments else {
         return OUT_OF_INPUT;
     };
@@ -156,11 +174,24 @@ pub unsafe extern "C" fn nvrtcCompileProgram(
         return known;
     }
     let (name, text, headers) = &taken;
-    let compiled = compile(&Source { name, text, headers }, &options);
+    let compiled = compile(
+        &Source {
+            name,
+            text,
+            headers,
+        },
+        &options,
+    );
     with(program, |one| {
         one.log = log(compiled.log);
-        one.cubin = compiled.object.map(|object| pack(&object, options.arch, interface()));
-        if one.cubin.is_some() { SUCCESS } else { COMPILATION }
+        one.cubin = compiled
+            .object
+            .map(|object| pack(&object, options.arch, interface()));
+        if one.cubin.is_some() {
+            SUCCESS
+        } else {
+            COMPILATION
+        }
     })
 }
 
@@ -188,7 +219,11 @@ pub unsafe extern "C" fn nvrtcGetCUBINSize(program: usize, size: *mut usize) -> 
     with(program, |one| {
         // SAFETY: NVRTC's contract.
         unsafe { *size = one.cubin.as_ref().map_or(0, Vec::len) };
-        if one.cubin.is_some() { SUCCESS } else { INVALID_PROGRAM }
+        if one.cubin.is_some() {
+            SUCCESS
+        } else {
+            INVALID_PROGRAM
+        }
     })
 }
 
@@ -242,9 +277,16 @@ pub unsafe extern "C" fn nvrtcGetLoweredName(
         }
         // SAFETY: NVRTC's contract.
         let wanted = unsafe { CStr::from_ptr(name) };
-        let plain = wanted.to_bytes().strip_prefix(b"&").unwrap_or(wanted.to_bytes());
+        let plain = wanted
+            .to_bytes()
+            .strip_prefix(b"&")
+            .unwrap_or(wanted.to_bytes());
         let known = one.expressions.iter().find(|one| one.as_c_str() == wanted);
-        let Some(known) = known.filter(|_| plain.iter().all(|&c| c.is_ascii_alphanumeric() || c == b'_')) else {
+        let Some(known) = known.filter(|_| {
+            plain
+                .iter()
+                .all(|&c| c.is_ascii_alphanumeric() || c == b'_')
+        }) else {
             return NAME_NOT_VALID;
         };
         // SAFETY: the string lives as long as the program, as NVRTC promises.

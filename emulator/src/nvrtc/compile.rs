@@ -31,7 +31,11 @@ impl Mode {
 
     fn flags(self) -> &'static [&'static str] {
         match self {
-            Self::Checked => &["-fsanitize=thread", "--param", "tsan-instrument-func-entry-exit=0"],
+            Self::Checked => &[
+                "-fsanitize=thread",
+                "--param",
+                "tsan-instrument-func-entry-exit=0",
+            ],
             Self::Fast => &[],
             Self::AddressSanitizer => &["-fsanitize=address", "-fno-omit-frame-pointer"],
         }
@@ -64,18 +68,31 @@ pub struct Compiled {
 /// Compiles; looks in the folder `VITCUDA_EMULATOR_CACHE` first, if there is one.
 pub fn compile(source: &Source, options: &Options) -> Compiled {
     let cached = std::env::var_os("VITCUDA_EMULATOR_CACHE").map(|dir| {
-        let headers = source.headers.iter().flat_map(|(name, text)| [name.as_str(), text.as_str()]);
+        let headers = source
+            .headers
+            .iter()
+            .flat_map(|(name, text)| [name.as_str(), text.as_str()]);
         let texts = [source.name, source.text].into_iter().chain(headers);
         let request = format!("{options:?} {} {:?}", interface(), compiler());
-        let bytes = texts.flat_map(|text| text.bytes().chain([0])).chain(request.bytes());
+        let bytes = texts
+            .flat_map(|text| text.bytes().chain([0]))
+            .chain(request.bytes());
         PathBuf::from(dir).join(format!("{:016x}.so", fnv1a(bytes)))
     });
     if let Some(object) = cached.as_ref().and_then(|path| std::fs::read(path).ok()) {
-        return Compiled { object: Some(object), log: String::new() };
+        return Compiled {
+            object: Some(object),
+            log: String::new(),
+        };
     }
     let folder = match Folder::new() {
         Ok(folder) => folder,
-        Err(error) => return Compiled { object: None, log: format!("nvrtc: error: no folder for temporary files: {error}\n") },
+        Err(error) => {
+            return Compiled {
+                object: None,
+                log: format!("nvrtc: error: no folder for temporary files: {error}\n"),
+            };
+        }
     };
     let mut log = String::new();
     let object = build(&folder.0, source, options, &mut log);
@@ -88,15 +105,24 @@ pub fn compile(source: &Source, options: &Options) -> Compiled {
     let object = object.ok();
     if let (Some(path), Some(object)) = (cached, &object) {
         let partial = path.with_extension(std::process::id().to_string());
-        let written = std::fs::write(&partial, object).and_then(|()| std::fs::rename(&partial, &path));
+        let written =
+            std::fs::write(&partial, object).and_then(|()| std::fs::rename(&partial, &path));
         if let Err(error) = written {
-            log.push_str(&format!("vitcuda emulator: cannot cache in {}: {error}\n", path.display()));
+            log.push_str(&format!(
+                "vitcuda emulator: cannot cache in {}: {error}\n",
+                path.display()
+            ));
         }
     }
     Compiled { object, log }
 }
 
-fn build(folder: &Path, source: &Source, options: &Options, log: &mut String) -> Result<Vec<u8>, String> {
+fn build(
+    folder: &Path,
+    source: &Source,
+    options: &Options,
+    log: &mut String,
+) -> Result<Vec<u8>, String> {
     let write = |name: &str, text: &str| -> Result<PathBuf, String> {
         let path = folder.join(name);
         let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
@@ -112,34 +138,83 @@ fn build(folder: &Path, source: &Source, options: &Options, log: &mut String) ->
     let main = write(source.name, source.text)?;
     let preprocessed = run(
         Command::new(compiler())
-            .args(["-E", "-x", "c++", "-nostdinc", "-D__CUDACC__", "-D__CUDACC_RTC__", "-D__NVCC__"])
+            .args([
+                "-E",
+                "-x",
+                "c++",
+                "-nostdinc",
+                "-D__CUDACC__",
+                "-D__CUDACC_RTC__",
+                "-D__NVCC__",
+            ])
             .arg("-DVITCUDA_EMULATOR=1")
             .arg(format!("-D__CUDA_ARCH__={}0", options.arch))
             .args(&options.preprocessor)
-            .arg("-I").arg(folder)
-            .arg("-include").arg(prelude)
+            .arg("-I")
+            .arg(folder)
+            .arg("-include")
+            .arg(prelude)
             .arg(main),
         log,
     )?;
-    let text = String::from_utf8_lossy(&preprocessed).replace(&format!("{}/", folder.display()), "");
+    let text =
+        String::from_utf8_lossy(&preprocessed).replace(&format!("{}/", folder.display()), "");
     let rewritten = rewrite(&text)?;
-    let unit = write("unit.ii", &format!("{}{}", rewritten.text, entry_table(&rewritten.kernels)))?;
-    let standard = options.preprocessor.last().map_or("-std=c++17", String::as_str);
-    let contract = if options.contract { "-ffp-contract=fast" } else { "-ffp-contract=off" };
+    let unit = write(
+        "unit.ii",
+        &format!("{}{}", rewritten.text, entry_table(&rewritten.kernels)),
+    )?;
+    let standard = options
+        .preprocessor
+        .last()
+        .map_or("-std=c++17", String::as_str);
+    let contract = if options.contract {
+        "-ffp-contract=fast"
+    } else {
+        "-ffp-contract=off"
+    };
     let (object, library) = (folder.join("unit.o"), folder.join("unit.so"));
     run(
         Command::new(compiler())
-            .args(["-c", "-x", "c++-cpp-output", standard, "-O2", "-g1", "-fPIC", "-march=native", contract])
-            .args(["-fno-strict-aliasing", "-fno-math-errno", "-fno-trapping-math", "-fno-exceptions", "-fno-rtti"])
-            .args(["-fno-threadsafe-statics", "-fno-gnu-unique", "-Wno-attributes", "-Wno-unknown-pragmas", "-Wno-psabi"])
+            .args([
+                "-c",
+                "-x",
+                "c++-cpp-output",
+                standard,
+                "-O2",
+                "-g1",
+                "-fPIC",
+                "-march=native",
+                contract,
+            ])
+            .args([
+                "-fno-strict-aliasing",
+                "-fno-math-errno",
+                "-fno-trapping-math",
+                "-fno-exceptions",
+                "-fno-rtti",
+            ])
+            .args([
+                "-fno-threadsafe-statics",
+                "-fno-gnu-unique",
+                "-Wno-attributes",
+                "-Wno-unknown-pragmas",
+                "-Wno-psabi",
+            ])
             .args(mode().flags())
-            .arg(unit).arg("-o").arg(&object),
+            .current_dir(folder)
+            .arg(format!("-fdebug-prefix-map={}=.", folder.display()))
+            .arg(unit)
+            .arg("-o")
+            .arg(&object),
         log,
     )?;
     run(
         Command::new(compiler())
             .args(["-shared", "-nodefaultlibs", "-Wl,-Bsymbolic", "-Wl,-z,now"])
-            .arg(&object).arg("-o").arg(&library)
+            .arg(&object)
+            .arg("-o")
+            .arg(&library)
             .args(["-lm", "-lc", "-lgcc"]),
         log,
     )?;
@@ -171,10 +246,16 @@ fn compiler() -> std::ffi::OsString {
 
 /// Runs a step; its messages go to the log, its failure is the error (already logged).
 fn run(command: &mut Command, log: &mut String) -> Result<Vec<u8>, String> {
-    let name = Path::new(command.get_program()).file_name().unwrap_or(OsStr::new("c++")).to_owned();
+    let name = Path::new(command.get_program())
+        .file_name()
+        .unwrap_or(OsStr::new("c++"))
+        .to_owned();
     // In English whatever the person speaks: callers look for "error:".
     let output = command.env("LC_ALL", "C").output().map_err(|error| {
-        format!("nvrtc: error: the emulator needs a C++ compiler; {} does not start: {error}\n", name.display())
+        format!(
+            "nvrtc: error: the emulator needs a C++ compiler; {} does not start: {error}\n",
+            name.display()
+        )
     })?;
     log.push_str(&String::from_utf8_lossy(&output.stderr));
     match output.status.success() {
@@ -190,7 +271,8 @@ impl Folder {
     fn new() -> std::io::Result<Self> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("vitcuda-emulator-{}-{count}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("vitcuda-emulator-{}-{count}", std::process::id()));
         std::fs::create_dir_all(&path)?;
         Ok(Self(path))
     }

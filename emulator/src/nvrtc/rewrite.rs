@@ -18,9 +18,20 @@ pub struct Rewritten {
 
 /// Rewrites `text`; an error is a log line in the compiler's format.
 pub fn rewrite(text: &str) -> Result<Rewritten, String> {
-    let mut scanner = Scanner { text, at: 0, out: String::with_capacity(text.len()), braces: Vec::new(), last: ' ', kernels: Vec::new(), shared: 0 };
+    let mut scanner = Scanner {
+        text,
+        at: 0,
+        out: String::with_capacity(text.len()),
+        braces: Vec::new(),
+        last: ' ',
+        kernels: Vec::new(),
+        shared: 0,
+    };
     scanner.run()?;
-    Ok(Rewritten { text: scanner.out, kernels: scanner.kernels })
+    Ok(Rewritten {
+        text: scanner.out,
+        kernels: scanner.kernels,
+    })
 }
 
 struct Scanner<'a> {
@@ -45,7 +56,9 @@ impl<'a> Scanner<'a> {
                     self.next_word();
                     self.shared("extern")?;
                 }
-                "__launch_bounds__" => return Err(self.error("__launch_bounds__ must follow __global__")),
+                "__launch_bounds__" => {
+                    return Err(self.error("__launch_bounds__ must follow __global__"));
+                }
                 _ => self.emit(token),
             }
         }
@@ -75,7 +88,8 @@ impl<'a> Scanner<'a> {
         let length = if word(first) {
             rest.find(|c| !word(c)).unwrap_or(rest.len())
         } else if first.is_whitespace() {
-            rest.find(|c: char| !c.is_whitespace()).unwrap_or(rest.len())
+            rest.find(|c: char| !c.is_whitespace())
+                .unwrap_or(rest.len())
         } else if first == '#' {
             rest.find('\n').unwrap_or(rest.len())
         } else if first == '"' || first == '\'' {
@@ -89,7 +103,9 @@ impl<'a> Scanner<'a> {
 
     fn peek_word(&self) -> &'a str {
         let rest = self.text[self.at..].trim_start();
-        &rest[..rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len())]
+        &rest[..rest
+            .find(|c: char| !(c.is_alphanumeric() || c == '_'))
+            .unwrap_or(rest.len())]
     }
 
     fn next_word(&mut self) -> &'a str {
@@ -127,7 +143,10 @@ impl<'a> Scanner<'a> {
         }
         match self.kernels.iter_mut().find(|kernel| kernel.name == name) {
             Some(known) => known.bounds = bounds.or(known.bounds.take()),
-            None => self.kernels.push(Declaration { name: name.to_owned(), bounds }),
+            None => self.kernels.push(Declaration {
+                name: name.to_owned(),
+                bounds,
+            }),
         }
         Ok(())
     }
@@ -135,7 +154,11 @@ impl<'a> Scanner<'a> {
     fn bounds(&mut self) -> Result<(String, String), String> {
         let inner = self.parenthesis()?;
         let parts = split(&inner);
-        let part = |i: usize| parts.get(i).map_or("0".to_owned(), |text| text.trim().to_owned());
+        let part = |i: usize| {
+            parts
+                .get(i)
+                .map_or("0".to_owned(), |text| text.trim().to_owned())
+        };
         Ok((part(0), part(1)))
     }
 
@@ -177,7 +200,9 @@ impl<'a> Scanner<'a> {
                     let inner = self.parenthesis()?;
                     statement.push_str(&format!("{token}({inner})"));
                 }
-                "=" | "{" => return Err(self.error("a __shared__ variable cannot have an initial value")),
+                "=" | "{" => {
+                    return Err(self.error("a __shared__ variable cannot have an initial value"));
+                }
                 _ if token.trim().is_empty() => {
                     newlines.extend(token.chars().filter(|&c| c == '\n'));
                     statement.push(' ');
@@ -188,7 +213,9 @@ impl<'a> Scanner<'a> {
             }
         }
         if self.braces.last() != Some(&true) {
-            return Err(self.error("the emulator wants __shared__ variables inside the function that uses them"));
+            return Err(self.error(
+                "the emulator wants __shared__ variables inside the function that uses them",
+            ));
         }
         let (attributes, rest) = take_attributes(&statement);
         let rest = rest.replace("static ", " ");
@@ -198,11 +225,17 @@ impl<'a> Scanner<'a> {
         for (i, declarator) in declarators.iter().enumerate() {
             let (front, shape) = name_and_shape(declarator);
             let front = front.trim();
-            let name = front.rsplit(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap_or(front);
+            let name = front
+                .rsplit(|c: char| !(c.is_alphanumeric() || c == '_'))
+                .next()
+                .unwrap_or(front);
             let own = front[..front.len() - name.len()].trim();
             let ty = match i {
                 0 => own.to_owned(),
-                _ => base.trim().rsplit_once(|c: char| !(c.is_alphanumeric() || c == '_')).map_or(String::new(), |(ty, _)| ty.to_owned()),
+                _ => base
+                    .trim()
+                    .rsplit_once(|c: char| !(c.is_alphanumeric() || c == '_'))
+                    .map_or(String::new(), |(ty, _)| ty.to_owned()),
             };
             let id = self.shared;
             self.shared += 1;
@@ -231,7 +264,11 @@ impl<'a> Scanner<'a> {
             if let Some(marker) = one.strip_prefix("# ") {
                 let mut words = marker.splitn(2, ' ');
                 line = words.next().and_then(|n| n.parse().ok()).unwrap_or(line);
-                file = words.next().and_then(|rest| rest.split('"').nth(1)).unwrap_or("").to_owned();
+                file = words
+                    .next()
+                    .and_then(|rest| rest.split('"').nth(1))
+                    .unwrap_or("")
+                    .to_owned();
             }
         }
         format!("{file}:{}: error: {text}\n", line - 1)

@@ -38,11 +38,21 @@ fn links() -> PathBuf {
     let deps = own.parent().expect("a test lies in a folder");
     let name = "libvitcuda_emulator.so";
     let library = [deps.join(name), deps.with_file_name(name)];
-    let built = library.iter().filter_map(|path| Some((path.metadata().ok()?.modified().ok()?, path)));
-    let (_, library) = built.max().expect("cargo builds the library before its tests");
+    let built = library
+        .iter()
+        .filter_map(|path| Some((path.metadata().ok()?.modified().ok()?, path)));
+    let (_, library) = built
+        .max()
+        .expect("cargo builds the library before its tests");
     let folder = deps.with_file_name("emulator");
     std::fs::create_dir_all(&folder).expect("the target folder is writable");
-    for link in ["libcuda.so", "libcuda.so.1", "libnvrtc.so", "libnvrtc.so.13", "libnvrtc.so.12"] {
+    for link in [
+        "libcuda.so",
+        "libcuda.so.1",
+        "libnvrtc.so",
+        "libnvrtc.so.13",
+        "libnvrtc.so.12",
+    ] {
         let partial = folder.join(format!("{link}.{}", std::process::id()));
         std::os::unix::fs::symlink(library, &partial).expect("the target folder is writable");
         std::fs::rename(&partial, folder.join(link)).expect("the target folder is writable");
@@ -59,28 +69,55 @@ const HEADERS: [(&str, &str); 2] = [
 /// Compiles to a cubin, or returns the log.
 pub fn compile(source: &str, arch: u32, options: &[&str]) -> Result<Vec<u8>, String> {
     let text = |text: &str| CString::new(text).expect("no zero bytes in sources");
-    let (names, headers): (Vec<_>, Vec<_>) = HEADERS.map(|(name, header)| (text(name), text(header))).into_iter().unzip();
+    let (names, headers): (Vec<_>, Vec<_>) = HEADERS
+        .map(|(name, header)| (text(name), text(header)))
+        .into_iter()
+        .unzip();
     let pointers = |strings: &[CString]| strings.iter().map(|one| one.as_ptr()).collect::<Vec<_>>();
     let mut options: Vec<CString> = options.iter().map(|one| text(one)).collect();
     options.push(text(&format!("--gpu-architecture=sm_{arch}")));
     let (source, file) = (text(source), text("test.cu"));
     unsafe {
         let mut program = std::ptr::null_mut();
-        nvrtc::nvrtcCreateProgram(&mut program, source.as_ptr(), file.as_ptr(), 2, pointers(&headers).as_ptr(), pointers(&names).as_ptr()).result().expect("a program");
-        let compiled = nvrtc::nvrtcCompileProgram(program, options.len() as c_int, pointers(&options).as_ptr()).result();
+        nvrtc::nvrtcCreateProgram(
+            &mut program,
+            source.as_ptr(),
+            file.as_ptr(),
+            2,
+            pointers(&headers).as_ptr(),
+            pointers(&names).as_ptr(),
+        )
+        .result()
+        .expect("a program");
+        let compiled = nvrtc::nvrtcCompileProgram(
+            program,
+            options.len() as c_int,
+            pointers(&options).as_ptr(),
+        )
+        .result();
         let mut size = 0;
-        nvrtc::nvrtcGetProgramLogSize(program, &mut size).result().expect("a log");
+        nvrtc::nvrtcGetProgramLogSize(program, &mut size)
+            .result()
+            .expect("a log");
         let mut log = vec![0u8; size];
-        nvrtc::nvrtcGetProgramLog(program, log.as_mut_ptr().cast()).result().expect("a log");
+        nvrtc::nvrtcGetProgramLog(program, log.as_mut_ptr().cast())
+            .result()
+            .expect("a log");
         log.pop();
         let log = String::from_utf8(log).expect("a log is text");
         let cubin = compiled.map(|()| {
-            nvrtc::nvrtcGetCUBINSize(program, &mut size).result().expect("a cubin");
+            nvrtc::nvrtcGetCUBINSize(program, &mut size)
+                .result()
+                .expect("a cubin");
             let mut cubin = vec![0u8; size];
-            nvrtc::nvrtcGetCUBIN(program, cubin.as_mut_ptr().cast()).result().expect("a cubin");
+            nvrtc::nvrtcGetCUBIN(program, cubin.as_mut_ptr().cast())
+                .result()
+                .expect("a cubin");
             cubin
         });
-        nvrtc::nvrtcDestroyProgram(&mut program).result().expect("destroyed once");
+        nvrtc::nvrtcDestroyProgram(&mut program)
+            .result()
+            .expect("destroyed once");
         cubin.map_err(|_| log)
     }
 }
@@ -91,11 +128,21 @@ pub fn function(context: &Arc<CudaContext>, source: &str, name: &str) -> CudaFun
 }
 
 /// [`function`] with options.
-pub fn function_with(context: &Arc<CudaContext>, source: &str, name: &str, options: &[&str]) -> CudaFunction {
+pub fn function_with(
+    context: &Arc<CudaContext>,
+    source: &str,
+    name: &str,
+    options: &[&str],
+) -> CudaFunction {
     let (major, minor) = context.compute_capability().expect("a device has one");
-    let cubin = compile(source, (major * 10 + minor) as u32, options).unwrap_or_else(|log| panic!("{log}"));
-    let module = context.load_module(Ptx::from_binary(cubin)).expect("it was made for this device");
-    module.load_function(name).expect("the kernel is in the file")
+    let cubin =
+        compile(source, (major * 10 + minor) as u32, options).unwrap_or_else(|log| panic!("{log}"));
+    let module = context
+        .load_module(Ptx::from_binary(cubin))
+        .expect("it was made for this device");
+    module
+        .load_function(name)
+        .expect("the kernel is in the file")
 }
 
 /// Mirror of the emulator's counters.
@@ -141,8 +188,9 @@ pub fn counters(name: &str) -> Counters {
 pub fn host_synchronisations() -> u64 {
     unsafe {
         let driver = driver();
-        let get: libloading::Symbol<unsafe extern "C" fn() -> u64> =
-            driver.get(b"vitcudaEmulatorHostSynchronisations").expect("exported");
+        let get: libloading::Symbol<unsafe extern "C" fn() -> u64> = driver
+            .get(b"vitcudaEmulatorHostSynchronisations")
+            .expect("exported");
         get()
     }
 }
@@ -151,8 +199,9 @@ pub fn host_synchronisations() -> u64 {
 pub fn reset_counters() {
     unsafe {
         let driver = driver();
-        let reset: libloading::Symbol<unsafe extern "C" fn()> =
-            driver.get(b"vitcudaEmulatorResetCounters").expect("exported");
+        let reset: libloading::Symbol<unsafe extern "C" fn()> = driver
+            .get(b"vitcudaEmulatorResetCounters")
+            .expect("exported");
         reset();
     }
 }
@@ -171,5 +220,7 @@ pub fn noise(count: usize, seed: u64) -> Vec<f32> {
 
 /// The path of a kernel file of the tests.
 pub fn kernel_file(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kernels").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/kernels")
+        .join(name)
 }
