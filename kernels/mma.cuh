@@ -103,8 +103,7 @@ template <int COUNT, bool TRANSPOSED>
 __device__ __forceinline__ void ldmatrix(unsigned (&d)[COUNT], const void* row CALL_SITE) {
   static_assert(COUNT == 1 || COUNT == 2 || COUNT == 4, "ldmatrix loads 1, 2 or 4 matrices");
 #ifdef VITCUDA_EMULATOR
-  const vitcuda_words words = vitcuda_ldmatrix(row, COUNT, TRANSPOSED, file, line);
-  for (int i = 0; i < COUNT; i++) d[i] = words.r[i];
+  vitcuda_ldmatrix(d, row, COUNT, TRANSPOSED, file, line);
 #else
   const unsigned p = shared_address(row);
   if constexpr (COUNT == 4 && TRANSPOSED) {
@@ -128,59 +127,50 @@ __device__ __forceinline__ void ldmatrix(unsigned (&d)[COUNT], const void* row C
 }
 
 // ------------------------------------------------------------------------------------------ mma
-// c += A B for one warp, f32 accumulators.
+// c[i][j] += a[i] b[j] for one warp and every pair of fragments, f32 accumulators. (The emulator's
+// lanes meet once a call, so a call with many pairs is many times faster there.)
 
-#ifdef VITCUDA_EMULATOR
-#define EMULATED_MMA(kind, a0, a1, a2, a3, b0, b1)                                                       \
-  const vitcuda_float4 d =                                                                               \
-      vitcuda_mma(kind, a0, a1, a2, a3, b0, b1, vitcuda_float4{c[0], c[1], c[2], c[3]}, file, line);      \
-  for (int i = 0; i < 4; i++) c[i] = d[i];
-#endif
+template <class T> struct IsBf16 { static constexpr bool value = false; };
+template <> struct IsBf16<bf16> { static constexpr bool value = true; };
 
-// m16n8k8: what sm_75 has, f16 only.
-template <class T> __device__ __forceinline__ void mma_m16n8k8(float (&c)[4], const unsigned (&a)[2], const unsigned (&b)[1] CALL_SITE);
-
-template <> __device__ __forceinline__ void mma_m16n8k8<f16>(float (&c)[4], const unsigned (&a)[2], const unsigned (&b)[1]
+// mma.m16n8k8: what sm_75 has, f16 only.
+template <class T, int M, int N>
+__device__ __forceinline__ void mma_k8(float (&c)[M][N][4], const unsigned (&a)[M][2], const unsigned (&b)[N][1] CALL_SITE) {
+  static_assert(!IsBf16<T>::value, "sm_75 multiplies f16 only");
 #ifdef VITCUDA_EMULATOR
-                                                             , const char* file, unsigned line
-#endif
-) {
-#ifdef VITCUDA_EMULATOR
-  EMULATED_MMA(VITCUDA_MMA_F16_K8, a[0], a[1], 0, 0, b[0], 0)
+  vitcuda_mma(VITCUDA_MMA_F16_K8, M, N, c[0][0], a[0], b[0], file, line);
 #else
-  asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
-               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "r"(a[0]), "r"(a[1]), "r"(b[0]));
+#pragma unroll
+  for (int i = 0; i < M; i++)
+#pragma unroll
+    for (int j = 0; j < N; j++)
+      asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+                   : "+f"(c[i][j][0]), "+f"(c[i][j][1]), "+f"(c[i][j][2]), "+f"(c[i][j][3])
+                   : "r"(a[i][0]), "r"(a[i][1]), "r"(b[j][0]));
 #endif
 }
 
 #if __CUDA_ARCH__ >= 800
-template <class T> __device__ __forceinline__ void mma_m16n8k16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2] CALL_SITE);
-
-template <> __device__ __forceinline__ void mma_m16n8k16<f16>(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]
+// mma.m16n8k16, f16 and bf16.
+template <class T, int M, int N>
+__device__ __forceinline__ void mma_k16(float (&c)[M][N][4], const unsigned (&a)[M][4], const unsigned (&b)[N][2] CALL_SITE) {
 #ifdef VITCUDA_EMULATOR
-                                                              , const char* file, unsigned line
-#endif
-) {
-#ifdef VITCUDA_EMULATOR
-  EMULATED_MMA(VITCUDA_MMA_F16_K16, a[0], a[1], a[2], a[3], b[0], b[1])
+  vitcuda_mma(IsBf16<T>::value ? VITCUDA_MMA_BF16_K16 : VITCUDA_MMA_F16_K16, M, N, c[0][0], a[0], b[0], file, line);
 #else
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-#endif
-}
-
-template <> __device__ __forceinline__ void mma_m16n8k16<bf16>(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]
-#ifdef VITCUDA_EMULATOR
-                                                               , const char* file, unsigned line
-#endif
-) {
-#ifdef VITCUDA_EMULATOR
-  EMULATED_MMA(VITCUDA_MMA_BF16_K16, a[0], a[1], a[2], a[3], b[0], b[1])
-#else
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#pragma unroll
+  for (int i = 0; i < M; i++)
+#pragma unroll
+    for (int j = 0; j < N; j++) {
+      if constexpr (IsBf16<T>::value) {
+        asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                     : "+f"(c[i][j][0]), "+f"(c[i][j][1]), "+f"(c[i][j][2]), "+f"(c[i][j][3])
+                     : "r"(a[i][0]), "r"(a[i][1]), "r"(a[i][2]), "r"(a[i][3]), "r"(b[j][0]), "r"(b[j][1]));
+      } else {
+        asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                     : "+f"(c[i][j][0]), "+f"(c[i][j][1]), "+f"(c[i][j][2]), "+f"(c[i][j][3])
+                     : "r"(a[i][0]), "r"(a[i][1]), "r"(a[i][2]), "r"(a[i][3]), "r"(b[j][0]), "r"(b[j][1]));
+      }
+    }
 #endif
 }
 

@@ -6,6 +6,8 @@
 //! compiled kernels judge an access without a look-up (see prelude/hooks.h).
 
 use std::collections::BTreeMap;
+use std::io::Write;
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
@@ -188,15 +190,73 @@ pub fn allocate(bytes: usize, home: Home) -> Result<usize> {
         if libc::mprotect(start as *mut _, pages, rights) != 0 {
             return Err(Status::ERROR_OUT_OF_MEMORY);
         }
-        std::ptr::write_bytes(start as *mut u8, POISON, pages);
+        fill(start, pages, POISON);
         let state = match home {
             Home::Device(_) => LIVE,
             Home::PinnedHost => LIVE | INITIALISED,
         };
-        std::ptr::write_bytes(write_state(base), state, bytes);
+        fill(write_state(base) as usize, bytes, state);
     }
     table.live.insert(base, Allocation { base, bytes, home });
     Ok(base)
+}
+
+/// Replaces pages by untouched ones.
+///
+/// # Safety
+/// Nothing on these pages is needed any more.
+unsafe fn map_fresh(start: usize, bytes: usize, rights: libc::c_int) {
+    let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED;
+    // SAFETY: says the caller.
+    let mapped = unsafe { libc::mmap(start as *mut _, bytes, rights, kind, -1, 0) };
+    assert!(mapped != libc::MAP_FAILED, "cannot unmap device memory");
+}
+
+/// Sets bytes without touching the pages of a large range: those become private views of a file
+/// full of `value`, so an allocation of gigabytes costs nothing until it is used.
+///
+/// # Safety
+/// The range is ours and writable.
+unsafe fn fill(start: usize, bytes: usize, value: u8) {
+    const VIEW: usize = 16 << 20;
+    let first = start.next_multiple_of(PAGE);
+    let last = (start + bytes) / PAGE * PAGE;
+    if bytes < 1 << 20 {
+        // SAFETY: says the caller.
+        unsafe { std::ptr::write_bytes(start as *mut u8, value, bytes) };
+        return;
+    }
+    static FILES: Mutex<BTreeMap<u8, std::fs::File>> = Mutex::new(BTreeMap::new());
+    let mut files = FILES
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    let file = files.entry(value).or_insert_with(|| {
+        // SAFETY: plain system call; the descriptor gets its one owner.
+        let mut file = unsafe {
+            let descriptor = libc::memfd_create(c"vitcuda-fill".as_ptr(), libc::MFD_CLOEXEC);
+            assert!(descriptor >= 0, "memfd_create failed");
+            std::fs::File::from_raw_fd(descriptor)
+        };
+        let written = file.write_all(&vec![value; VIEW]);
+        written.expect("memory for the emulator's fill pattern");
+        file
+    });
+    // SAFETY: whole pages of the range, then its two ends.
+    unsafe {
+        for view in (first..last).step_by(VIEW) {
+            let mapped = libc::mmap(
+                view as *mut _,
+                VIEW.min(last - view),
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_FIXED | libc::MAP_NORESERVE,
+                file.as_raw_fd(),
+                0,
+            );
+            assert!(mapped != libc::MAP_FAILED, "cannot map device memory");
+        }
+        std::ptr::write_bytes(start as *mut u8, value, first - start);
+        std::ptr::write_bytes(last as *mut u8, value, start + bytes - last);
+    }
 }
 
 /// Frees the allocation that starts at `base`; touching it afterwards is caught.
@@ -213,10 +273,10 @@ pub fn free(base: usize) -> Result<()> {
     let (start, length) = allocation.pages();
     // SAFETY: the pages of an allocation nobody may use any more; shadow pages hold nothing else.
     unsafe {
-        libc::mprotect(start as *mut _, length, libc::PROT_NONE);
-        libc::madvise(start as *mut _, length, libc::MADV_DONTNEED);
-        libc::madvise(write_state(start).cast(), length, libc::MADV_DONTNEED);
-        libc::madvise(read_tag(start).cast(), length, libc::MADV_DONTNEED);
+        let rights = libc::PROT_READ | libc::PROT_WRITE;
+        map_fresh(start, length, libc::PROT_NONE);
+        map_fresh(write_state(start) as usize, length, rights);
+        map_fresh(read_tag(start) as usize, length, rights);
     }
     table.freed.push(allocation);
     Ok(())

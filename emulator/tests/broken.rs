@@ -856,7 +856,7 @@ fn packed_arguments(device: &Device) -> Outcome {
     let mut packed = [raw(&out, &device.stream), raw(&x, &device.stream), 100];
     let mut size = size_of_val(&packed);
     let mut extra = [
-        1 as *mut std::ffi::c_void,
+        std::ptr::dangling_mut::<std::ffi::c_void>(),
         packed.as_mut_ptr().cast(),
         2 as *mut _,
         (&raw mut size).cast(),

@@ -201,11 +201,11 @@ fn assert_close(found: &[f32], expected: &[(f64, f64)], depth: usize) {
 }
 
 fn mma_k8(context: &Arc<CudaContext>) {
-    mma::<f16>(context, "mma_k8", 8);
+    mma::<f16>(context, "multiply_k8", 8);
 }
 
 fn mma_k16<T: Element>(context: &Arc<CudaContext>) {
-    mma::<T>(context, "mma_k16", 16);
+    mma::<T>(context, "multiply_k16", 16);
 }
 
 fn mma<T: Element>(context: &Arc<CudaContext>, name: &str, depth: usize) {

@@ -226,7 +226,7 @@ unsafe fn create(context: *mut usize, ordinal: c_int) -> Result<()> {
 /// `CUdevice_attribute` by number; `None` for those nobody asked for yet.
 fn attribute(device: &Device, number: c_int) -> Option<c_int> {
     let value: u32 = match number {
-        1 | 2 | 3 => device::MAX_THREADS, // threads a block, block x, block y
+        1..=3 => device::MAX_THREADS, // threads a block, block x, block y
         4 => 64,
         5 => i32::MAX as u32,
         6 | 7 => 65535,
@@ -248,7 +248,7 @@ fn attribute(device: &Device, number: c_int) -> Option<c_int> {
         40 => 2, // copy engines
         75 => device.arch / 10,
         76 => device.arch % 10,
-        78 | 79 | 80 => 1, // stream priorities, L1 for global and local memory
+        78..=80 => 1, // stream priorities, L1 for global and local memory
         81 => device.shared_per_multiprocessor,
         83 | 88 | 89 => 0, // managed memory, pageable access
         95 => 0,           // cooperative launches are not played

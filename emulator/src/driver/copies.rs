@@ -36,7 +36,7 @@ unsafe fn taken(from: usize, bytes: usize) -> Source {
 
 fn set(to: usize, value: u32, width: usize, count: usize) -> Result<Op> {
     want_device(to, width * count, "memset")?;
-    if to % width != 0 {
+    if !to.is_multiple_of(width) {
         return Err(Status::ERROR_INVALID_VALUE);
     }
     Ok(Op::Set {

@@ -38,11 +38,8 @@ unsafe fn load(out: *mut usize, image: *const u8) -> Result<()> {
 /// Registers of a thread: unknown here, so what the launch bounds force, or 64.
 pub fn registers(kernel: &Kernel) -> u32 {
     let threads = kernel.max_threads * kernel.min_blocks.max(1);
-    if threads == 0 {
-        64
-    } else {
-        (device::REGISTERS / threads / 8 * 8).min(255)
-    }
+    let share = device::REGISTERS.checked_div(threads);
+    share.map_or(64, |share| (share / 8 * 8).min(255))
 }
 
 /// The most threads a block of the kernel can have.
@@ -61,8 +58,8 @@ fn attribute(function: &Function, device: &Device, number: c_int) -> Option<u32>
         4 => registers(&function.kernel),
         5 | 6 => device.arch,
         8 => function.max_dynamic_shared,
-        9 => u32::MAX,                    // no preferred carve-out
-        10 | 11 | 12 | 13 | 14 | 15 => 0, // clusters
+        9 => u32::MAX, // no preferred carve-out
+        10..=15 => 0,  // clusters
         _ => return None,
     })
 }

@@ -31,7 +31,7 @@ pub unsafe extern "C" fn atomic(
         if op & !WIDE == FLOAT_ADD {
             run.counters.float_atomics += 1;
         }
-        if at % bytes != 0 {
+        if !at.is_multiple_of(bytes) {
             fail(
                 thread,
                 Status::ERROR_MISALIGNED_ADDRESS,

@@ -159,9 +159,9 @@ impl Worker {
         let threads = block.threads;
         while block.warps.len() * LANES < threads {
             block.warps.push(Box::into_raw(Box::new(Warp {
-                inputs: [[0; LANES]; 12],
-                outputs: [[0; LANES]; 4],
-                address: [0; LANES],
+                inputs: [[0; LANES]; 3],
+                outputs: [[0; LANES]; 2],
+                pointers: [[0; LANES]; 3],
                 index: block.warps.len() as u32,
                 ready: 0,
                 alive: 0,
@@ -201,7 +201,7 @@ impl Worker {
             while left > 0 {
                 // Mostly stay with the warp (its stacks are in cache), sometimes jump.
                 let dice = next(&mut random);
-                if dice & 7 == 0 || (*warps[chosen]).ready == 0 {
+                if dice & 31 == 0 || (*warps[chosen]).ready == 0 {
                     let start = (dice >> 8) as usize % warps.len();
                     let ready = (0..warps.len()).map(|i| (start + i) % warps.len());
                     match ready.into_iter().find(|&i| (*warps[i]).ready != 0) {

@@ -106,7 +106,8 @@ pub unsafe extern "C" fn collective(
                 },
             ),
         };
-        let group = (&mut (*warp).groups).get_unchecked_mut(position);
+        let groups = &mut (*warp).groups;
+        let group = groups.get_unchecked_mut(position);
         group.arrived |= bit;
         if group.arrived == mask {
             complete(thread, position);
@@ -238,7 +239,9 @@ unsafe fn perform(thread: *mut Thread, warp: &mut Warp, group: &Group) {
             }
         }
         LDMATRIX => {
-            if let Err((lane, status, text)) = matrix::ldmatrix(run, warp, group.detail) {
+            // SAFETY: as for mma below.
+            let loaded = unsafe { matrix::ldmatrix(run, warp, group.detail) };
+            if let Err((lane, status, text)) = loaded {
                 let text = format!("ldmatrix at {}: lane {lane} {text}", group.site);
                 fail(thread, status, text);
             }
@@ -254,9 +257,11 @@ unsafe fn perform(thread: *mut Thread, warp: &mut Warp, group: &Group) {
                 MMA_BF16_K8 => (matrix::Format::Bf16, 8),
                 _ => (matrix::Format::Bf16, 16),
             };
-            run.counters.mma += 1;
-            run.counters.mma_flops += 2 * 16 * 8 * depth as u64;
-            matrix::mma(warp, format, depth);
+            let tiles = (group.detail & 0xFF) as usize * (group.detail >> 8) as usize;
+            run.counters.mma += tiles as u64;
+            run.counters.mma_flops += (2 * 16 * 8 * depth * tiles) as u64;
+            // SAFETY: every lane brought its fragments, arrays of the sizes in `detail`, and waits.
+            unsafe { matrix::mma(warp, format, depth, group.detail) };
         }
         unknown => fail(
             thread,

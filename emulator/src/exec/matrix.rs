@@ -17,86 +17,103 @@ pub enum Format {
     Bf16,
 }
 
-/// D = A·B + C for the whole warp: each product exact, sums in f32, k ascending.
-pub fn mma(warp: &mut Warp, format: Format, depth: usize) {
+/// What a warp multiplies with one A fragment: 16 rows of up to 16.
+type Left = [[f32; 16]; 16];
+/// And with one B fragment: up to 16 rows of 8.
+type Right = [[f32; 8]; 16];
+
+/// c[m][n] += a[m]·b[n] for the whole warp, with m = `detail & 0xFF` and n = `detail >> 8`: each
+/// product exact, sums in f32, k ascending.
+///
+/// # Safety
+/// The warp's `pointers` lead to c[m][n][4], a[m][depth / 4] and b[n][depth / 8] of each lane.
+pub unsafe fn mma(warp: &mut Warp, format: Format, depth: usize, detail: u32) {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2")
         && is_x86_feature_detected!("fma")
         && is_x86_feature_detected!("f16c")
     {
-        // SAFETY: the features were just found.
-        unsafe { mma_avx2(warp, format, depth) };
+        // SAFETY: the features were just found; the pointers are the caller's promise.
+        unsafe { mma_avx2(warp, format, depth, detail) };
         return;
     }
-    mma_in(warp, format, depth, half_to_float);
+    // SAFETY: as the caller says.
+    unsafe { mma_in(warp, format, depth, detail, half_to_float) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn mma_avx2(warp: &mut Warp, format: Format, depth: usize) {
+unsafe fn mma_avx2(warp: &mut Warp, format: Format, depth: usize, detail: u32) {
     use std::arch::x86_64::*;
-    mma_in(warp, format, depth, |bits| {
-        _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(bits as i32)))
-    });
+    let half = |bits| _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(bits))));
+    // SAFETY: as the caller says.
+    unsafe { mma_in(warp, format, depth, detail, half) }
 }
 
 #[inline(always)]
-fn mma_in(warp: &mut Warp, format: Format, depth: usize, half: impl Fn(u16) -> f32) {
-    let inputs = &warp.inputs;
-    let wide = depth == 16;
-    // Every fragment register of the warp as two rows of 32 floats, then moved to its place.
-    let mut low = [[0f32; LANES]; 6];
-    let mut high = [[0f32; LANES]; 6];
-    for r in [0, 1, 2, 3, 4, 5] {
-        if !wide && matches!(r, 2 | 3 | 5) {
-            continue;
-        }
-        for lane in 0..LANES {
-            let word = inputs[r][lane];
-            (low[r][lane], high[r][lane]) = match format {
-                Format::F16 => (half(word as u16), half((word >> 16) as u16)),
-                Format::Bf16 => (
-                    f32::from_bits(word << 16),
-                    f32::from_bits(word & 0xFFFF_0000),
-                ),
-            };
-        }
-    }
-    let mut a = [[0f32; 16]; 16];
-    let mut b = [[0f32; 8]; 16];
-    let mut c = [[0f32; 8]; 16];
-    for lane in 0..LANES {
+unsafe fn mma_in(
+    warp: &mut Warp,
+    format: Format,
+    depth: usize,
+    detail: u32,
+    half: impl Fn(u16) -> f32,
+) {
+    let (rows, columns) = ((detail & 0xFF) as usize, (detail >> 8) as usize);
+    let pair = |word: u32| match format {
+        Format::F16 => (half(word as u16), half((word >> 16) as u16)),
+        Format::Bf16 => (
+            f32::from_bits(word << 16),
+            f32::from_bits(word & 0xFFFF_0000),
+        ),
+    };
+    let [to, left, right] = &warp.pointers;
+    let (a_words, b_words) = (depth / 4, depth / 8);
+    let mut b: Vec<Right> = vec![[[0.0; 8]; 16]; columns];
+    for (lane, &first) in right.iter().enumerate() {
         let (g, t) = (lane / 4, lane % 4 * 2);
-        for (row, r) in [(g, 0), (g + 8, 1)] {
-            a[row][t] = low[r][lane];
-            a[row][t + 1] = high[r][lane];
-            if wide {
-                a[row][t + 8] = low[r + 2][lane];
-                a[row][t + 9] = high[r + 2][lane];
-            }
-            c[row][t] = f32::from_bits(inputs[6 + 2 * r][lane]);
-            c[row][t + 1] = f32::from_bits(inputs[7 + 2 * r][lane]);
-        }
-        b[t][g] = low[4][lane];
-        b[t + 1][g] = high[4][lane];
-        if wide {
-            b[t + 8][g] = low[5][lane];
-            b[t + 9][g] = high[5][lane];
-        }
-    }
-    for (row, sum) in a.iter().zip(&mut c) {
-        for (&left, right) in row[..depth].iter().zip(&b) {
-            for n in 0..8 {
-                sum[n] += left * right[n];
+        // SAFETY (here and below): the lane's arrays, of the sizes the caller promised.
+        let words = unsafe { std::slice::from_raw_parts(first as *const u32, columns * b_words) };
+        for (b, words) in b.iter_mut().zip(words.chunks_exact(b_words)) {
+            for (r, &word) in words.iter().enumerate() {
+                let k = t + 8 * r;
+                (b[k][g], b[k + 1][g]) = pair(word);
             }
         }
     }
-    for lane in 0..LANES {
-        let (g, t) = (lane / 4, lane % 4 * 2);
-        warp.outputs[0][lane] = c[g][t].to_bits();
-        warp.outputs[1][lane] = c[g][t + 1].to_bits();
-        warp.outputs[2][lane] = c[g + 8][t].to_bits();
-        warp.outputs[3][lane] = c[g + 8][t + 1].to_bits();
+    for m in 0..rows {
+        let mut a: Left = [[0.0; 16]; 16];
+        for (lane, &first) in left.iter().enumerate() {
+            let (g, t) = (lane / 4, lane % 4 * 2);
+            let first = (first as *const u32).wrapping_add(m * a_words);
+            // SAFETY: as above.
+            let words = unsafe { std::slice::from_raw_parts(first, a_words) };
+            for (r, &word) in words.iter().enumerate() {
+                let (row, k) = (g + r % 2 * 8, t + r / 2 * 8);
+                (a[row][k], a[row][k + 1]) = pair(word);
+            }
+        }
+        for (n, b) in b.iter().enumerate() {
+            let mut c = [[0f32; 8]; 16];
+            let tile = |lane: usize| (to[lane] as *mut [f32; 4]).wrapping_add(m * columns + n);
+            for lane in 0..LANES {
+                let (g, t) = (lane / 4, lane % 4 * 2);
+                // SAFETY: as above.
+                let [c0, c1, c2, c3] = unsafe { *tile(lane) };
+                (c[g][t], c[g][t + 1], c[g + 8][t], c[g + 8][t + 1]) = (c0, c1, c2, c3);
+            }
+            for (row, sum) in a.iter().zip(&mut c) {
+                for (&left, right) in row[..depth].iter().zip(b) {
+                    for n in 0..8 {
+                        sum[n] += left * right[n];
+                    }
+                }
+            }
+            for lane in 0..LANES {
+                let (g, t) = (lane / 4, lane % 4 * 2);
+                // SAFETY: as above.
+                unsafe { *tile(lane) = [c[g][t], c[g][t + 1], c[g + 8][t], c[g + 8][t + 1]] };
+            }
+        }
     }
 }
 
@@ -114,7 +131,10 @@ fn half_to_float(bits: u16) -> f32 {
 
 /// Loads 1, 2 or 4 matrices (`detail & 0xFF`), transposed with `detail & 0x100`. An error names
 /// the lane that brought the bad row address.
-pub fn ldmatrix(
+///
+/// # Safety
+/// The warp's second `pointers` lead to arrays of as many registers.
+pub unsafe fn ldmatrix(
     run: &mut Block,
     warp: &mut Warp,
     detail: u32,
@@ -126,8 +146,8 @@ pub fn ldmatrix(
         let mut offsets = [0; 8];
         for r in 0..8 {
             let lane = 8 * m + r;
-            let address = warp.address[lane] as usize;
-            if address % 16 != 0 {
+            let address = warp.pointers[0][lane] as usize;
+            if !address.is_multiple_of(16) {
                 let text = format!("brings a row address that is no multiple of 16 ({address:#x})");
                 return Err((lane, Status::ERROR_MISALIGNED_ADDRESS, text));
             }
@@ -163,7 +183,9 @@ pub fn ldmatrix(
                 false => (rows[g][t], rows[g][t + 1]),
                 true => (rows[t][g], rows[t + 1][g]),
             };
-            warp.outputs[m][lane] = first as u32 | (second as u32) << 16;
+            let to = (warp.pointers[1][lane] as *mut u32).wrapping_add(m);
+            // SAFETY: register m of the lane, says the caller.
+            unsafe { *to = first as u32 | (second as u32) << 16 };
         }
     }
     run.counters.ldmatrix += 1;

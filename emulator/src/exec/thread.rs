@@ -11,12 +11,12 @@ pub const LANES: usize = 32;
 
 #[repr(C)]
 pub struct Warp {
-    /// What the lanes bring to a collective.
-    pub inputs: [[u32; LANES]; 12],
+    /// What the lanes bring to a shuffle or a vote.
+    pub inputs: [[u32; LANES]; 3],
     /// What they take away.
-    pub outputs: [[u32; LANES]; 4],
-    /// Row addresses of `ldmatrix`.
-    pub address: [u64; LANES],
+    pub outputs: [[u32; LANES]; 2],
+    /// `ldmatrix`: row, registers. `mma`: c, a, b.
+    pub pointers: [[u64; LANES]; 3],
     // From here on unknown to kernels.
     pub index: u32,
     /// Lanes that can go on.

@@ -112,28 +112,26 @@ VITCUDA_RUNTIME void vitcuda_cp_async(void* to, const void* from, unsigned bytes
 VITCUDA_RUNTIME void vitcuda_cp_async_commit() { vitcuda_rt->cp_async_commit(vitcuda_self()); }
 VITCUDA_RUNTIME void vitcuda_cp_async_wait(unsigned pending_groups) { vitcuda_rt->cp_async_wait(vitcuda_self(), pending_groups); }
 
-struct vitcuda_words { vitcuda_u32 r[4]; };
-// `count` 1, 2 or 4 matrices of 8x8 16-bit elements; lane 8m+r brings the address of row r of matrix m.
-VITCUDA_RUNTIME vitcuda_words vitcuda_ldmatrix(const void* row, unsigned count, bool transposed, const char* file, unsigned line) {
+// ldmatrix and mma read and write the lanes' registers in place: kernels keep fragments in arrays
+// that only these functions touch in their inner loops, so nothing there is instrumented.
+
+// `count` 1, 2 or 4 matrices of 8x8 16-bit elements into d[count]; lane 8m+r brings the address of
+// row r of matrix m.
+VITCUDA_RUNTIME void vitcuda_ldmatrix(unsigned* d, const void* row, unsigned count, bool transposed, const char* file, unsigned line) {
   auto self = vitcuda_self();
-  auto warp = self->warp;
-  const unsigned lane = self->lane;
-  warp->address[lane] = (vitcuda_u64)row;
+  self->warp->pointers[0][self->lane] = (vitcuda_u64)row;
+  self->warp->pointers[1][self->lane] = (vitcuda_u64)d;
   vitcuda_rt->collective(self, VITCUDA_LDMATRIX, 0xffffffffu, count | (transposed ? 0x100u : 0u), file, line);
-  return {{warp->out[0][lane], warp->out[1][lane], warp->out[2][lane], warp->out[3][lane]}};
 }
 
-typedef float vitcuda_float4 __attribute__((vector_size(16)));
-VITCUDA_RUNTIME vitcuda_float4 vitcuda_mma(unsigned kind, unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0, unsigned b1, vitcuda_float4 c, const char* file, unsigned line) {
+// c[m][n][4] += a[m] b[n], every fragment of a with every one of b.
+VITCUDA_RUNTIME void vitcuda_mma(unsigned kind, unsigned m, unsigned n, float* c, const unsigned* a, const unsigned* b, const char* file, unsigned line) {
   auto self = vitcuda_self();
   auto warp = self->warp;
-  const unsigned lane = self->lane;
-  warp->in[0][lane] = a0; warp->in[1][lane] = a1; warp->in[2][lane] = a2; warp->in[3][lane] = a3;
-  warp->in[4][lane] = b0; warp->in[5][lane] = b1;
-  for (int i = 0; i < 4; i++) __builtin_memcpy(&warp->in[6 + i][lane], (const float*)&c + i, 4);
-  vitcuda_rt->collective(self, kind, 0xffffffffu, 0, file, line);
-  for (int i = 0; i < 4; i++) __builtin_memcpy((float*)&c + i, &warp->out[i][lane], 4);
-  return c;
+  warp->pointers[0][self->lane] = (vitcuda_u64)c;
+  warp->pointers[1][self->lane] = (vitcuda_u64)a;
+  warp->pointers[2][self->lane] = (vitcuda_u64)b;
+  vitcuda_rt->collective(self, kind, 0xffffffffu, m | n << 8, file, line);
 }
 
 VITCUDA_RUNTIME void vitcuda_trap(const char* what, const char* file, unsigned line) { vitcuda_rt->trap(vitcuda_self(), what, file, line); }

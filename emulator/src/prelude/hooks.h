@@ -27,7 +27,7 @@ template <int N> __attribute__((no_sanitize("thread"), no_sanitize("address"), a
       return;
     }
   }
-  rt->access(self, p, N, 0, pc);
+  if ((p ^ (vitcuda_u64)self) >> VITCUDA_STACK_BITS) rt->access(self, p, N, 0, pc);
 }
 
 template <int N> __attribute__((no_sanitize("thread"), no_sanitize("address"), always_inline)) static inline void vitcuda_on_write(vitcuda_u64 p, const void* pc) {
@@ -49,7 +49,7 @@ template <int N> __attribute__((no_sanitize("thread"), no_sanitize("address"), a
       return;
     }
   }
-  rt->access(self, p, N, 1, pc);
+  if ((p ^ (vitcuda_u64)self) >> VITCUDA_STACK_BITS) rt->access(self, p, N, 1, pc);
 }
 
 #define VITCUDA_HOOKS(N) \

@@ -9,9 +9,9 @@ typedef unsigned long long vitcuda_u64;
 #define VITCUDA_HEADER_BYTES 256  // vitcuda_thread at the top of the slot
 
 struct vitcuda_warp {
-  vitcuda_u32 in[12][32];   // what the lanes bring to a collective
-  vitcuda_u32 out[4][32];   // what they take away
-  vitcuda_u64 address[32];  // ldmatrix: row addresses
+  vitcuda_u32 in[3][32];        // what the lanes bring to a shuffle or a vote
+  vitcuda_u32 out[2][32];       // what they take away
+  vitcuda_u64 pointers[3][32];  // ldmatrix: row, registers; mma: c, a, b
 };
 
 struct vitcuda_thread {

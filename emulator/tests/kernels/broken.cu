@@ -79,15 +79,17 @@ extern "C" __global__ void divergent_ldmatrix(float* out) {
 
 #if __CUDA_ARCH__ >= 800
 extern "C" __global__ void divergent_mma(float* out) {
-  float c[4] = {};
-  if (threadIdx.x < 31) mma_m16n8k16<f16>(c, {0, 0, 0, 0}, {0, 0});
-  out[threadIdx.x] = c[0];
+  float c[1][1][4] = {};
+  const unsigned a[1][4] = {}, b[1][2] = {};
+  if (threadIdx.x < 31) mma_k16<f16>(c, a, b);
+  out[threadIdx.x] = c[0][0][0];
 }
 
 extern "C" __global__ void whole_mma(float* out) {
-  float c[4] = {};
-  mma_m16n8k16<f16>(c, {0, 0, 0, 0}, {0, 0});
-  out[threadIdx.x] = c[0];
+  float c[1][1][4] = {};
+  const unsigned a[1][4] = {}, b[1][2] = {};
+  mma_k16<f16>(c, a, b);
+  out[threadIdx.x] = c[0][0][0];
 }
 
 #define DYNAMIC_SHARED(T, name)                          \
@@ -212,9 +214,11 @@ template <bool SWAP_A, bool SWAP_B, bool TRANSPOSE_A> __device__ __forceinline__
   unsigned fa[4], fb[2];
   ldmatrix<4, TRANSPOSE_A>(fa, &tile[lane % 16][lane / 16 * 8]);
   ldmatrix<2, true>(fb, &tile[lane % 16][0]);
-  float sum[4] = {};
-  mma_m16n8k16<f16>(sum, {fa[0], fa[SWAP_A ? 2 : 1], fa[SWAP_A ? 1 : 2], fa[3]}, {fb[SWAP_B], fb[!SWAP_B]});
-  for (int i = 0; i < 4; i++) c[(lane / 4 + i / 2 * 8) * 8 + lane % 4 * 2 + i % 2] = sum[i];
+  float sum[1][1][4] = {};
+  const unsigned left[1][4] = {{fa[0], fa[SWAP_A ? 2 : 1], fa[SWAP_A ? 1 : 2], fa[3]}};
+  const unsigned right[1][2] = {{fb[SWAP_B], fb[!SWAP_B]}};
+  mma_k16<f16>(sum, left, right);
+  for (int i = 0; i < 4; i++) c[(lane / 4 + i / 2 * 8) * 8 + lane % 4 * 2 + i % 2] = sum[0][0][i];
 }
 extern "C" __global__ void right_fragments(float* c, const f16* a) { multiply<false, false, false>(c, a); }
 extern "C" __global__ void exchanged_a_registers(float* c, const f16* a) { multiply<true, false, false>(c, a); }

@@ -5,6 +5,11 @@
 #define TILE 64
 #define DEPTH 32
 #define THREADS 128
+#if __CUDA_ARCH__ >= 800
+#define STEP 16  // depth of one mma
+#else
+#define STEP 8
+#endif
 
 // 16-byte chunk `chunk` of row `row`: four chunks a row, exchanged so that the eight rows of a
 // matrix lie in different banks.
@@ -49,26 +54,22 @@ extern "C" __global__ void __launch_bounds__(THREADS) gemm(float* c, const eleme
     __syncthreads();
     const element *tile_a = stage_a(stage), *tile_b = stage_b(stage);
 #pragma unroll
-    for (int k = 0; k < DEPTH; k += 16) {
-      unsigned fa[2][4], fb[2][4];
+    for (int k = 0; k < DEPTH; k += STEP) {
+      unsigned fa[2][STEP / 4], fb[4][STEP / 8];
       for (int i = 0; i < 2; i++) {
         const int row = warp_row + 16 * i + lane % 16;
-        ldmatrix<4, false>(fa[i], tile_a + place(row, k / 8 + lane / 16));
+        ldmatrix<STEP / 4, false>(fa[i], tile_a + place(row, k / 8 + lane / 16 % (STEP / 8)));
       }
-      for (int j = 0; j < 2; j++) {  // two n8 tiles: matrices (n, k), (n, k+8), (n+8, k), (n+8, k+8)
-        const int row = warp_col + 16 * j + lane / 16 * 8 + lane % 8;
-        ldmatrix<4, false>(fb[j], tile_b + place(row, k / 8 + lane / 8 % 2));
-      }
-      for (int i = 0; i < 2; i++)
-        for (int j = 0; j < 4; j++) {
-          const unsigned b0 = fb[j / 2][j % 2 * 2], b1 = fb[j / 2][j % 2 * 2 + 1];
 #if __CUDA_ARCH__ >= 800
-          mma_m16n8k16<element>(sum[i][j], fa[i], {b0, b1});
+      for (int j = 0; j < 4; j += 2) {  // two n8 tiles: matrices (n, k), (n, k+8), (n+8, k), (n+8, k+8)
+        const int row = warp_col + 8 * j + lane / 16 * 8 + lane % 8;
+        ldmatrix<4, false>(reinterpret_cast<unsigned (&)[4]>(fb[j]), tile_b + place(row, k / 8 + lane / 8 % 2));
+      }
+      mma_k16<element>(sum, fa, fb);
 #else
-          mma_m16n8k8<element>(sum[i][j], {fa[i][0], fa[i][1]}, {b0});
-          mma_m16n8k8<element>(sum[i][j], {fa[i][2], fa[i][3]}, {b1});
+      ldmatrix<4, false>(reinterpret_cast<unsigned (&)[4]>(fb), tile_b + place(warp_col + lane, k / 8));
+      mma_k8<element>(sum, fa, fb);
 #endif
-        }
     }
     __syncthreads();
   }

@@ -20,28 +20,31 @@ extern "C" __global__ void ldmatrix_x4_trans(unsigned* d, const unsigned short* 
 // Fragments by the definition, without ldmatrix. a: (16, K) row-major, b: (K, 8) row-major, d: (16, 8).
 __device__ __forceinline__ unsigned two(const element* x, int i, int j) { return x[i].bits | (unsigned)x[j].bits << 16; }
 
-extern "C" __global__ void mma_k8(float* d, const f16* a, const f16* b) {
+extern "C" __global__ void multiply_k8(float* d, const f16* a, const f16* b) {
   const int g = threadIdx.x / 4, t = threadIdx.x % 4 * 2;
   auto pair = [](const f16* x, int i, int j) { return x[i].bits | (unsigned)x[j].bits << 16; };
-  float c[4] = {0.5f, 0.25f, 0.125f, 1.0f};
-  mma_m16n8k8<f16>(c, {pair(a, g * 8 + t, g * 8 + t + 1), pair(a, (g + 8) * 8 + t, (g + 8) * 8 + t + 1)}, {pair(b, t * 8 + g, (t + 1) * 8 + g)});
-  d[g * 8 + t] = c[0] - 0.5f;
-  d[g * 8 + t + 1] = c[1] - 0.25f;
-  d[(g + 8) * 8 + t] = c[2] - 0.125f;
-  d[(g + 8) * 8 + t + 1] = c[3] - 1.0f;
+  float c[1][1][4] = {0.5f, 0.25f, 0.125f, 1.0f};
+  const unsigned fa[1][2] = {{pair(a, g * 8 + t, g * 8 + t + 1), pair(a, (g + 8) * 8 + t, (g + 8) * 8 + t + 1)}};
+  const unsigned fb[1][1] = {{pair(b, t * 8 + g, (t + 1) * 8 + g)}};
+  mma_k8<f16>(c, fa, fb);
+  d[g * 8 + t] = c[0][0][0] - 0.5f;
+  d[g * 8 + t + 1] = c[0][0][1] - 0.25f;
+  d[(g + 8) * 8 + t] = c[0][0][2] - 0.125f;
+  d[(g + 8) * 8 + t + 1] = c[0][0][3] - 1.0f;
 }
 
 #if __CUDA_ARCH__ >= 800
-extern "C" __global__ void mma_k16(float* d, const element* a, const element* b) {
+extern "C" __global__ void multiply_k16(float* d, const element* a, const element* b) {
   const int g = threadIdx.x / 4, t = threadIdx.x % 4 * 2;
-  float c[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+  float c[1][1][4] = {};
   auto row = [&](int r, int k) { return two(a, r * 16 + k, r * 16 + k + 1); };
-  mma_m16n8k16<element>(c, {row(g, t), row(g + 8, t), row(g, t + 8), row(g + 8, t + 8)},
-                        {two(b, t * 8 + g, (t + 1) * 8 + g), two(b, (t + 8) * 8 + g, (t + 9) * 8 + g)});
-  d[g * 8 + t] = c[0];
-  d[g * 8 + t + 1] = c[1];
-  d[(g + 8) * 8 + t] = c[2];
-  d[(g + 8) * 8 + t + 1] = c[3];
+  const unsigned fa[1][4] = {{row(g, t), row(g + 8, t), row(g, t + 8), row(g + 8, t + 8)}};
+  const unsigned fb[1][2] = {{two(b, t * 8 + g, (t + 1) * 8 + g), two(b, (t + 8) * 8 + g, (t + 9) * 8 + g)}};
+  mma_k16<element>(c, fa, fb);
+  d[g * 8 + t] = c[0][0][0];
+  d[g * 8 + t + 1] = c[0][0][1];
+  d[(g + 8) * 8 + t] = c[0][0][2];
+  d[(g + 8) * 8 + t + 1] = c[0][0][3];
 }
 
 // Lane i copies 4, 8 and 16 bytes, and 16 of which i % 17 come from x and the rest are zero.
