@@ -197,8 +197,21 @@ pub fn allocate(bytes: usize, home: Home) -> Result<usize> {
         };
         fill(write_state(base) as usize, bytes, state);
     }
+    poison_for_sanitizer(base + bytes, rounded - bytes);
     table.live.insert(base, Allocation { base, bytes, home });
     Ok(base)
+}
+
+/// Tells AddressSanitizer, where it is preloaded, that nobody may touch these bytes.
+fn poison_for_sanitizer(start: usize, bytes: usize) {
+    // SAFETY: the name is the sanitizer's, and so is the signature.
+    unsafe {
+        let found = libc::dlsym(libc::RTLD_DEFAULT, c"__asan_poison_memory_region".as_ptr());
+        if !found.is_null() && bytes > 0 {
+            let poison: unsafe extern "C" fn(usize, usize) = std::mem::transmute(found);
+            poison(start, bytes);
+        }
+    }
 }
 
 /// Replaces pages by untouched ones.

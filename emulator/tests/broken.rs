@@ -405,6 +405,16 @@ const CASES: &[Case] = &[
         misaligned_pack
     ),
     case!(
+        "misaligned global access inside a kernel",
+        80,
+        CUDA_ERROR_MISALIGNED_ADDRESS,
+        [
+            "kernel `read_between`",
+            "reads 4 bytes at a misaligned address"
+        ],
+        |d| d.run_on("read_between", &mut d.zeros(100), &d.zeros(100), 2)
+    ),
+    case!(
         "shared access out of bounds",
         80,
         CUDA_ERROR_ILLEGAL_ADDRESS,

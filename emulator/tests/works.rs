@@ -663,6 +663,9 @@ fn gemm_counters(context: &Arc<CudaContext>) {
     assert_eq!(found.mma_flops as usize, 2 * m * n * k);
     assert_eq!(found.ldmatrix_bank_conflicts, 0, "the tiles are swizzled");
     assert_eq!(found.cp_async_bank_conflicts, 0, "the tiles are swizzled");
+    if !common::sees_every_access() {
+        return;
+    }
     assert_eq!(found.global_read_distinct as usize, 2 * (m * k + n * k));
     assert_eq!(
         found.global_read as usize,
@@ -716,5 +719,10 @@ fn elementwise_speed(context: &Arc<CudaContext>) {
     let found = counters("add");
     let rate = n as f64 * 1e3 / found.nanoseconds as f64;
     println!("add of {n} numbers, one a thread: {rate:.1} million threads a second");
-    assert_eq!(found.global_written as usize, 4 * n);
+    let written = if common::sees_every_access() {
+        4 * n
+    } else {
+        0
+    };
+    assert_eq!(found.global_written as usize, written);
 }

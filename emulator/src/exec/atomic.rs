@@ -38,7 +38,10 @@ pub unsafe extern "C" fn atomic(
                 format!("atomic on {at:#x}, which is no multiple of {bytes}"),
             );
         }
-        let good = LIVE | INITIALISED;
+        let good = match crate::nvrtc::sees_every_access() {
+            true => LIVE | INITIALISED,
+            false => LIVE,
+        };
         let global = memory::is_device_address(at);
         if !global && !run.shared.contains(at)
             || global && (0..bytes).any(|i| *memory::write_state(at + i) & good != good)

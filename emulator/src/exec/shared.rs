@@ -58,6 +58,8 @@ pub struct Shared {
     next_static: usize,
     epoch: u32,
     block_start: u32,
+    /// Whether plain stores are seen, too: without them nothing can be called uninitialised.
+    knows_stores: bool,
 }
 
 impl Shared {
@@ -87,6 +89,7 @@ impl Shared {
             next_static: 0,
             epoch: 0,
             block_start: 0,
+            knows_stores: crate::nvrtc::sees_every_access(),
         }
     }
 
@@ -250,6 +253,9 @@ impl Shared {
     /// Checks and notes a read.
     pub fn read(&mut self, address: usize, bytes: usize, who: Who) -> Result<(), Problem> {
         self.check_bounds(address, bytes)?;
+        if !self.knows_stores {
+            return self.check_arrived(address, bytes);
+        }
         let stamp = self.stamp(who);
         let mut last = u64::MAX; // no cell looks like this
         for i in self.cells(address, bytes) {
@@ -263,11 +269,7 @@ impl Shared {
                     )));
                 }
                 if write & PENDING != 0 {
-                    return Err(Problem::Misuse(format!(
-                        "reads the target of a cp.async of thread {} before that thread waited for it: {}",
-                        write & 0x3FF,
-                        self.place(address)
-                    )));
+                    return Err(self.too_early(address, write));
                 }
                 if bytes > 1 && !self.ordered(write, who) {
                     return Err(Problem::Misuse(format!(
@@ -289,6 +291,25 @@ impl Shared {
         Ok(())
     }
 
+    fn check_arrived(&self, address: usize, bytes: usize) -> Result<(), Problem> {
+        // SAFETY: the caller checked the bounds.
+        let mut cells = self
+            .cells(address, bytes)
+            .map(|i| unsafe { *self.writes.add(i) });
+        let early = |&cell: &u64| (cell >> 32) as u32 >= self.block_start && cell & PENDING != 0;
+        cells
+            .find(early)
+            .map_or(Ok(()), |cell| Err(self.too_early(address, cell)))
+    }
+
+    fn too_early(&self, address: usize, cell: u64) -> Problem {
+        Problem::Misuse(format!(
+            "reads the target of a cp.async of thread {} before that thread waited for it: {}",
+            cell & 0x3FF,
+            self.place(address)
+        ))
+    }
+
     /// Checks and notes a write; `pending` for the target of a `cp.async`.
     pub fn write(
         &mut self,
@@ -302,6 +323,10 @@ impl Shared {
         for i in self.cells(address, bytes) {
             // SAFETY: as in `read`.
             let (write, read) = unsafe { (&mut *self.writes.add(i), *self.reads.add(i)) };
+            if !self.knows_stores {
+                *write = stamp;
+                continue;
+            }
             let live = (*write >> 32) as u32 >= self.block_start;
             if live && *write & PENDING != 0 {
                 return Err(Problem::Misuse(format!(

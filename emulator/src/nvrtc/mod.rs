@@ -28,6 +28,12 @@ pub fn interface() -> u64 {
     })
 }
 
+/// Whether kernels tell the runtime about every load and store.
+pub fn sees_every_access() -> bool {
+    static SEES: OnceLock<bool> = OnceLock::new();
+    *SEES.get_or_init(|| compile::mode() == compile::Mode::Checked)
+}
+
 fn fnv1a(bytes: impl Iterator<Item = u8>) -> u64 {
     bytes.fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
         (hash ^ byte as u64).wrapping_mul(0x100_0000_01B3)

@@ -31,7 +31,7 @@ struct vitcuda_runtime {
   void (*collective)(vitcuda_thread*, vitcuda_u32 kind, vitcuda_u32 mask, vitcuda_u32 detail, const char* file, vitcuda_u32 line);
   int (*barrier)(vitcuda_thread*, vitcuda_u32 id, vitcuda_u32 threads, vitcuda_u32 op, int value, const char* file, vitcuda_u32 line);
   void* (*static_shared)(vitcuda_thread*, const void* key, vitcuda_u64 bytes, vitcuda_u64 align, const char* name);
-  void (*access)(vitcuda_thread*, vitcuda_u64 address, vitcuda_u64 bytes, int write, const void* pc);
+  void (*access)(vitcuda_thread*, vitcuda_u64 address, vitcuda_u64 bytes, int sort, const void* pc);  // 0 read, 1 write, + 2 of any alignment
   void (*cp_async)(vitcuda_thread*, void* to, const void* from, vitcuda_u32 bytes, vitcuda_u32 source_bytes, const char* file, vitcuda_u32 line);
   void (*cp_async_commit)(vitcuda_thread*);
   void (*cp_async_wait)(vitcuda_thread*, vitcuda_u32 pending_groups);

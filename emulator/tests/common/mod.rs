@@ -195,6 +195,14 @@ pub fn host_synchronisations() -> u64 {
     }
 }
 
+/// Whether kernels are compiled to report every load and store (the default).
+pub fn sees_every_access() -> bool {
+    !matches!(
+        std::env::var("VITCUDA_EMULATOR_CHECKS").as_deref(),
+        Ok("off" | "address")
+    )
+}
+
 /// Sets the counters to zero.
 pub fn reset_counters() {
     unsafe {

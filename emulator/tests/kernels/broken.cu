@@ -157,6 +157,10 @@ extern "C" __global__ void write_beyond(float* out, const float* in, int n) {
   if (threadIdx.x == 5) out[n] = in[0];
 }
 
+extern "C" __global__ void read_between(float* out, const float* in, int bytes) {
+  out[0] = *reinterpret_cast<const float*>(reinterpret_cast<const char*>(in) + bytes);
+}
+
 extern "C" __global__ void sum_of(float* out, const float* in, int n) {
   float sum = 0.0f;
   for (int i = 0; i < n; i++) sum += in[i];
