@@ -11,7 +11,8 @@ const HEADERS: [(&str, &str); 2] = [
     ("common.cuh", include_str!("../../kernels/common.cuh")),
     ("mma.cuh", include_str!("../../kernels/mma.cuh")),
 ];
-const SOURCES: [(&str, &str); 4] = [
+const SOURCES: [(&str, &str); 5] = [
+    ("language.cu", include_str!("kernels/language.cu")),
     ("gemm.cu", include_str!("kernels/gemm.cu")),
     ("primitives.cu", include_str!("kernels/primitives.cu")),
     ("simple.cu", include_str!("kernels/simple.cu")),
