@@ -1,0 +1,249 @@
+//! Memory: allocation, copies, memset, pools.
+
+use std::ffi::{c_int, c_uchar, c_uint, c_ushort};
+use std::sync::Arc;
+
+use super::queue::{Op, Source, is_pinned, want_device};
+use super::state::{State, ready, working};
+use super::{api, give, refuse};
+use crate::counters::book_host_synchronisation;
+use crate::memory::{self, Home};
+use crate::status::{Result, Status};
+
+/// A copy that has happened when the call returns.
+fn now(call: &str, make: impl FnOnce(&mut State) -> Op) -> Result<()> {
+    let (mut state, context) = working()?;
+    state.refuse_in_capture(call)?;
+    let stream = state.contexts[&context].null_stream;
+    let op = make(&mut state);
+    state.enqueue(stream, op)?;
+    book_host_synchronisation(call);
+    state.finish(stream)
+}
+
+fn later(stream: usize, op: impl FnOnce(&State, usize) -> Result<Op>) -> Result<()> {
+    let (mut state, context) = working()?;
+    let stream = state.stream(context, stream)?;
+    let op = op(&state, stream)?;
+    state.enqueue(stream, op)
+}
+
+unsafe fn taken(from: usize, bytes: usize) -> Source {
+    // SAFETY: the caller of the driver API promises `bytes` readable bytes.
+    let bytes = unsafe { std::slice::from_raw_parts(from as *const u8, bytes) };
+    Source::Taken(Arc::new(bytes.to_vec()))
+}
+
+fn set(to: usize, value: u32, width: usize, count: usize) -> Result<Op> {
+    want_device(to, width * count, "memset")?;
+    if !to.is_multiple_of(width) {
+        return Err(Status::ERROR_INVALID_VALUE);
+    }
+    Ok(Op::Set {
+        to,
+        value,
+        width,
+        count,
+    })
+}
+
+api! {
+    fn cuMemAlloc_v2(out: *mut usize, bytes: usize) {
+        let (mut state, context) = working()?;
+        state.refuse_in_capture("cuMemAlloc")?;
+        if bytes == 0 {
+            return refuse(Status::ERROR_INVALID_VALUE, "cuMemAlloc of 0 bytes");
+        }
+        let device = state.contexts[&context].device;
+        unsafe { give(out, memory::allocate(bytes, Home::Device(device))?) }
+    }
+
+    fn cuMemAllocAsync(out: *mut usize, bytes: usize, stream: usize) { unsafe { allocate_async(out, bytes, stream) } }
+    fn cuMemAllocFromPoolAsync(out: *mut usize, bytes: usize, _pool: usize, stream: usize) { unsafe { allocate_async(out, bytes, stream) } }
+
+    fn cuMemFree_v2(base: usize) {
+        let (mut state, context) = working()?;
+        if base == 0 {
+            return Ok(());
+        }
+        state.refuse_in_capture("cuMemFree")?;
+        book_host_synchronisation("cuMemFree");
+        state.finish_all(context)?;
+        memory::free(base)
+    }
+
+    fn cuMemFreeAsync(base: usize, stream: usize) {
+        if base == 0 {
+            return Ok(());
+        }
+        later(stream, |_, _| {
+            want_device(base, 1, "cuMemFreeAsync")?;
+            Ok(Op::Free { base })
+        })
+    }
+
+    fn cuMemHostAlloc(out: *mut usize, bytes: usize, _flags: c_uint) { unsafe { allocate_host(out, bytes) } }
+    fn cuMemAllocHost_v2(out: *mut usize, bytes: usize) { unsafe { allocate_host(out, bytes) } }
+
+    fn cuMemFreeHost(base: usize) {
+        let (mut state, context) = working()?;
+        state.refuse_in_capture("cuMemFreeHost")?;
+        state.finish_all(context)?;
+        if !is_pinned(base) {
+            return refuse(Status::ERROR_INVALID_VALUE, format!("cuMemFreeHost: {base:#x} is no page-locked memory"));
+        }
+        memory::free(base)
+    }
+
+    fn cuMemHostGetDevicePointer_v2(out: *mut usize, host: usize, _flags: c_uint) {
+        ready()?;
+        if !is_pinned(host) {
+            return Err(Status::ERROR_INVALID_VALUE);
+        }
+        unsafe { give(out, host) }
+    }
+
+    fn cuMemGetAddressRange_v2(base: *mut usize, bytes: *mut usize, address: usize) {
+        ready()?;
+        let found = memory::find(address).ok_or(Status::ERROR_INVALID_VALUE)?;
+        unsafe {
+            if !base.is_null() {
+                give(base, found.base)?;
+            }
+            if bytes.is_null() { Ok(()) } else { give(bytes, found.bytes) }
+        }
+    }
+
+    fn cuMemcpyHtoD_v2(to: usize, from: usize, bytes: usize) {
+        want_device(to, bytes, "cuMemcpyHtoD")?;
+        now("cuMemcpyHtoD", |_| Op::ToDevice { to, from: Source::Host(from), bytes })
+    }
+
+    fn cuMemcpyDtoH_v2(to: usize, from: usize, bytes: usize) {
+        want_device(from, bytes, "cuMemcpyDtoH")?;
+        now("cuMemcpyDtoH", |_| Op::ToHost { to, from, bytes })
+    }
+
+    fn cuMemcpyDtoD_v2(to: usize, from: usize, bytes: usize) {
+        want_device(to, bytes, "cuMemcpyDtoD")?;
+        want_device(from, bytes, "cuMemcpyDtoD")?;
+        let (mut state, context) = working()?;
+        state.refuse_in_capture("cuMemcpyDtoD")?;
+        let stream = state.contexts[&context].null_stream;
+        state.enqueue(stream, Op::OnDevice { to, from, bytes })
+    }
+
+    fn cuMemcpyHtoDAsync_v2(to: usize, from: usize, bytes: usize, stream: usize) {
+        if bytes == 0 {
+            return Ok(());
+        }
+        want_device(to, bytes, "cuMemcpyHtoDAsync")?;
+        later(stream, |state, stream| {
+            let captured = state.streams[&stream].capture.is_some();
+            let from = match captured || is_pinned(from) {
+                true => Source::Host(from),
+                false => unsafe { taken(from, bytes) },
+            };
+            Ok(Op::ToDevice { to, from, bytes })
+        })
+    }
+
+    fn cuMemcpyDtoHAsync_v2(to: usize, from: usize, bytes: usize, stream: usize) {
+        if bytes == 0 {
+            return Ok(());
+        }
+        want_device(from, bytes, "cuMemcpyDtoHAsync")?;
+        later(stream, |_, _| Ok(Op::ToHost { to, from, bytes }))?;
+        let (mut state, context) = working()?;
+        let stream = state.stream(context, stream)?;
+        if is_pinned(to) || state.streams[&stream].capture.is_some() {
+            return Ok(());
+        }
+        // To pageable memory the real call waits, too.
+        book_host_synchronisation("cuMemcpyDtoHAsync to pageable memory");
+        state.finish(stream)
+    }
+
+    fn cuMemcpyDtoDAsync_v2(to: usize, from: usize, bytes: usize, stream: usize) {
+        if bytes == 0 {
+            return Ok(());
+        }
+        want_device(to, bytes, "cuMemcpyDtoDAsync")?;
+        want_device(from, bytes, "cuMemcpyDtoDAsync")?;
+        later(stream, |_, _| Ok(Op::OnDevice { to, from, bytes }))
+    }
+
+    fn cuMemcpyAsync(to: usize, from: usize, bytes: usize, stream: usize) {
+        let on_device = |address| memory::is_device_address(address) && !is_pinned(address);
+        unsafe {
+            super::from_code(match (on_device(to), on_device(from)) {
+                (true, true) => cuMemcpyDtoDAsync_v2(to, from, bytes, stream),
+                (true, false) => cuMemcpyHtoDAsync_v2(to, from, bytes, stream),
+                (false, true) => cuMemcpyDtoHAsync_v2(to, from, bytes, stream),
+                (false, false) => Status::ERROR_NOT_SUPPORTED.0,
+            })
+        }
+    }
+
+    fn cuMemcpyPeerAsync(to: usize, _to_context: usize, from: usize, _from_context: usize, bytes: usize, stream: usize) {
+        want_device(to, bytes, "cuMemcpyPeerAsync")?;
+        want_device(from, bytes, "cuMemcpyPeerAsync")?;
+        later(stream, |_, _| Ok(Op::OnDevice { to, from, bytes }))
+    }
+
+    fn cuMemsetD8_v2(to: usize, value: c_uchar, count: usize) {
+        let op = set(to, value.into(), 1, count)?;
+        now("cuMemsetD8", |_| op)
+    }
+    fn cuMemsetD16_v2(to: usize, value: c_ushort, count: usize) {
+        let op = set(to, value.into(), 2, count)?;
+        now("cuMemsetD16", |_| op)
+    }
+    fn cuMemsetD32_v2(to: usize, value: c_uint, count: usize) {
+        let op = set(to, value, 4, count)?;
+        now("cuMemsetD32", |_| op)
+    }
+    fn cuMemsetD8Async(to: usize, value: c_uchar, count: usize, stream: usize) { later(stream, |_, _| set(to, value.into(), 1, count)) }
+    fn cuMemsetD16Async(to: usize, value: c_ushort, count: usize, stream: usize) { later(stream, |_, _| set(to, value.into(), 2, count)) }
+    fn cuMemsetD32Async(to: usize, value: c_uint, count: usize, stream: usize) { later(stream, |_, _| set(to, value, 4, count)) }
+
+    fn cuDeviceGetDefaultMemPool(pool: *mut usize, ordinal: c_int) { unsafe { give(pool, 0xF000 + 16 * ordinal as usize) } }
+    fn cuDeviceGetMemPool(pool: *mut usize, ordinal: c_int) { unsafe { give(pool, 0xF000 + 16 * ordinal as usize) } }
+    fn cuDeviceSetMemPool(_ordinal: c_int, _pool: usize) { Ok(()) }
+    fn cuMemPoolTrimTo(_pool: usize, _bytes: usize) { Ok(()) }
+    fn cuMemPoolSetAttribute(_pool: usize, _attribute: c_int, _value: *const u8) { Ok(()) }
+    fn cuMemPoolGetAttribute(_pool: usize, _attribute: c_int, value: *mut u64) { unsafe { give(value, 0) } }
+}
+
+unsafe fn allocate_async(out: *mut usize, bytes: usize, stream: usize) -> Result<()> {
+    let (mut state, context) = working()?;
+    let stream = state.stream(context, stream)?;
+    let device = state.contexts[&context].device;
+    if let Some(capture) = state.streams[&stream].capture {
+        // A GPU would make it a node of the graph, whose memory lives by the graph's launches.
+        if let Some(capture) = state.captures.get_mut(&capture) {
+            capture.broken = true;
+        }
+        return refuse(
+            Status::ERROR_STREAM_CAPTURE_UNSUPPORTED,
+            "memory is allocated while its stream is captured",
+        );
+    }
+    // SAFETY: the driver API's contract.
+    unsafe {
+        match bytes {
+            0 => give(out, 0),
+            _ => give(out, memory::allocate(bytes, Home::Device(device))?),
+        }
+    }
+}
+
+unsafe fn allocate_host(out: *mut usize, bytes: usize) -> Result<()> {
+    let (mut state, _) = working()?;
+    state.refuse_in_capture("cuMemHostAlloc")?;
+    if bytes == 0 {
+        return Err(Status::ERROR_INVALID_VALUE);
+    }
+    // SAFETY: the driver API's contract.
+    unsafe { give(out, memory::allocate(bytes, Home::PinnedHost)?) }
+}

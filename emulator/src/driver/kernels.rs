@@ -1,0 +1,154 @@
+//! Modules and functions.
+
+use std::ffi::{CStr, c_char, c_int};
+
+use super::state::{Function, working};
+use super::{api, give, refuse};
+use crate::device::{self, Device};
+use crate::module::{self, Kernel};
+use crate::status::{Result, Status};
+
+unsafe fn load(out: *mut usize, image: *const u8) -> Result<()> {
+    let (mut state, context) = working()?;
+    if image.is_null() {
+        return Err(Status::ERROR_INVALID_VALUE);
+    }
+    // SAFETY: the driver API's contract: a whole image.
+    let kernels = unsafe { module::load(image, state.device(context).arch)? };
+    let mut functions = std::collections::HashMap::new();
+    for kernel in kernels {
+        let handle = state.handle();
+        functions.insert(kernel.name.clone(), handle);
+        let max_dynamic_shared = device::SHARED_DEFAULT;
+        state.functions.insert(
+            handle,
+            Function {
+                kernel,
+                context,
+                max_dynamic_shared,
+            },
+        );
+    }
+    let handle = state.handle();
+    state.modules.insert(handle, functions);
+    // SAFETY: the driver API's contract.
+    unsafe { give(out, handle) }
+}
+
+/// Registers of a thread: unknown here, so what the launch bounds force, or 64.
+pub fn registers(kernel: &Kernel) -> u32 {
+    let threads = kernel.max_threads * kernel.min_blocks.max(1);
+    let share = device::REGISTERS.checked_div(threads);
+    share.map_or(64, |share| (share / 8 * 8).min(255))
+}
+
+/// The most threads a block of the kernel can have.
+pub fn max_threads(kernel: &Kernel) -> u32 {
+    if kernel.max_threads == 0 {
+        device::MAX_THREADS
+    } else {
+        kernel.max_threads
+    }
+}
+
+fn attribute(function: &Function, device: &Device, number: c_int) -> Option<u32> {
+    Some(match number {
+        0 => max_threads(&function.kernel),
+        1 | 2 | 3 | 7 => 0, // static shared memory is only known when a block runs; no constants, no spills
+        4 => registers(&function.kernel),
+        5 | 6 => device.arch,
+        8 => function.max_dynamic_shared,
+        9 => u32::MAX, // no preferred carve-out
+        10..=15 => 0,  // clusters
+        _ => return None,
+    })
+}
+
+api! {
+    fn cuModuleLoadData(out: *mut usize, image: *const u8) { unsafe { load(out, image) } }
+    fn cuModuleLoadDataEx(out: *mut usize, image: *const u8, _count: u32, _options: *mut c_int, _values: *mut usize) { unsafe { load(out, image) } }
+
+    fn cuModuleLoad(out: *mut usize, path: *const c_char) {
+        let path = unsafe { CStr::from_ptr(path) }.to_string_lossy();
+        let mut image = std::fs::read(path.as_ref()).map_err(|_| Status::ERROR_FILE_NOT_FOUND)?;
+        image.resize(image.len().max(64), 0);
+        unsafe { load(out, image.as_ptr()) }
+    }
+
+    fn cuModuleUnload(module: usize) {
+        let (mut state, context) = working()?;
+        state.finish_all(context)?;
+        let functions = state.modules.remove(&module).ok_or(Status::ERROR_INVALID_HANDLE)?;
+        functions.values().for_each(|function| drop(state.functions.remove(function)));
+        Ok(())
+    }
+
+    fn cuModuleGetFunction(out: *mut usize, module: usize, name: *const c_char) {
+        let (state, _) = working()?;
+        let functions = state.modules.get(&module).ok_or(Status::ERROR_INVALID_HANDLE)?;
+        let name = unsafe { CStr::from_ptr(name) }.to_string_lossy();
+        match functions.get(name.as_ref()) {
+            Some(&function) => unsafe { give(out, function) },
+            None => refuse(Status::ERROR_NOT_FOUND, format!("no extern \"C\" kernel `{name}` in this module")),
+        }
+    }
+
+    fn cuModuleGetFunctionCount(out: *mut u32, module: usize) {
+        let (state, _) = working()?;
+        let functions = state.modules.get(&module).ok_or(Status::ERROR_INVALID_HANDLE)?;
+        unsafe { give(out, functions.len() as u32) }
+    }
+
+    fn cuModuleGetGlobal_v2(_out: *mut usize, _bytes: *mut usize, _module: usize, name: *const c_char) {
+        let name = unsafe { CStr::from_ptr(name) }.to_string_lossy();
+        refuse(Status::ERROR_NOT_FOUND, format!("`{name}`: the emulator does not offer module globals to the host"))
+    }
+
+    fn cuFuncGetAttribute(value: *mut c_int, number: c_int, function: usize) {
+        let (state, context) = working()?;
+        let found = state.functions.get(&function).ok_or(Status::ERROR_INVALID_HANDLE)?;
+        let number = attribute(found, state.device(context), number).ok_or(Status::ERROR_INVALID_VALUE)?;
+        unsafe { give(value, number as c_int) }
+    }
+
+    fn cuFuncSetAttribute(function: usize, number: c_int, value: c_int) {
+        let (mut state, context) = working()?;
+        let optin = state.device(context).shared_optin;
+        let found = state.functions.get_mut(&function).ok_or(Status::ERROR_INVALID_HANDLE)?;
+        match number {
+            8 => match u32::try_from(value) {
+                Ok(bytes) if bytes <= optin => {
+                    found.max_dynamic_shared = bytes;
+                    Ok(())
+                }
+                _ => refuse(Status::ERROR_INVALID_VALUE, format!("kernel `{}`: {value} bytes of dynamic shared memory; this device has {optin}", found.kernel.name)),
+            },
+            9 | 13 | 14 | 15 => Ok(()),
+            _ => Err(Status::ERROR_INVALID_VALUE),
+        }
+    }
+
+    fn cuFuncSetCacheConfig(function: usize, _config: c_int) {
+        let (state, _) = working()?;
+        state.functions.get(&function).map(drop).ok_or(Status::ERROR_INVALID_HANDLE)
+    }
+
+    fn cuFuncGetParamInfo(function: usize, index: usize, offset: *mut usize, bytes: *mut usize) {
+        let (state, _) = working()?;
+        let found = state.functions.get(&function).ok_or(Status::ERROR_INVALID_HANDLE)?;
+        let offsets = super::launch::offsets(&found.kernel).0;
+        let parameter = found.kernel.parameters.get(index).ok_or(Status::ERROR_INVALID_VALUE)?;
+        unsafe {
+            give(offset, offsets[index])?;
+            if bytes.is_null() { Ok(()) } else { give(bytes, parameter.bytes as usize) }
+        }
+    }
+
+    fn cuFuncGetName(out: *mut *const c_char, function: usize) {
+        let (state, _) = working()?;
+        let found = state.functions.get(&function).ok_or(Status::ERROR_INVALID_HANDLE)?;
+        // Leaked: the driver's strings live as long as the module, and this is asked in messages only.
+        let name = std::ffi::CString::new(found.kernel.name.clone()).unwrap_or_default().into_raw();
+        unsafe { give(out, name.cast_const()) }
+    }
+}

@@ -1,0 +1,278 @@
+//! Launches: everything the driver can know to be wrong before a thread runs.
+
+use std::ffi::{c_uint, c_void};
+use std::sync::Arc;
+
+use super::kernels::max_threads;
+use super::queue::Op;
+use super::state::working;
+use super::{api, refuse};
+use crate::exec::Launch;
+use crate::memory;
+use crate::module::{Kernel, Parameter};
+use crate::status::{Result, Status};
+
+/// Keys of the `extra` array of `cuLaunchKernel`.
+const BUFFER_POINTER: usize = 1;
+const BUFFER_SIZE: usize = 2;
+const DEVICE_BLOCK_LIMITS: [u32; 3] = [1024, 1024, 64];
+
+/// Offsets of the parameters in a packed argument buffer, and its size.
+pub fn offsets(kernel: &Kernel) -> (Vec<usize>, usize) {
+    let mut end = 0usize;
+    let place = |one: &Parameter| {
+        let offset = end.next_multiple_of(one.align as usize);
+        end = offset + one.bytes as usize;
+        offset
+    };
+    let offsets = kernel.parameters.iter().map(place).collect();
+    (offsets, end)
+}
+
+/// Reads memory of this process that may not be there.
+fn read_host(address: usize, bytes: usize) -> Option<Vec<u8>> {
+    let mut found = vec![0u8; bytes];
+    let local = libc::iovec {
+        iov_base: found.as_mut_ptr().cast(),
+        iov_len: bytes,
+    };
+    let remote = libc::iovec {
+        iov_base: address as *mut c_void,
+        iov_len: bytes,
+    };
+    // SAFETY: the kernel checks the remote side, `found` has room for the local one.
+    let read = unsafe { libc::process_vm_readv(libc::getpid(), &local, 1, &remote, 1, 0) };
+    (read == bytes as isize).then_some(found)
+}
+
+/// The arguments as bytes, from the array of pointers or the packed buffer.
+unsafe fn arguments(
+    kernel: &Kernel,
+    pointers: *const usize,
+    extra: *const usize,
+) -> Result<Vec<Vec<u8>>> {
+    let count = kernel.parameters.len();
+    let name = &kernel.name;
+    if !extra.is_null() {
+        // SAFETY: the driver API's contract: pairs of key and value up to a zero key.
+        return unsafe { packed(kernel, extra) };
+    }
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    let table = (!pointers.is_null())
+        .then(|| read_host(pointers as usize, 8 * count))
+        .flatten();
+    let Some(table) = table else {
+        return refuse(
+            Status::ERROR_INVALID_VALUE,
+            format!(
+                "kernel `{name}` has {count} parameters; the launch brings no array of that many arguments"
+            ),
+        );
+    };
+    let addresses = table
+        .chunks(8)
+        .map(|word| usize::from_ne_bytes(word.try_into().expect("eight bytes")));
+    let values = kernel.parameters.iter().zip(addresses).enumerate().map(|(i, (parameter, address))| {
+        let value = (address >= 4096).then(|| read_host(address, parameter.bytes as usize)).flatten();
+        value.map_or_else(
+            || refuse(Status::ERROR_INVALID_VALUE, format!("kernel `{name}` has {count} parameters; argument {i} is missing ({address:#x} is not readable)")),
+            Ok,
+        )
+    });
+    values.collect()
+}
+
+unsafe fn packed(kernel: &Kernel, mut extra: *const usize) -> Result<Vec<Vec<u8>>> {
+    let (mut buffer, mut size) = (0usize, None);
+    // SAFETY: as the caller says.
+    unsafe {
+        while *extra != 0 {
+            match *extra {
+                BUFFER_POINTER => buffer = *extra.add(1),
+                BUFFER_SIZE => size = Some(*(*extra.add(1) as *const usize)),
+                _ => return Err(Status::ERROR_INVALID_VALUE),
+            }
+            extra = extra.add(2);
+        }
+    }
+    let (offsets, wanted) = offsets(kernel);
+    if size != Some(wanted) {
+        let given = size.map_or("none".to_owned(), |bytes| format!("{bytes} bytes"));
+        return refuse(
+            Status::ERROR_INVALID_VALUE,
+            format!(
+                "kernel `{}` takes {wanted} bytes of arguments ({} parameters); the launch brings {given}",
+                kernel.name,
+                offsets.len()
+            ),
+        );
+    }
+    let Some(bytes) = read_host(buffer, wanted) else {
+        return refuse(
+            Status::ERROR_INVALID_VALUE,
+            "the argument buffer is not readable",
+        );
+    };
+    let value = |(one, at): (&Parameter, usize)| bytes[at..at + one.bytes as usize].to_vec();
+    Ok(kernel.parameters.iter().zip(offsets).map(value).collect())
+}
+
+/// Checks that pointer arguments point into live memory, aligned for what the kernel makes of them.
+pub fn check_pointers(launch: &Launch) -> Result<()> {
+    let name = &launch.kernel.name;
+    for (index, address) in launch.device_pointers() {
+        let element = launch.kernel.parameters[index].element_align.max(1) as usize;
+        if address == 0 {
+            continue; // an optional argument
+        }
+        if memory::find(address).is_none() {
+            return refuse(
+                Status::ERROR_ILLEGAL_ADDRESS,
+                format!(
+                    "kernel `{name}`: argument {index} should be a device pointer and is {}",
+                    memory::describe(address)
+                ),
+            );
+        }
+        if address % element != 0 {
+            return refuse(
+                Status::ERROR_MISALIGNED_ADDRESS,
+                format!(
+                    "kernel `{name}`: argument {index} points to elements aligned to {element} bytes and is {address:#x}"
+                ),
+            );
+        }
+    }
+    Ok(())
+}
+
+struct Geometry {
+    grid: [u32; 3],
+    block: [u32; 3],
+    shared: u32,
+    stream: usize,
+}
+
+unsafe fn launch(
+    function: usize,
+    geometry: Geometry,
+    pointers: *const usize,
+    extra: *const usize,
+) -> Result<()> {
+    let (mut state, context) = working()?;
+    let stream = state.stream(context, geometry.stream)?;
+    let Some(found) = state.functions.get(&function) else {
+        return refuse(
+            Status::ERROR_INVALID_HANDLE,
+            format!("{function:#x} is no function"),
+        );
+    };
+    if found.context != context {
+        return refuse(
+            Status::ERROR_INVALID_HANDLE,
+            format!("kernel `{}` belongs to another context", found.kernel.name),
+        );
+    }
+    let kernel = found.kernel.clone();
+    let allowed = found.max_dynamic_shared;
+    let device = state.device(context);
+    let (grid, block, name) = (geometry.grid, geometry.block, &kernel.name);
+    let too_large = block
+        .iter()
+        .zip(DEVICE_BLOCK_LIMITS)
+        .any(|(&n, limit)| n > limit);
+    let threads = block.iter().map(|&n| n as u64).product::<u64>();
+    if threads == 0 || too_large || threads > 1024 {
+        return refuse(
+            Status::ERROR_INVALID_VALUE,
+            format!(
+                "kernel `{name}`: block {block:?} has {threads} threads; 1 to 1024 are possible"
+            ),
+        );
+    }
+    if threads > max_threads(&kernel) as u64 {
+        return refuse(
+            Status::ERROR_LAUNCH_OUT_OF_RESOURCES,
+            format!(
+                "kernel `{name}`: block {block:?} has {threads} threads, its __launch_bounds__ are {}",
+                kernel.max_threads
+            ),
+        );
+    }
+    if grid.contains(&0) || grid[0] > i32::MAX as u32 || grid[1] > 65535 || grid[2] > 65535 {
+        return refuse(
+            Status::ERROR_INVALID_VALUE,
+            format!("kernel `{name}`: grid {grid:?} is empty or too large"),
+        );
+    }
+    if geometry.shared > allowed {
+        return refuse(
+            Status::ERROR_INVALID_VALUE,
+            format!(
+                "kernel `{name}`: {} bytes of dynamic shared memory; {allowed} are allowed (this device can give {} by cuFuncSetAttribute)",
+                geometry.shared, device.shared_optin
+            ),
+        );
+    }
+    // SAFETY: the driver API's contract, checked as far as it can be.
+    let values = unsafe { arguments(&kernel, pointers, extra)? };
+    for (i, (value, parameter)) in values.iter().zip(&kernel.parameters).enumerate() {
+        if parameter.sort == 3 && value[0] > 1 {
+            return refuse(
+                Status::ERROR_INVALID_VALUE,
+                format!(
+                    "kernel `{name}`: argument {i} should be a bool and is {}",
+                    value[0]
+                ),
+            );
+        }
+    }
+    let limit = allowed.max(crate::device::SHARED_DEFAULT);
+    let launch = Arc::new(Launch::new(
+        kernel,
+        (grid, block),
+        geometry.shared,
+        limit,
+        device.arch,
+        &values,
+    ));
+    check_pointers(&launch)?;
+    state.enqueue(stream, Op::Kernel(launch))
+}
+
+/// `CUlaunchConfig`.
+#[repr(C)]
+struct Config {
+    grid: [c_uint; 3],
+    block: [c_uint; 3],
+    shared: c_uint,
+    stream: usize,
+    attributes: *const c_void,
+    attribute_count: c_uint,
+}
+
+api! {
+    fn cuLaunchKernel(
+        function: usize,
+        grid_x: c_uint, grid_y: c_uint, grid_z: c_uint,
+        block_x: c_uint, block_y: c_uint, block_z: c_uint,
+        shared: c_uint,
+        stream: usize,
+        arguments: *const usize,
+        extra: *const usize,
+    ) {
+        let geometry = Geometry { grid: [grid_x, grid_y, grid_z], block: [block_x, block_y, block_z], shared, stream };
+        unsafe { launch(function, geometry, arguments, extra) }
+    }
+
+    fn cuLaunchKernelEx(config: *const c_void, function: usize, arguments: *const usize, extra: *const usize) {
+        let config = unsafe { &*config.cast::<Config>() };
+        if config.attribute_count != 0 && !config.attributes.is_null() {
+            return refuse(Status::ERROR_NOT_SUPPORTED, "launch attributes (clusters, programmatic launches) are not played");
+        }
+        let geometry = Geometry { grid: config.grid, block: config.block, shared: config.shared, stream: config.stream };
+        unsafe { launch(function, geometry, arguments, extra) }
+    }
+}

@@ -1,0 +1,94 @@
+//! Occupancy, by threads, blocks, shared memory and a guess of the registers.
+
+use std::ffi::{c_int, c_uint};
+
+use super::context::reserved_shared;
+use super::kernels::{max_threads, registers};
+use super::state::{Function, State, working};
+use super::{api, give};
+use crate::device::{self, Device};
+use crate::status::{Result, Status};
+
+fn blocks(function: &Function, device: &Device, threads: u32, shared: usize) -> u32 {
+    let warps = threads.div_ceil(32);
+    if threads == 0
+        || threads > max_threads(&function.kernel)
+        || shared > function.max_dynamic_shared as usize
+    {
+        return 0;
+    }
+    let each = shared as u32 + reserved_shared(device);
+    let by_shared = device
+        .shared_per_multiprocessor
+        .checked_div(each)
+        .unwrap_or(u32::MAX);
+    let by_registers = device::REGISTERS / (registers(&function.kernel) * 32) / warps;
+    let by_threads = device.threads_per_multiprocessor / (warps * 32);
+    by_shared
+        .min(by_registers)
+        .min(by_threads)
+        .min(device.blocks_per_multiprocessor)
+}
+
+fn query<T>(function: usize, f: impl FnOnce(&State, &Function, &Device) -> T) -> Result<T> {
+    let (state, context) = working()?;
+    let found = state
+        .functions
+        .get(&function)
+        .ok_or(Status::ERROR_INVALID_HANDLE)?;
+    Ok(f(&state, found, state.device(context)))
+}
+
+api! {
+    fn cuOccupancyMaxActiveBlocksPerMultiprocessor(out: *mut c_int, function: usize, threads: c_int, shared: usize) {
+        unsafe { give(out, query(function, |_, one, device| blocks(one, device, threads.max(0) as u32, shared))? as c_int) }
+    }
+
+    fn cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(out: *mut c_int, function: usize, threads: c_int, shared: usize, _flags: c_uint) {
+        unsafe { give(out, query(function, |_, one, device| blocks(one, device, threads.max(0) as u32, shared))? as c_int) }
+    }
+
+    fn cuOccupancyAvailableDynamicSMemPerBlock(out: *mut usize, function: usize, count: c_int, _threads: c_int) {
+        let bytes = query(function, |_, _, device| {
+            let each = device.shared_per_multiprocessor / count.max(1) as u32;
+            each.saturating_sub(reserved_shared(device)).min(device.shared_optin)
+        })?;
+        unsafe { give(out, bytes as usize) }
+    }
+
+    fn cuOccupancyMaxPotentialBlockSize(grid: *mut c_int, block: *mut c_int, function: usize, _shared_of: usize, shared: usize, limit: c_int) {
+        unsafe { potential(grid, block, function, shared, limit) }
+    }
+
+    fn cuOccupancyMaxPotentialBlockSizeWithFlags(grid: *mut c_int, block: *mut c_int, function: usize, _shared_of: usize, shared: usize, limit: c_int, _flags: c_uint) {
+        unsafe { potential(grid, block, function, shared, limit) }
+    }
+}
+
+unsafe fn potential(
+    grid: *mut c_int,
+    block: *mut c_int,
+    function: usize,
+    shared: usize,
+    limit: c_int,
+) -> Result<()> {
+    let (best, count, multiprocessors) = query(function, |_, one, device| {
+        let limit = if limit > 0 {
+            limit as u32
+        } else {
+            max_threads(&one.kernel)
+        };
+        let sizes = (32..=limit.max(32))
+            .step_by(32)
+            .map(|threads| (threads, blocks(one, device, threads, shared)));
+        let (threads, count) = sizes
+            .max_by_key(|&(threads, count)| (threads * count, threads))
+            .unwrap_or((32, 0));
+        (threads, count, device.multiprocessors)
+    })?;
+    // SAFETY: the driver API's contract.
+    unsafe {
+        give(grid, (count * multiprocessors) as c_int)?;
+        give(block, best as c_int)
+    }
+}

@@ -1,0 +1,60 @@
+//! Error texts, symbol look-up, and the functions that exist only to say no.
+
+use std::ffi::{CStr, c_char, c_int, c_ulonglong, c_void};
+
+use super::{api, give, refuse};
+use crate::status::Status;
+
+api! {
+    fn cuGetErrorName(code: c_int, out: *mut *const c_char) {
+        let texts = Status(code).texts().ok_or(Status::ERROR_INVALID_VALUE)?;
+        unsafe { give(out, texts.0.as_ptr().cast()) }
+    }
+
+    fn cuGetErrorString(code: c_int, out: *mut *const c_char) {
+        let texts = Status(code).texts().ok_or(Status::ERROR_INVALID_VALUE)?;
+        unsafe { give(out, texts.1.as_ptr().cast()) }
+    }
+
+    fn cuGetProcAddress_v2(symbol: *const c_char, out: *mut *mut c_void, _version: c_int, _flags: c_ulonglong, status: *mut c_int) {
+        // Newest versions first: that is what the real call gives to programs of today.
+        let name = unsafe { CStr::from_ptr(symbol) }.to_string_lossy();
+        let found = ["_v4", "_v3", "_v2", ""].iter().find_map(|suffix| own_symbol(&format!("{name}{suffix}")));
+        unsafe {
+            if !status.is_null() {
+                give(status, c_int::from(found.is_none()))?; // 1: not found
+            }
+            give(out, found.unwrap_or(std::ptr::null_mut()))?;
+        }
+        found.map(drop).ok_or(Status::ERROR_NOT_FOUND)
+    }
+}
+
+/// Address of one of our own exported functions.
+fn own_symbol(name: &str) -> Option<*mut c_void> {
+    let name = std::ffi::CString::new(name).ok()?;
+    // SAFETY: looks up in this very library, which stays loaded; the address is not called here.
+    unsafe {
+        let mut info: libc::Dl_info = std::mem::zeroed();
+        if libc::dladdr(own_symbol as *const c_void, &mut info) == 0 {
+            return None;
+        }
+        let library = libc::dlopen(info.dli_fname, libc::RTLD_LAZY | libc::RTLD_NOLOAD);
+        let address = libc::dlsym(library, name.as_ptr());
+        (!address.is_null()).then_some(address)
+    }
+}
+
+macro_rules! not_played {
+    ($($name:ident)*) => { api! { $(fn $name() {
+        refuse(Status::ERROR_NOT_SUPPORTED, concat!(stringify!($name), " is not played"))
+    })* } };
+}
+
+not_played! {
+    cuLaunchCooperativeKernel cuMemAllocManaged cuMemAdvise_v2 cuMemPrefetchAsync_v2 cuMemPoolCreate
+    cuMemPoolDestroy cuImportExternalMemory cuDestroyExternalMemory cuExternalMemoryGetMappedBuffer
+    cuStreamAttachMemAsync cuOccupancyMaxActiveClusters cuOccupancyMaxPotentialClusterSize
+    cuTensorMapEncodeTiled cuPointerGetAttribute cuCtxEnablePeerAccess cuGraphExecUpdate_v2
+    cuGraphKernelNodeSetParams_v2 cuModuleLoadFatBinary cuLinkCreate_v2
+}

@@ -1,0 +1,219 @@
+//! A launch, and the CPU threads that run its blocks.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
+
+use super::block::Worker;
+use super::failure::Failure;
+use super::fault;
+use crate::counters::Counters;
+use crate::module::Kernel;
+
+/// A kernel with its geometry and arguments.
+pub struct Launch {
+    pub kernel: Arc<Kernel>,
+    pub grid: [u32; 3],
+    pub block: [u32; 3],
+    pub dynamic_shared: u32,
+    /// Static and dynamic shared memory allowed for this kernel.
+    pub shared_limit: u32,
+    pub arch: u32,
+    arguments: Vec<u128>,
+    pointers: Vec<*mut u8>,
+}
+
+// SAFETY: `pointers` point into `arguments`, which is never changed after `new`.
+unsafe impl Send for Launch {}
+// SAFETY: as above.
+unsafe impl Sync for Launch {}
+
+impl Launch {
+    /// Takes the arguments as bytes, one vector each.
+    pub fn new(
+        kernel: Arc<Kernel>,
+        (grid, block): ([u32; 3], [u32; 3]),
+        dynamic_shared: u32,
+        shared_limit: u32,
+        arch: u32,
+        values: &[Vec<u8>],
+    ) -> Self {
+        let words = values.iter().map(|value| value.len().div_ceil(16));
+        let mut arguments = vec![0u128; words.sum()];
+        let mut next = arguments.as_mut_ptr().cast::<u8>();
+        let mut pointers = Vec::new();
+        for value in values {
+            pointers.push(next);
+            // SAFETY: each value got its own 16-byte words above.
+            unsafe {
+                std::ptr::copy_nonoverlapping(value.as_ptr(), next, value.len());
+                next = next.add(value.len().next_multiple_of(16));
+            }
+        }
+        Self {
+            kernel,
+            grid,
+            block,
+            dynamic_shared,
+            shared_limit,
+            arch,
+            arguments,
+            pointers,
+        }
+    }
+
+    pub fn threads(&self) -> usize {
+        self.block.iter().product::<u32>() as usize
+    }
+
+    /// What the kernel's entry wants: a pointer to each argument.
+    pub fn argument_pointers(&self) -> *mut *mut u8 {
+        debug_assert!(self.arguments.len() >= self.pointers.len());
+        self.pointers.as_ptr().cast_mut()
+    }
+
+    /// The pointers among the arguments, with their parameter's index.
+    pub fn device_pointers(&self) -> impl Iterator<Item = (usize, usize)> {
+        let parameters = self.kernel.parameters.iter().enumerate();
+        parameters
+            .filter(|(_, one)| one.pointer != 0)
+            .map(|(i, _)| {
+                // SAFETY: a pointer parameter has eight bytes, aligned to 16.
+                (i, unsafe { *(self.pointers[i] as *const usize) })
+            })
+    }
+}
+
+struct Job {
+    launch: Arc<Launch>,
+    seed: u64,
+    blocks: u64,
+    stride: u64,
+    next: AtomicU64,
+    failed: AtomicBool,
+    result: Mutex<Outcome>,
+    done: Condvar,
+}
+
+#[derive(Default)]
+struct Outcome {
+    counters: Counters,
+    failure: Option<Failure>,
+    workers_left: usize,
+}
+
+/// Runs the launch; blocks until every block has finished or one has failed.
+pub fn run(launch: &Arc<Launch>) -> Result<Counters, Failure> {
+    let blocks = launch.grid.iter().map(|&n| n as u64).product::<u64>();
+    let seed = std::env::var("VITCUDA_EMULATOR_SEED").ok();
+    let seed: u64 = seed.and_then(|text| text.parse().ok()).unwrap_or(0);
+    let workers = pool();
+    let used = workers.len().min(blocks as usize);
+    crate::memory::next_launch_tag();
+    let start = std::time::Instant::now();
+    let job = Arc::new(Job {
+        launch: launch.clone(),
+        seed,
+        blocks,
+        stride: coprime_stride(blocks, seed),
+        next: AtomicU64::new(0),
+        failed: AtomicBool::new(false),
+        result: Mutex::new(Outcome {
+            workers_left: used,
+            ..Outcome::default()
+        }),
+        done: Condvar::new(),
+    });
+    for worker in &workers[..used] {
+        worker
+            .send(job.clone())
+            .expect("workers live as long as the process");
+    }
+    let mut outcome = job.result.lock().expect("workers do not panic");
+    while outcome.workers_left > 0 {
+        outcome = job.done.wait(outcome).expect("workers do not panic");
+    }
+    if let Some(failure) = outcome.failure.take() {
+        return Err(failure);
+    }
+    outcome.counters.launches = 1;
+    outcome.counters.nanoseconds = start.elapsed().as_nanos() as u64;
+    Ok(outcome.counters)
+}
+
+/// Senders to the workers: `VITCUDA_EMULATOR_THREADS` of them, by default one a core.
+fn pool() -> &'static [Sender<Arc<Job>>] {
+    static POOL: OnceLock<Vec<Sender<Arc<Job>>>> = OnceLock::new();
+    POOL.get_or_init(|| {
+        let wanted = std::env::var("VITCUDA_EMULATOR_THREADS").ok();
+        let count = wanted
+            .and_then(|text| text.parse().ok())
+            .filter(|&n: &usize| n > 0);
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        (0..count.unwrap_or_else(cores))
+            .map(|_| {
+                let (sender, jobs) = channel::<Arc<Job>>();
+                std::thread::spawn(move || {
+                    fault::prepare_cpu_thread();
+                    let mut worker = Worker::new();
+                    jobs.iter().for_each(|job| work(&mut worker, &job));
+                });
+                sender
+            })
+            .collect()
+    })
+}
+
+fn work(worker: &mut Worker, job: &Job) {
+    let launch = &*job.launch;
+    let mut counters = Counters::default();
+    let mut failure = None;
+    worker.start_launch(launch);
+    while !job.failed.load(Ordering::Relaxed) {
+        let turn = job.next.fetch_add(1, Ordering::Relaxed);
+        if turn >= job.blocks {
+            break;
+        }
+        let linear = (turn as u128 * job.stride as u128 + job.seed as u128) % job.blocks as u128;
+        let linear = linear as u64;
+        let [x, y, _] = launch.grid.map(u64::from);
+        let index = [linear % x, linear / x % y, linear / (x * y)].map(|i| i as u32);
+        let seed = job
+            .seed
+            .wrapping_mul(0xD134_2543_DE82_EF95)
+            .wrapping_add(linear);
+        match worker.run(launch, index, mix(seed)) {
+            Ok(block) => counters.add(&block),
+            Err(one) => {
+                job.failed.store(true, Ordering::Relaxed);
+                failure = Some(one);
+            }
+        }
+    }
+    let mut outcome = job.result.lock().expect("workers do not panic");
+    outcome.counters.add(&counters);
+    if outcome.failure.is_none() {
+        outcome.failure = failure;
+    }
+    outcome.workers_left -= 1;
+    job.done.notify_one();
+}
+
+/// A step which visits every block once, different for most seeds.
+fn coprime_stride(blocks: u64, seed: u64) -> u64 {
+    let gcd = |mut a: u64, mut b: u64| {
+        while b != 0 {
+            (a, b) = (b, a % b);
+        }
+        a
+    };
+    let start = mix(seed) % blocks.max(1) + 1;
+    (start..)
+        .find(|&stride| gcd(stride, blocks) == 1)
+        .unwrap_or(1)
+}
+
+fn mix(seed: u64) -> u64 {
+    let x = (seed ^ seed >> 30 ^ 0x9E37).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    (x ^ x >> 27).wrapping_mul(0x94D0_49BB_1331_11EB) | 1
+}

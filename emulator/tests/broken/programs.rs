@@ -1,0 +1,311 @@
+//! What the wrong programs do.
+
+use std::sync::Arc;
+
+use cudarc::driver::sys::{
+    self, CUfunction_attribute, CUgraphInstantiate_flags, CUstreamCaptureMode,
+};
+use cudarc::driver::{
+    CudaContext, CudaFunction, CudaSlice, CudaStream, DriverError, LaunchConfig, PushKernelArg,
+};
+use cudarc::nvrtc::Ptx;
+
+use crate::common::{compile, function};
+
+/// Kernels with one mistake each.
+pub const KERNELS: &str = include_str!("../kernels/broken.cu");
+
+pub type Outcome = Result<(), DriverError>;
+
+/// The device a program runs on, and a stream of its own.
+pub struct Device {
+    pub context: Arc<CudaContext>,
+    pub stream: Arc<CudaStream>,
+}
+
+pub fn geometry(grid: u32, block: u32, shared: u32) -> LaunchConfig {
+    LaunchConfig {
+        grid_dim: (grid, 1, 1),
+        block_dim: (block, 1, 1),
+        shared_mem_bytes: shared,
+    }
+}
+
+impl Device {
+    pub fn kernel(&self, name: &str) -> CudaFunction {
+        function(&self.context, KERNELS, name)
+    }
+
+    pub fn zeros(&self, count: usize) -> CudaSlice<f32> {
+        self.stream.alloc_zeros(count).expect("memory")
+    }
+
+    /// Runs `name(float* out)` on `threads` threads and waits for it.
+    pub fn run(&self, name: &str, threads: u32) -> Outcome {
+        self.run_shared(name, threads, 0)
+    }
+
+    pub fn run_shared(&self, name: &str, threads: u32, shared: u32) -> Outcome {
+        let mut out = self.zeros(1024);
+        let kernel = self.kernel(name);
+        unsafe {
+            self.stream
+                .launch_builder(&kernel)
+                .arg(&mut out)
+                .launch(geometry(2, threads, shared))
+        }?;
+        self.stream.synchronize()
+    }
+
+    /// Runs `name(float* out, const float* in, int n)`.
+    pub fn run_on(
+        &self,
+        name: &str,
+        out: &mut CudaSlice<f32>,
+        x: &CudaSlice<f32>,
+        n: i32,
+    ) -> Outcome {
+        let kernel = self.kernel(name);
+        unsafe {
+            self.stream
+                .launch_builder(&kernel)
+                .arg(out)
+                .arg(x)
+                .arg(&n)
+                .launch(geometry(1, 64, 0))
+        }?;
+        self.stream.synchronize()
+    }
+
+    pub fn capture(&self) {
+        self.stream
+            .begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
+            .expect("a capture");
+    }
+}
+
+pub fn load(device: &Device, arch: u32) -> Result<Arc<cudarc::driver::CudaModule>, DriverError> {
+    device.context.load_module(Ptx::from_binary(
+        compile(KERNELS, arch, &[]).expect("it compiles"),
+    ))
+}
+
+/// Kernels `name(float* out, const float* in)` that copy 1024 bytes to shared memory.
+pub fn copy(device: &Device, name: &str) -> Outcome {
+    let (mut out, x) = (device.zeros(1024), device.zeros(256));
+    let kernel = device.kernel(name);
+    unsafe {
+        device
+            .stream
+            .launch_builder(&kernel)
+            .arg(&mut out)
+            .arg(&x)
+            .launch(geometry(1, 64, 2048))
+    }?;
+    device.stream.synchronize()
+}
+
+pub fn misaligned_pack(device: &Device) -> Outcome {
+    let (mut out, x) = (device.zeros(64), device.zeros(64));
+    let kernel = device.kernel("sum_of_packs");
+    unsafe {
+        device
+            .stream
+            .launch_builder(&kernel)
+            .arg(&mut out)
+            .arg(&x.slice(1..))
+            .launch(geometry(1, 1, 0))
+    }?;
+    device.stream.synchronize()
+}
+
+pub fn made_up_pointer(device: &Device) -> Outcome {
+    let mut out = device.zeros(4);
+    let kernel = device.kernel("follow");
+    let host = [1.0f32; 4];
+    unsafe {
+        device
+            .stream
+            .launch_builder(&kernel)
+            .arg(&mut out)
+            .arg(&(host.as_ptr() as u64))
+            .launch(geometry(1, 1, 0))
+    }?;
+    device.stream.synchronize()
+}
+
+pub fn raw(slice: &CudaSlice<f32>, stream: &CudaStream) -> u64 {
+    use cudarc::driver::DevicePtr;
+    // The stream only notes the read, for event tracking, which is off.
+    let stream = stream as *const CudaStream;
+    let (pointer, _sync) = slice.device_ptr(unsafe { &*stream });
+    pointer
+}
+
+pub fn sum_of(device: &Device, pointer: u64) -> Outcome {
+    let mut out = device.zeros(64);
+    let kernel = device.kernel("sum_of");
+    unsafe {
+        device
+            .stream
+            .launch_builder(&kernel)
+            .arg(&mut out)
+            .arg(&pointer)
+            .arg(&100i32)
+            .launch(geometry(1, 64, 0))
+    }?;
+    device.stream.synchronize()
+}
+
+pub fn use_after_free(device: &Device) -> Outcome {
+    let x = device.zeros(100);
+    let pointer = raw(&x, &device.stream);
+    drop(x);
+    device.stream.synchronize()?;
+    sum_of(device, pointer)
+}
+
+/// The kernel is on its way when another stream frees what it reads.
+pub fn free_in_other_stream(device: &Device) -> Outcome {
+    let (mut out, x) = (device.zeros(64), device.zeros(100));
+    let kernel = device.kernel("sum_of");
+    device.stream.synchronize()?;
+    let pointer = raw(&x, &device.stream);
+    unsafe {
+        device
+            .stream
+            .launch_builder(&kernel)
+            .arg(&mut out)
+            .arg(&pointer)
+            .arg(&100i32)
+            .launch(geometry(1, 64, 0))
+    }?;
+    let other = device.context.new_stream()?;
+    unsafe { cudarc::driver::result::free_async(x.leak(), other.cu_stream()) }?;
+    other.synchronize()?;
+    device.stream.synchronize()
+}
+
+pub fn double_free(_: &Device) -> Outcome {
+    unsafe {
+        let pointer = cudarc::driver::result::malloc_sync(100)?;
+        cudarc::driver::result::free_sync(pointer)?;
+        cudarc::driver::result::free_sync(pointer)
+    }
+}
+
+pub fn copy_beyond(device: &Device) -> Outcome {
+    let x = device.zeros(100);
+    let mut host = [0.0f32; 101];
+    unsafe { cudarc::driver::result::memcpy_dtoh_sync(&mut host, raw(&x, &device.stream)) }
+}
+
+pub fn launch_raw(
+    device: &Device,
+    name: &str,
+    arguments: *mut *mut std::ffi::c_void,
+    extra: *mut *mut std::ffi::c_void,
+) -> Outcome {
+    let kernel = device.kernel(name);
+    unsafe {
+        sys::cuLaunchKernel(
+            kernel.cu_function(),
+            1,
+            1,
+            1,
+            64,
+            1,
+            1,
+            0,
+            device.stream.cu_stream(),
+            arguments,
+            extra,
+        )
+        .result()
+    }
+}
+
+pub fn missing_argument(device: &Device) -> Outcome {
+    let (out, x) = (device.zeros(64), device.zeros(100));
+    let (mut out, mut x) = (raw(&out, &device.stream), raw(&x, &device.stream));
+    let mut arguments = [
+        (&raw mut out).cast(),
+        (&raw mut x).cast(),
+        std::ptr::null_mut(),
+    ];
+    launch_raw(
+        device,
+        "sum_of",
+        arguments.as_mut_ptr(),
+        std::ptr::null_mut(),
+    )
+}
+
+/// `size_t` where the kernel says `int`.
+pub fn packed_arguments(device: &Device) -> Outcome {
+    let (out, x) = (device.zeros(64), device.zeros(100));
+    let mut packed = [raw(&out, &device.stream), raw(&x, &device.stream), 100];
+    let mut size = size_of_val(&packed);
+    let mut extra = [
+        std::ptr::dangling_mut::<std::ffi::c_void>(),
+        packed.as_mut_ptr().cast(),
+        2 as *mut _,
+        (&raw mut size).cast(),
+        std::ptr::null_mut(),
+    ];
+    launch_raw(device, "sum_of", std::ptr::null_mut(), extra.as_mut_ptr())
+}
+
+pub fn number_for_pointer(device: &Device) -> Outcome {
+    let mut out = device.zeros(64);
+    let kernel = device.kernel("sum_of");
+    unsafe {
+        device
+            .stream
+            .launch_builder(&kernel)
+            .arg(&mut out)
+            .arg(&100u64)
+            .arg(&100i32)
+            .launch(geometry(1, 64, 0))
+    }?;
+    device.stream.synchronize()
+}
+
+pub fn no_bool(device: &Device) -> Outcome {
+    let mut out = device.zeros(64);
+    let kernel = device.kernel("choose");
+    unsafe {
+        device
+            .stream
+            .launch_builder(&kernel)
+            .arg(&mut out)
+            .arg(&7u8)
+            .launch(geometry(1, 64, 0))
+    }?;
+    device.stream.synchronize()
+}
+
+pub fn opt_in(device: &Device, bytes: i32) -> Outcome {
+    let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+    device
+        .kernel("shared_beyond")
+        .set_attribute(attribute, bytes)
+}
+
+pub fn unjoined(device: &Device) -> Outcome {
+    let side = device.context.new_stream()?;
+    let mut x = device.zeros(64);
+    let kernel = device.kernel("bounded");
+    device.stream.synchronize()?;
+    device.capture();
+    side.wait(&device.stream.record_event(None)?)?;
+    unsafe {
+        side.launch_builder(&kernel)
+            .arg(&mut x)
+            .launch(geometry(1, 32, 0))
+    }?;
+    device
+        .stream
+        .end_capture(CUgraphInstantiate_flags(0))
+        .map(drop)
+}

@@ -1,0 +1,42 @@
+#include "common.cuh"
+
+extern "C" __global__ void add(float* c, const float* a, const float* b, int n) {
+  const int i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i < n) c[i] = a[i] + b[i];
+}
+
+extern "C" __global__ void scale(float* x, float factor, int n) {
+  const int i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i < n) x[i] *= factor;
+}
+
+// y = (x - mean) * rstd, one row of `width` a block.
+extern "C" __global__ void __launch_bounds__(128) normalise(float* y, const float* x, int width) {
+  __shared__ float scratch[2][4];
+  const float* row = x + (size_t)blockIdx.x * width;
+  float sum = 0.0f;
+  for (int i = threadIdx.x; i < width; i += 128) sum += row[i];
+  const float mean = block_sum<128>(sum, scratch[0]) / width;
+  float squares = 0.0f;
+  for (int i = threadIdx.x; i < width; i += 128) squares += (row[i] - mean) * (row[i] - mean);
+  const float rstd = rsqrtf(block_sum<128>(squares, scratch[1]) / width + 1e-12f);
+  for (int i = threadIdx.x; i < width; i += 128) y[(size_t)blockIdx.x * width + i] = (row[i] - mean) * rstd;
+}
+
+// Votes and shuffles of every sort: out[lane] gathers what each gave.
+extern "C" __global__ void warp_functions(unsigned* out) {
+  const unsigned lane = threadIdx.x;
+  unsigned sum = __ballot_sync(FULL_WARP, lane % 3 == 0);
+  sum += __any_sync(FULL_WARP, lane == 7) + 2 * __all_sync(FULL_WARP, lane < 32);
+  sum += __shfl_sync(FULL_WARP, lane * 10, 5) + __shfl_up_sync(FULL_WARP, lane, 3) + __shfl_down_sync(FULL_WARP, lane, 3);
+  if (lane < 16) sum += __shfl_xor_sync(0xffffu, lane, 1);
+  sum += (unsigned)__shfl_sync(FULL_WARP, (unsigned long long)lane << 33, 2, 8);
+  out[lane] = sum + __syncthreads_count(lane < 9) * 1000;
+}
+
+extern "C" __global__ void count(unsigned* total, int* largest, int n) {
+  const int i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= n) return;
+  atomicAdd(total, 1u);
+  atomicMax(largest, i);
+}
