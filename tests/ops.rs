@@ -185,7 +185,7 @@ fn gradients(op: &dyn Op, case: &Case) -> Result<(), Failed> {
         let norm = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
         assert!(norm > 0.0, "d{} is zero everywhere", spec.name);
         let mut stream = Philox::new(3, Purpose::Test, which as u64);
-        let mut check = |kind: &str, direction: Vec<f64>| {
+        let check = |kind: &str, direction: Vec<f64>| {
             // A random direction of length 1 per element sees √Σg² of the gradient.
             let at = |h| loss(op, case, &inputs.f64, &dy, which, &direction, h);
             let difference = 8.0 * (at(STEP) - at(-STEP)) - (at(2.0 * STEP) - at(-2.0 * STEP));
