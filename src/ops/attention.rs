@@ -11,7 +11,7 @@
 
 use rayon::prelude::*;
 
-use super::buffer::Buffer;
+use super::buffer::Scratch;
 use super::gemm::{Accumulate, Mat, MatMut, matmul};
 use super::plain::{self, Head};
 use super::real::{Real, lane_max, lane_sum, simd};
@@ -115,7 +115,7 @@ pub fn forward<T: Real>(out: &mut [T], lse: &mut [T], qkv: Qkv<&[T]>, shape: Sha
     assert_eq!(lse.len(), images * queries * heads, "attention: lse");
     let scale = T::one() / T::of(head_size as f64).sqrt();
     let row = score_stride(tokens);
-    let scratch = || (Buffer::zeros(queries * row), vec![T::zero(); queries]);
+    let scratch = || (Scratch::new(queries * row), Scratch::new(queries));
     out.par_chunks_mut(queries * width)
         .zip(lse.par_chunks_mut(queries * heads))
         .enumerate()
@@ -129,7 +129,7 @@ pub fn forward<T: Real>(out: &mut [T], lse: &mut [T], qkv: Qkv<&[T]>, shape: Sha
                 let v = &key_value[layout.key + width + at..];
                 let v = Mat::strided(v, tokens, head_size, layout.stride);
                 let s = MatMut::strided(scores, queries, tokens, row);
-                matmul(s, Accumulate::Overwrite, scale, q, k.t());
+                matmul(s, Accumulate::Overwrite, q, k.t());
                 simd(
                     #[inline(always)]
                     || {
@@ -137,17 +137,17 @@ pub fn forward<T: Real>(out: &mut [T], lse: &mut [T], qkv: Qkv<&[T]>, shape: Sha
                             let s = &mut scores[i * row..][..tokens];
                             let max = lane_max(s);
                             for v in s.iter_mut() {
-                                *v = (*v - max).fast_exp();
+                                *v = ((*v - max) * scale).fast_exp();
                             }
                             let sum = lane_sum(tokens, |j| s[j]);
-                            lse[head * queries + i] = max + sum.ln();
+                            lse[head * queries + i] = max * scale + sum.ln();
                             inverse[i] = T::one() / sum;
                         }
                     },
                 );
                 let p = Mat::strided(scores, queries, tokens, row);
                 let o = MatMut::strided(&mut out[at..], queries, head_size, width);
-                matmul(o, Accumulate::Overwrite, T::one(), p, v);
+                matmul(o, Accumulate::Overwrite, p, v);
                 for (i, &inverse) in inverse.iter().enumerate() {
                     for o in &mut out[i * width + at..][..head_size] {
                         *o *= inverse;
@@ -213,8 +213,8 @@ pub fn backward<T: Real>(
     assert_eq!(gradients.len(), images, "attention: d_qkv");
     let scale = T::one() / T::of(head_size as f64).sqrt();
     let row = score_stride(tokens);
-    let scratch = || [(); 2].map(|()| Buffer::zeros(queries * row));
-    let one_image = |[p, ds]: &mut [Buffer<T>; 2], b: usize, mut d: ImageGradient<T>| {
+    let scratch = || [(); 2].map(|()| Scratch::new(queries * row));
+    let one_image = |[p, ds]: &mut [Scratch<T>; 2], b: usize, mut d: ImageGradient<T>| {
         let (query, key_value) = image(&qkv, layout, tokens, b);
         let out = &out[b * queries * width..][..queries * width];
         let d_out = &d_out[b * queries * width..][..queries * width];
@@ -227,8 +227,8 @@ pub fn backward<T: Real>(
             let v = Mat::strided(&key_value[v_at..], tokens, head_size, layout.stride);
             let d_o = Mat::strided(&d_out[at..], queries, head_size, width);
             let square = |data| MatMut::strided(data, queries, tokens, row);
-            matmul(square(p), Accumulate::Overwrite, scale, q, k.t());
-            matmul(square(ds), Accumulate::Overwrite, T::one(), d_o, v.t());
+            matmul(square(p), Accumulate::Overwrite, q, k.t());
+            matmul(square(ds), Accumulate::Overwrite, d_o, v.t());
             simd(
                 #[inline(always)]
                 || {
@@ -240,8 +240,8 @@ pub fn backward<T: Real>(
                         let p = &mut p[i * row..][..tokens];
                         let ds = &mut ds[i * row..][..tokens];
                         for (p, ds) in p.iter_mut().zip(ds) {
-                            *p = (*p - lse).fast_exp();
-                            *ds = *p * (*ds - dot);
+                            *p = p.mul_add(scale, -lse).fast_exp();
+                            *ds = *p * (*ds - dot) * scale;
                         }
                     }
                 },
@@ -250,13 +250,13 @@ pub fn backward<T: Real>(
             let ds = Mat::strided(ds, queries, tokens, row);
             let d_v = &mut d.key_value[v_at..];
             let d_v = MatMut::strided(d_v, tokens, head_size, layout.stride);
-            matmul(d_v, Accumulate::Overwrite, T::one(), p.t(), d_o);
+            matmul(d_v, Accumulate::Overwrite, p.t(), d_o);
             let d_k = &mut d.key_value[k_at..];
             let d_k = MatMut::strided(d_k, tokens, head_size, layout.stride);
-            matmul(d_k, Accumulate::Overwrite, scale, ds.t(), q);
+            matmul(d_k, Accumulate::Overwrite, ds.t(), q);
             let d_q = d.query.as_deref_mut().unwrap_or(d.key_value);
             let d_q = MatMut::strided(&mut d_q[at..], queries, head_size, layout.query_stride);
-            matmul(d_q, Accumulate::Overwrite, scale, ds, k);
+            matmul(d_q, Accumulate::Overwrite, ds, k);
         }
     };
     gradients

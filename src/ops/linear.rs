@@ -72,7 +72,7 @@ impl<'a, T: Real> Layer<'a, T> {
         let product = |y: &mut [T], accumulate| {
             let x = Mat::new(x, rows, self.inputs);
             let y = MatMut::new(y, rows, self.outputs);
-            matmul_packed(y, accumulate, T::one(), x, &self.weight);
+            matmul_packed(y, accumulate, x, &self.weight);
         };
         match epilogue {
             Epilogue::Bias => {
@@ -179,7 +179,7 @@ impl<'a, T: Real> Transposed<'a, T> {
         let rows = dy.len() / self.outputs;
         let dx = MatMut::new(dx, rows, self.inputs);
         let dy = Mat::new(dy, rows, self.outputs);
-        matmul_packed(dx, Accumulate::Overwrite, T::one(), dy, &self.weight);
+        matmul_packed(dx, Accumulate::Overwrite, dy, &self.weight);
     }
 }
 
@@ -198,10 +198,10 @@ pub fn backward_input<T: Real>(dx: &mut [T], dy: &[T], w: &[T], shape: Shape) {
 }
 
 /// Rows of dW computed by one task.
-const STRIP: usize = 96;
+const STRIP: usize = 192;
 
 /// Rows of x and dy that one pass over dW takes: their packed form stays near the cores.
-const ROWS: usize = 1200;
+const ROWS: usize = 2400;
 
 /// Gradients `dw` (outputs, inputs) and `db` (outputs, or empty for none), by `accumulate`.
 pub fn backward_weight<T: Real>(
@@ -240,7 +240,7 @@ pub fn backward_weight<T: Real>(
                     let height = dw.len() / inputs;
                     let dy = Mat::strided(dy, count, height, outputs).t();
                     let dw = MatMut::new(dw, height, inputs);
-                    matmul_packed(dw, accumulate, T::one(), dy, &x);
+                    matmul_packed(dw, accumulate, dy, &x);
                 });
             accumulate = Accumulate::Add;
         }

@@ -6,7 +6,7 @@
 
 use rayon::prelude::*;
 
-use super::buffer::Buffer;
+use super::buffer::Scratch;
 use super::gemm::Accumulate;
 use super::linear::{self, Epilogue, Layer, Transposed};
 use super::parallel::{chunk_rows, chunks, rows_mut};
@@ -62,7 +62,7 @@ pub fn forward<T: Real>(
     assert_eq!(residual.len(), rows * width, "mlp: residual");
     let fc1 = Layer::new(params.fc1_weight, params.fc1_bias, width, f);
     let fc2 = Layer::new(params.fc2_weight, params.fc2_bias, f, width);
-    let buffer = || Buffer::zeros(chunk_rows(rows) * f);
+    let buffer = || Scratch::new(chunk_rows(rows) * f);
     let one = |y: &mut [T], h: &mut [T], gelu: &mut [T], r: std::ops::Range<usize>| {
         let gelu = &mut gelu[..h.len()];
         let range = r.start * width..r.end * width;
@@ -127,14 +127,18 @@ pub fn backward_weight<T: Real>(
         outputs,
     };
     let (c, f) = (shape.width, shape.hidden);
-    linear::backward_weight(d.fc2_weight, d.fc2_bias, dy, gelu, accumulate, layer(f, c));
-    linear::backward_weight(
-        d.fc1_weight,
-        d.fc1_bias,
-        d_hidden,
-        x,
-        accumulate,
-        layer(c, f),
+    rayon::join(
+        || linear::backward_weight(d.fc2_weight, d.fc2_bias, dy, gelu, accumulate, layer(f, c)),
+        || {
+            linear::backward_weight(
+                d.fc1_weight,
+                d.fc1_bias,
+                d_hidden,
+                x,
+                accumulate,
+                layer(c, f),
+            );
+        },
     );
 }
 

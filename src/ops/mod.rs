@@ -18,7 +18,6 @@ pub mod gemm;
 pub mod grad_norm;
 pub mod layer_norm;
 pub mod linear;
-mod micro_kernel;
 pub mod mlp;
 pub mod parallel;
 pub mod patch_embed;

@@ -7,11 +7,16 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-/// Rows of a chunk: near 256 (a chunk of activations of a small ViT stays in a 2 MiB cache), and
-/// in equal parts whose number is a power of two, so that 2, 4, 8 … threads come out even.
+/// Rows of a chunk: near 128 (a chunk of activations of a small ViT stays in a 2 MiB cache) and
+/// whole tiles of the matrix product, in parts whose number is near a power of two, so that 2, 4, 8 …
+/// threads come out even.
 pub fn chunk_rows(rows: usize) -> usize {
+    const TILE: usize = 32;
     let chunks = 1 << (rows / 96).max(1).ilog2();
-    rows.div_ceil(chunks).max(1)
+    match rows / chunks / TILE {
+        0 => rows.max(1),
+        tiles => tiles * TILE,
+    }
 }
 
 /// The chunks of `0..rows`, each of [`chunk_rows`] rows but the last.

@@ -9,7 +9,7 @@
 
 use rayon::prelude::*;
 
-use super::gemm::{Accumulate, Mat, MatMut, matmul};
+use super::gemm::{Accumulate, Mat, MatMut, Packed, matmul_packed};
 use super::linear;
 use super::plain;
 use super::real::{Real, simd};
@@ -120,7 +120,7 @@ pub fn forward<T: Real>(
         shape.images * tokens * values,
         "patch_embed: patches"
     );
-    let w = Mat::new(params.weight, width, values).t();
+    let w = Packed::new(Mat::new(params.weight, width, values).t());
     x.par_chunks_mut(tokens * width)
         .zip(patches.par_chunks_mut(tokens * values))
         .enumerate()
@@ -139,13 +139,7 @@ pub fn forward<T: Real>(
                 },
             );
             let x = MatMut::new(x, tokens, width);
-            matmul(
-                x,
-                Accumulate::Add,
-                T::one(),
-                Mat::new(patches, tokens, values),
-                w,
-            );
+            matmul_packed(x, Accumulate::Add, Mat::new(patches, tokens, values), &w);
         });
 }
 

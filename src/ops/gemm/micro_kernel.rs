@@ -8,7 +8,7 @@
 //! Additions of addresses compete with the FMAs for the processor's ports, so the loop over rows of
 //! A is unrolled until most addresses are constants.
 
-/// One tile: `c[i][j] = scale · Σ_k a[i][k] · b[k][j]`, plus what was in `c` if `add`.
+/// One tile: `c[i][j] = Σ_k a[i][k] · b[k][j]`, plus what was in `c` if `add`.
 pub struct Tile {
     pub a: *const f32,
     pub a_layout: Layout,
@@ -20,7 +20,6 @@ pub struct Tile {
     pub c: *mut f32,
     pub c_row: usize,
     pub cols: usize,
-    pub scale: f32,
     pub add: bool,
 }
 
@@ -45,19 +44,17 @@ pub struct MicroKernel {
 }
 
 impl MicroKernel {
-    /// The best one for this processor; `None` where there is none.
-    #[inline]
-    pub fn detect() -> Option<Self> {
+    /// Those this processor has, the fastest first.
+    pub fn available() -> impl Iterator<Item = Self> {
         #[cfg(target_arch = "x86_64")]
-        {
-            if std::is_x86_feature_detected!("avx512f") {
-                return Some(x86::AVX512);
-            }
-            if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma") {
-                return Some(x86::AVX2);
-            }
-        }
-        None
+        let kernels = [
+            std::is_x86_feature_detected!("avx512f").then_some(x86::AVX512),
+            (std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma"))
+                .then_some(x86::AVX2),
+        ];
+        #[cfg(not(target_arch = "x86_64"))]
+        let kernels = [None; 0];
+        kernels.into_iter().flatten()
     }
 
     /// Computes a tile of `rows` rows.
@@ -69,7 +66,7 @@ impl MicroKernel {
     #[inline]
     pub unsafe fn run(&self, rows: usize, tile: Tile) {
         debug_assert!((1..=self.cols).contains(&tile.cols));
-        // SAFETY: the caller's promise; `detect` saw the processor's features.
+        // SAFETY: the caller's promise; `available` saw the processor's features.
         let wide = usize::from(tile.cols > self.cols / 2);
         unsafe { self.instances[wide][rows - 1](tile) }
     }
@@ -96,8 +93,8 @@ mod x86 {
         unsafe fn load(from: *const f32) -> Self;
         /// `a · b + self`.
         unsafe fn plus_product(self, a: Self, b: Self) -> Self;
-        /// Stores `scale · self`, plus what is there if `add`, in the first `lanes` lanes.
-        unsafe fn put(self, to: *mut f32, lanes: usize, scale: f32, add: bool);
+        /// Stores `self`, plus what is there if `add`, in the first `lanes` lanes.
+        unsafe fn put(self, to: *mut f32, lanes: usize, add: bool);
     }
 
     impl Vector for __m512 {
@@ -120,14 +117,13 @@ mod x86 {
         }
 
         #[inline(always)]
-        unsafe fn put(self, to: *mut f32, lanes: usize, scale: f32, add: bool) {
+        unsafe fn put(mut self, to: *mut f32, lanes: usize, add: bool) {
             let mask = ((1_u32 << lanes) - 1) as __mmask16;
             unsafe {
-                let mut value = _mm512_mul_ps(self, _mm512_set1_ps(scale));
                 if add {
-                    value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(mask, to));
+                    self = _mm512_add_ps(self, _mm512_maskz_loadu_ps(mask, to));
                 }
-                _mm512_mask_storeu_ps(to, mask, value);
+                _mm512_mask_storeu_ps(to, mask, self);
             }
         }
     }
@@ -152,15 +148,14 @@ mod x86 {
         }
 
         #[inline(always)]
-        unsafe fn put(self, to: *mut f32, lanes: usize, scale: f32, add: bool) {
+        unsafe fn put(mut self, to: *mut f32, lanes: usize, add: bool) {
             unsafe {
                 let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
                 let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes as i32), lane);
-                let mut value = _mm256_mul_ps(self, _mm256_set1_ps(scale));
                 if add {
-                    value = _mm256_add_ps(value, _mm256_maskload_ps(to, mask));
+                    self = _mm256_add_ps(self, _mm256_maskload_ps(to, mask));
                 }
-                _mm256_maskstore_ps(to, mask, value);
+                _mm256_maskstore_ps(to, mask, self);
             }
         }
     }
@@ -244,7 +239,7 @@ mod x86 {
                     let at = j * V::LANES;
                     let lanes = t.cols.saturating_sub(at).min(V::LANES);
                     let c = t.c.add(i * t.c_row).wrapping_add(at);
-                    sums[i][j].put(c, lanes, t.scale, t.add);
+                    sums[i][j].put(c, lanes, t.add);
                 }
             }
         }
