@@ -24,6 +24,7 @@ mod micro_kernel;
 pub mod mlp;
 pub mod parallel;
 pub mod patch_embed;
+pub mod philox;
 pub mod plain;
 pub mod real;
 pub mod registry;

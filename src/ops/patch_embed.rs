@@ -7,6 +7,8 @@
 //!
 //! Saved for the backward pass: the patches (B, T, V). Images get no gradient.
 
+pub mod gpu;
+
 use rayon::prelude::*;
 
 use super::gemm::{Accumulate, Mat, MatMut, matmul};

@@ -8,13 +8,17 @@
 mod emulated;
 #[cfg(target_os = "linux")]
 mod registry;
+#[cfg(target_os = "linux")]
+mod step;
 
 #[cfg(target_os = "linux")]
 fn main() {
     let devices = emulated::start(&["sm_75", "sm_80"]);
     let mut arguments = libtest_mimic::Arguments::from_args();
     arguments.test_threads = Some(1); // the counters are the process's
-    libtest_mimic::run(&arguments, registry::trials(devices)).exit();
+    let mut trials = registry::trials(devices);
+    trials.extend(step::trials(devices));
+    libtest_mimic::run(&arguments, trials).exit();
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -1,0 +1,466 @@
+//! What happens between steps, on emulated GPUs: overflow, loss scale, schedule, accumulation; and
+//! the numbers that must be the host's to the bit.
+
+use libtest_mimic::{Failed, Trial};
+use vitcuda::device::structs::StepState;
+use vitcuda::device::{Buffer, ElementType, Gpu};
+use vitcuda::error::Result;
+use vitcuda::ops::adamw::gpu::{Arenas, Decay, Tiles};
+use vitcuda::ops::adamw::{self, Constants};
+use vitcuda::ops::cross_entropy::gpu::{MicroBatch, Target};
+use vitcuda::ops::gemm::Accumulate;
+use vitcuda::ops::grad_norm::gpu::LossScaling;
+use vitcuda::ops::patch_embed::Shape;
+use vitcuda::ops::patch_embed::gpu::{Gradients, Images};
+use vitcuda::ops::{Input, cross_entropy, grad_norm, patch_embed, philox};
+use vitcuda::rng::{Philox, Purpose};
+
+use super::emulated::{Devices, with_seed};
+
+type Test = fn(&Gpu) -> Result<(), Failed>;
+
+const TESTS: [(&str, Test); 8] = [
+    ("an overflow skips the step, and nothing is lost", overflow),
+    ("a loss that is not finite skips the step", nonfinite_loss),
+    ("the loss scale doubles after enough good steps", growth),
+    ("AdamW's steps are the CPU's", adamw_is_the_cpus),
+    ("the loss of micro-batches adds up", accumulated_loss),
+    ("patches hold the value of each byte", patches),
+    (
+        "class token and bias follow the positions",
+        embedding_gradients,
+    ),
+    ("random words are the host's", random_words),
+];
+
+pub fn trials(devices: Devices) -> Vec<Trial> {
+    let devices_of_tests = [
+        ("sm_75", ElementType::F16),
+        ("sm_80", ElementType::F16),
+        ("sm_80", ElementType::Bf16),
+    ];
+    let tests = TESTS
+        .iter()
+        .flat_map(|test| devices_of_tests.map(|device| (test, device)));
+    tests
+        .map(|(&(fact, test), device)| {
+            let (architecture, element) = device;
+            let name = format!("step: {fact}: {architecture} {element}");
+            devices.trial(name, device, test)
+        })
+        .collect()
+}
+
+const CONSTANTS: Constants = Constants {
+    beta1: 0.9,
+    beta2: 0.999,
+    epsilon: 1e-8,
+};
+const WEIGHT_DECAY: f64 = 0.05;
+const MAX_NORM: f64 = 1.0;
+const RATES: [f64; 5] = [1e-3, 7e-4, 5e-4, 4e-4, 2e-4];
+
+/// Arenas of odd tensors, some that decay, at any address.
+fn tensors() -> Vec<(std::ops::Range<usize>, Decay)> {
+    let ends = [5000, 5003, 9300, 9301, 9400];
+    let kinds = [Decay::Applies, Decay::None].into_iter().cycle();
+    let starts = std::iter::once(0).chain(ends);
+    let ranges = starts.zip(ends).map(|(start, end)| start..end);
+    ranges.zip(kinds).collect()
+}
+
+const LEN: usize = 9400;
+
+/// An optimiser on the device.
+struct Optimizer<'a> {
+    gpu: &'a Gpu,
+    params: Buffer<f32>,
+    first: Buffer<f32>,
+    second: Buffer<f32>,
+    copy: Buffer<vitcuda::device::Element>,
+    tiles: Tiles,
+    state: Buffer<StepState>,
+    schedule: Buffer<vitcuda::device::structs::UpdateRates>,
+    scaling: LossScaling,
+}
+
+fn values(name: &'static str, spread: f64) -> Vec<f32> {
+    Input::normal(name, LEN, spread).values(1)
+}
+
+impl<'a> Optimizer<'a> {
+    fn new(gpu: &'a Gpu, scale: f32, scaling: LossScaling) -> Result<Self> {
+        let params = values("p", 0.02);
+        Ok(Self {
+            gpu,
+            copy: gpu.upload_elements(&params)?,
+            params: gpu.upload(&params)?,
+            first: gpu.zeros(LEN)?,
+            second: gpu.zeros(LEN)?,
+            tiles: Tiles::new(gpu, tensors())?,
+            state: gpu.upload(&[StepState::new(scale, 0)])?,
+            schedule: gpu.upload(&adamw::gpu::schedule(RATES, WEIGHT_DECAY, CONSTANTS))?,
+            scaling,
+        })
+    }
+
+    /// The end of a step whose gradients, scaled, are `gradients`.
+    fn step(&self, gradients: &[f32]) -> Result<StepState> {
+        let gpu = self.gpu;
+        let gradients = gpu.upload(gradients)?;
+        let squares = gpu.alloc(grad_norm::gpu::parts(LEN))?;
+        let (state, schedule) = (self.state.all(), self.schedule.all());
+        grad_norm::gpu::squares(gpu, squares.all(), gradients.all())?;
+        grad_norm::gpu::finish(gpu, state, squares.all(), schedule, MAX_NORM, self.scaling)?;
+        let arenas = Arenas {
+            params: self.params.all(),
+            first: self.first.all(),
+            second: self.second.all(),
+            copy: self.copy.all(),
+            gradients: gradients.all(),
+        };
+        adamw::gpu::update(gpu, arenas, &self.tiles, state, CONSTANTS)?;
+        Ok(gpu.read(state)?[0])
+    }
+
+    /// Parameters, moments and copy, as bits.
+    fn bits(&self) -> Result<Vec<u32>> {
+        let mut bits = Vec::new();
+        for arena in [&self.params, &self.first, &self.second] {
+            bits.extend(self.gpu.read(arena.all())?.iter().map(|v| v.to_bits()));
+        }
+        bits.extend(
+            self.gpu
+                .read(self.copy.all())?
+                .iter()
+                .map(|e| u32::from(e.0)),
+        );
+        Ok(bits)
+    }
+}
+
+fn scaled(gradients: &[f32], scale: f32) -> Vec<f32> {
+    gradients.iter().map(|g| g * scale).collect()
+}
+
+fn overflow(gpu: &Gpu) -> Result<(), Failed> {
+    let optimizer = Optimizer::new(gpu, LossScaling::START, LossScaling::DYNAMIC)?;
+    let gradients = values("g", 0.01);
+    let good = optimizer.step(&scaled(&gradients, LossScaling::START))?;
+    assert_eq!((good.updates, good.skipped, good.found_inf), (1, 0, 0));
+    let before = optimizer.bits()?;
+    let mut scale = LossScaling::START;
+    for (skipped, wrong) in (1..).zip([f32::INFINITY, f32::NEG_INFINITY, f32::NAN]) {
+        let mut gradients = scaled(&gradients, scale);
+        // In the first tile, in the last, and in the tail of a block.
+        gradients[[17, LEN - 1, 5002][skipped as usize - 1]] = wrong;
+        let state = optimizer.step(&gradients)?;
+        scale /= 2.0;
+        assert_eq!(
+            (state.updates, state.skipped, state.found_inf),
+            (1, skipped, 1)
+        );
+        assert_eq!((state.loss_scale, state.good_steps), (scale, 0));
+        assert!(!state.grad_norm.is_finite(), "{}", state.grad_norm);
+        assert!(
+            optimizer.bits()? == before,
+            "a skipped step changes nothing"
+        );
+    }
+    // The next step goes on where the last good one was: the norm is the same, the schedule's
+    // second row is used.
+    let state = optimizer.step(&scaled(&gradients, scale))?;
+    assert_eq!((state.updates, state.skipped, state.found_inf), (2, 3, 0));
+    assert_eq!((state.loss_scale, state.good_steps), (scale, 1));
+    assert_eq!(state.grad_norm, good.grad_norm);
+    assert_eq!(state.learning_rate, RATES[1] as f32);
+    assert!(optimizer.bits()? != before);
+    Ok(())
+}
+
+fn nonfinite_loss(gpu: &Gpu) -> Result<(), Failed> {
+    let optimizer = Optimizer::new(gpu, 8.0, LossScaling::Fixed)?;
+    let before = optimizer.bits()?;
+    let state = StepState {
+        loss: f32::NAN,
+        ..StepState::new(8.0, 0)
+    };
+    gpu.write(optimizer.state.all(), &[state])?;
+    let state = optimizer.step(&values("g", 0.01))?;
+    assert_eq!((state.updates, state.skipped, state.found_inf), (0, 1, 1));
+    assert_eq!(state.loss_scale, 8.0, "a fixed scale stays");
+    assert!(state.grad_norm.is_finite());
+    assert!(optimizer.bits()? == before);
+    Ok(())
+}
+
+fn growth(gpu: &Gpu) -> Result<(), Failed> {
+    let scaling = LossScaling::Dynamic { growth_interval: 2 };
+    let optimizer = Optimizer::new(gpu, 4.0, scaling)?;
+    let gradients = values("g", 0.01);
+    let mut bad = gradients.clone();
+    bad[0] = f32::NAN;
+    let steps = [
+        (&gradients, 4.0, 1),
+        (&gradients, 8.0, 0),
+        (&gradients, 8.0, 1),
+        (&bad, 4.0, 0), // the count starts anew
+        (&gradients, 4.0, 1),
+        (&gradients, 8.0, 0),
+    ];
+    for (i, (gradients, scale, good_steps)) in steps.into_iter().enumerate() {
+        let state = optimizer.step(gradients)?;
+        assert_eq!(
+            (state.loss_scale, state.good_steps),
+            (scale, good_steps),
+            "step {i}"
+        );
+    }
+    // Rows behind the schedule's end are its last.
+    let state = optimizer.step(&gradients)?;
+    assert_eq!(state.updates, 6);
+    assert_eq!(state.learning_rate, RATES[4] as f32);
+    // As large as f32 goes, it stays.
+    let largest = StepState {
+        good_steps: 1,
+        ..StepState::new(2f32.powi(127), 0)
+    };
+    gpu.write(optimizer.state.all(), &[largest])?;
+    let state = optimizer.step(&gradients)?;
+    assert_eq!((state.loss_scale, state.good_steps), (2f32.powi(127), 0));
+    Ok(())
+}
+
+/// Five steps beside the CPU device, decay and clipping included, and for any order of threads.
+fn adamw_is_the_cpus(gpu: &Gpu) -> Result<(), Failed> {
+    let gradients = |step: usize| Input::normal("g", LEN, 0.008 * step as f64).values(step as u64);
+    let run = || -> Result<_> {
+        let optimizer = Optimizer::new(gpu, LossScaling::START, LossScaling::DYNAMIC)?;
+        let steps = (1..=RATES.len())
+            .map(|step| optimizer.step(&scaled(&gradients(step), LossScaling::START)));
+        let states: Vec<StepState> = steps.collect::<Result<_>>()?;
+        Ok((optimizer, states))
+    };
+    let (optimizer, states) = with_seed(0, run)?;
+    let (mut p, mut m, mut v) = (values("p", 0.02), vec![0.0; LEN], vec![0.0; LEN]);
+    for ((step, lr), state) in (1..).zip(RATES).zip(&states) {
+        let g = gradients(step);
+        let norm = grad_norm::norm(&g);
+        // A part sums 8,192 squares in 32 additions a thread and 13 more; square root halves it.
+        let error = f64::from(state.grad_norm) / norm - 1.0;
+        assert!(
+            error.abs() < 50.0 * f64::from(f32::EPSILON) / 2.0,
+            "norm off by {error:e}"
+        );
+        for (range, decay) in tensors() {
+            let update = adamw::Update {
+                constants: CONSTANTS,
+                lr,
+                weight_decay: match decay {
+                    Decay::Applies => WEIGHT_DECAY,
+                    Decay::None => 0.0,
+                },
+                coefficient: grad_norm::clip_coefficient(norm, MAX_NORM),
+                step: step as u64,
+            };
+            let (p, m, v) = (
+                &mut p[range.clone()],
+                &mut m[range.clone()],
+                &mut v[range.clone()],
+            );
+            adamw::update(p, m, v, &g[range], update);
+        }
+    }
+    let found = gpu.read(optimizer.params.all())?;
+    // Each step rounds a parameter twice, and its change, at most a few learning rates, about
+    // twenty times.
+    let rounding = f32::EPSILON / 2.0;
+    for (i, (&found, &p)) in found.iter().zip(&p).enumerate() {
+        let limit = RATES.len() as f32 * rounding * (2.0 * p.abs() + 20.0 * 5.0 * RATES[0] as f32);
+        assert!(
+            (found - p).abs() <= limit,
+            "parameter {i}: {found:e}, not {p:e} ± {limit:e}"
+        );
+    }
+    let copy = gpu.read(optimizer.copy.all())?;
+    let rounded: Vec<_> = found.iter().map(|&p| gpu.element().from_f32(p)).collect();
+    assert!(copy == rounded, "the copy is the parameters, rounded");
+    let bits = optimizer.bits()?;
+    for seed in [1, 2] {
+        let (again, states_again) = with_seed(seed, run)?;
+        assert!(
+            states_again == states && again.bits()? == bits,
+            "seed {seed}"
+        );
+    }
+    Ok(())
+}
+
+/// Two micro-batches of one step, and the gradient's scale.
+fn accumulated_loss(gpu: &Gpu) -> Result<(), Failed> {
+    let (images, classes) = (4, 10);
+    let logits = Input::normal("logits", images * classes, 2.0).values(1);
+    let labels = [3u32, 0, 9, 3];
+    let scale = 256.0;
+    let state = gpu.upload(&[StepState::new(scale, 0)])?;
+    let device_logits = gpu.upload(&logits)?;
+    let (d, losses) = (gpu.alloc(images * classes)?, gpu.alloc(images)?);
+    let labels_on_device = gpu.upload(&labels)?;
+    let run = |loss| {
+        let target = Target {
+            labels: labels_on_device.all(),
+            weights: None,
+            smoothing: 0.1,
+        };
+        let micro_batch = MicroBatch { share: 0.5, loss };
+        let (d, losses, state) = (d.all(), losses.all(), state.all());
+        let logits = device_logits.all();
+        cross_entropy::gpu::forward_backward(gpu, d, losses, state, logits, target, micro_batch)?;
+        gpu.read(state)
+    };
+    let half = run(Accumulate::Overwrite)?[0].loss;
+    let whole = run(Accumulate::Add)?[0].loss;
+    assert_eq!(whole, 2.0 * half);
+    assert_eq!(run(Accumulate::Overwrite)?[0].loss, half);
+    let mut exact = vec![0.0; images * classes];
+    let wide: Vec<f64> = logits.iter().map(|&v| v.into()).collect();
+    let target = cross_entropy::Target {
+        labels: &labels,
+        weights: None,
+        smoothing: 0.1,
+    };
+    let factor = f64::from(scale) * 0.5;
+    let loss = cross_entropy::forward_backward(&mut exact, &wide, target, factor);
+    assert!(
+        (f64::from(whole) / loss - 1.0).abs() < 1e-6,
+        "{whole} is not {loss}"
+    );
+    let largest = exact.iter().fold(0.0f64, |m, d| m.max(d.abs()));
+    let limit = largest * (gpu.element().epsilon() / 2.0 + 1e-6);
+    for (found, exact) in gpu.read_elements(d.all())?.into_iter().zip(exact) {
+        assert!(
+            (f64::from(found) - exact).abs() <= limit,
+            "{found} is not {exact}"
+        );
+    }
+    Ok(())
+}
+
+/// Of bytes and of values, at every width that a thread moves at once.
+fn patches(gpu: &Gpu) -> Result<(), Failed> {
+    for (side, patch) in [(32, 16), (28, 14), (12, 4), (9, 3)] {
+        let shape = Shape {
+            images: 2,
+            channels: 3,
+            side,
+            patch,
+            width: 5,
+        };
+        let (across, tokens) = (side / patch, shape.tokens());
+        let count = shape.images * 3 * side * side;
+        let bytes: Vec<u8> = (0..count).map(|i| (i * 37 % 256) as u8).collect();
+        let lookup = Input::normal("lookup", 3 * 256, 1.0).values(1);
+        let value = |i: usize| lookup[i / (side * side) % 3 * 256 + usize::from(bytes[i])];
+        let values: Vec<f32> = (0..count).map(value).collect();
+        let (class, position) = ([1.0f32, 2.0, 3.0, 4.0, 5.0], vec![0.25f32; tokens * 5]);
+        let (pixels, device_values) = (gpu.upload(&bytes)?, gpu.upload(&values)?);
+        let (device_lookup, device_class) = (gpu.upload(&lookup)?, gpu.upload(&class)?);
+        let device_position = gpu.upload(&position)?;
+        let of_bytes = Images::Bytes {
+            pixels: pixels.all(),
+            lookup: device_lookup.all(),
+        };
+        for images in [of_bytes, Images::Values(device_values.all())] {
+            let patches = gpu.alloc(count)?;
+            let x = gpu.upload(&vec![-1.0f32; shape.images * tokens * 5])?;
+            let (class, position) = (device_class.all(), device_position.all());
+            patch_embed::gpu::cut(gpu, patches.all(), x.all(), images, class, position, shape)?;
+            let found = gpu.read(patches.all())?;
+            for (i, found) in found.into_iter().enumerate() {
+                let (row, v) = (i / (3 * patch * patch), i % (3 * patch * patch));
+                let (image, p) = (row / (across * across), row % (across * across));
+                let (channel, line, column) = (v / (patch * patch), v / patch % patch, v % patch);
+                let (y, x) = (p / across * patch + line, p % across * patch + column);
+                let pixel = ((image * 3 + channel) * side + y) * side + x;
+                assert_eq!(found, gpu.element().from_f32(values[pixel]), "{patch}: {i}");
+            }
+            for (row, x) in gpu.read(x.all())?.chunks(5).enumerate() {
+                match row % tokens {
+                    0 => assert_eq!(x, [1.25, 2.25, 3.25, 4.25, 5.25]),
+                    _ => assert_eq!(x, [-1.0; 5], "rows of patches are left alone"),
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Over two micro-batches, and with the sums of squares.
+fn embedding_gradients(gpu: &Gpu) -> Result<(), Failed> {
+    let shape = Shape {
+        images: 11,
+        channels: 3,
+        side: 6,
+        patch: 2,
+        width: 37,
+    };
+    let (tokens, width) = (shape.tokens(), shape.width);
+    let dx = Input::normal("dx", shape.images * tokens * width, 1.0).values(1);
+    let device_dx = gpu.upload(&dx)?;
+    let (class, position) = (gpu.alloc(width)?, gpu.alloc(tokens * width)?);
+    let (bias, squares) = (
+        gpu.alloc(width)?,
+        gpu.alloc(patch_embed::gpu::squares(shape))?,
+    );
+    for accumulate in [Accumulate::Overwrite, Accumulate::Add] {
+        let d = Gradients {
+            class_token: class.all(),
+            position: position.all(),
+            bias: bias.all(),
+        };
+        let (squares, dx) = (Some(squares.all()), device_dx.all());
+        patch_embed::gpu::backward(gpu, d, squares, dx, accumulate, shape)?;
+    }
+    let found = [&class, &position, &bias].map(|d| gpu.read(d.all()));
+    let [class, position, bias] = found.map(|d| d.expect("it was read"));
+    let mut exact = vec![0.0; tokens * width];
+    let (mut exact_bias, mut size) = (vec![0.0; width], vec![0.0; width]);
+    for (i, &dx) in dx.iter().enumerate() {
+        exact[i % (tokens * width)] += 2.0 * f64::from(dx);
+        if i / width % tokens > 0 {
+            exact_bias[i % width] += 2.0 * f64::from(dx);
+            size[i % width] += 2.0 * f64::from(dx).abs();
+        }
+    }
+    // Sums of 11, and of 9 of them: each addition rounds a partial sum.
+    let rounding = f64::from(f32::EPSILON) / 2.0;
+    for (found, exact) in position.iter().zip(&exact) {
+        assert!((f64::from(*found) - exact).abs() <= 11.0 * rounding * 2.0 * 5.0 * 11.0);
+    }
+    assert_eq!(class, position[..width]);
+    for ((found, exact), size) in bias.iter().zip(exact_bias).zip(size) {
+        assert!((f64::from(*found) - exact).abs() <= 20.0 * rounding * size);
+    }
+    let sum: f64 = gpu.read(squares.all())?.into_iter().map(f64::from).sum();
+    let all = class.iter().chain(&position).chain(&bias);
+    let exact: f64 = all.map(|&d| f64::from(d).powi(2)).sum();
+    assert!((sum / exact - 1.0).abs() < 1e-6, "{sum} is not {exact}");
+    Ok(())
+}
+
+fn random_words(gpu: &Gpu) -> Result<(), Failed> {
+    let streams = [(0, 0), (42, 7), (0x0123_4567_89ab_cdef, u64::MAX - 1)];
+    for (seed, index) in streams {
+        for purpose in [Purpose::Init, Purpose::Augment] {
+            let words = gpu.alloc(5003)?;
+            philox::stream(gpu, words.all(), seed, purpose, index)?;
+            let mut host = Philox::new(seed, purpose, index);
+            let expected: Vec<u32> = (0..words.len()).map(|_| host.next_u32()).collect();
+            assert!(
+                gpu.read(words.all())? == expected,
+                "seed {seed}, {purpose:?}, {index}"
+            );
+        }
+    }
+    Ok(())
+}
