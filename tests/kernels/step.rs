@@ -208,8 +208,14 @@ fn growth(gpu: &Gpu) -> Result<(), Failed> {
         (&gradients, 4.0, 1),
         (&gradients, 8.0, 0),
     ];
+    let mut of_step = 4.0;
     for (i, (gradients, scale, good_steps)) in steps.into_iter().enumerate() {
         let state = optimizer.step(gradients)?;
+        if state.found_inf == 0 {
+            // Nothing is clipped; AdamW gets the scale that the step's gradients have.
+            assert_eq!(state.gradient_factor, 1.0 / of_step, "step {i}");
+        }
+        of_step = scale;
         assert_eq!(
             (state.loss_scale, state.good_steps),
             (scale, good_steps),

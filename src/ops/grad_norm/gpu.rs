@@ -9,6 +9,7 @@ use crate::ops::gpu::{GpuOp, ModelDims, Plan, Storage, Stored};
 use crate::ops::registry::{Case, Gradients, Pass};
 
 const THREADS: u32 = 256;
+const FINISH_THREADS: u32 = 1024;
 /// Gradients of a block.
 const VALUES: usize = 8192;
 
@@ -86,7 +87,13 @@ pub fn finish(
         },
     };
     // SAFETY: the lengths are those of the slices, and there is a row.
-    unsafe { gpu.launch(&kernel, &specialisation(), Geometry::line(1, THREADS)) }
+    unsafe {
+        gpu.launch(
+            &kernel,
+            &specialisation(),
+            Geometry::line(1, FINISH_THREADS),
+        )
+    }
 }
 
 fn specialisation() -> Specialisation {
@@ -145,7 +152,7 @@ impl GpuOp for GradNorm {
     fn plans(&self, _: &Properties, _: &ModelDims) -> Vec<Plan> {
         vec![
             Plan::of::<GradNormSquares>(specialisation(), THREADS),
-            Plan::of::<GradNormFinish>(specialisation(), THREADS),
+            Plan::of::<GradNormFinish>(specialisation(), FINISH_THREADS),
         ]
     }
 }
