@@ -14,11 +14,9 @@ mod step;
 #[cfg(target_os = "linux")]
 fn main() {
     let devices = emulated::start(&["sm_75", "sm_80"]);
-    let mut arguments = libtest_mimic::Arguments::from_args();
-    arguments.test_threads = Some(1); // the counters are the process's
     let mut trials = registry::trials(devices);
     trials.extend(step::trials(devices));
-    libtest_mimic::run(&arguments, trials).exit();
+    emulated::run(trials);
 }
 
 #[cfg(not(target_os = "linux"))]

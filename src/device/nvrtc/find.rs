@@ -7,6 +7,8 @@ use std::process::Command;
 use super::Nvrtc;
 use crate::error::{Error, Result};
 
+const LOADER: &str = "the loader's path";
+
 /// What an NVRTC must be good for.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted {
@@ -41,15 +43,12 @@ pub fn find(wanted: Wanted) -> Result<Nvrtc> {
         });
     }
     // Later places are looked at only when the earlier ones have nothing: asking Python takes time.
-    let places: [(&str, fn() -> Vec<PathBuf>); 3] = [
-        ("the loader's path", loader_names),
-        ("CUDA_HOME", toolkit),
-        ("Python's packages", python_packages),
-    ];
-    for (origin, candidates) in places {
-        if let Some(found) = first_usable(candidates(), origin, wanted, &mut refused) {
-            return Ok(found);
-        }
+    let mut usable = |candidates, origin| first_usable(candidates, origin, wanted, &mut refused);
+    let found = usable(loader_names(), LOADER)
+        .or_else(|| usable(toolkit(), "CUDA_HOME"))
+        .or_else(|| usable(python_packages(), "Python's packages"));
+    if let Some(found) = found {
+        return Ok(found);
     }
     let problem = match refused.is_empty() {
         true => "NVRTC (libnvrtc), which compiles the kernels, was not found: not on the loader's path, not \
@@ -85,7 +84,7 @@ fn first_usable(
         match fit {
             Ok(nvrtc) => Some(nvrtc),
             // A name that the loader does not know is no library that was found.
-            Err(_) if origin == "the loader's path" && !path.is_absolute() && !known(&path) => None,
+            Err(_) if origin == LOADER && !known(&path) => None,
             Err(why) => {
                 refused.push(format!("{}: {why}", path.display()));
                 None
