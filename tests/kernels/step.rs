@@ -15,15 +15,16 @@ use vitcuda::ops::patch_embed::gpu::{Gradients, Images};
 use vitcuda::ops::{Input, cross_entropy, grad_norm, patch_embed, philox};
 use vitcuda::rng::{Philox, Purpose};
 
-use super::emulated::{Devices, set_seed};
+use super::emulated::{Devices, counters, set_seed};
 
 type Test = fn(&Gpu) -> Result<(), Failed>;
 
-const TESTS: [(&str, Test); 8] = [
+const TESTS: [(&str, Test); 9] = [
     ("an overflow skips the step, and nothing is lost", overflow),
     ("a loss that is not finite skips the step", nonfinite_loss),
     ("the loss scale doubles after enough good steps", growth),
     ("AdamW's steps are the CPU's", adamw_is_the_cpus),
+    ("as a graph, without a word with the host", graph),
     ("the loss of micro-batches adds up", accumulated_loss),
     ("patches hold the value of each byte", patches),
     (
@@ -78,6 +79,8 @@ struct Optimizer<'a> {
     first: Buffer<f32>,
     second: Buffer<f32>,
     copy: Buffer<vitcuda::device::Element>,
+    gradients: Buffer<f32>,
+    squares: Buffer<f32>,
     tiles: Tiles,
     state: Buffer<StepState>,
     schedule: Buffer<vitcuda::device::structs::UpdateRates>,
@@ -97,6 +100,8 @@ impl<'a> Optimizer<'a> {
             params: gpu.upload(&params)?,
             first: gpu.zeros(LEN)?,
             second: gpu.zeros(LEN)?,
+            gradients: gpu.alloc(LEN)?,
+            squares: gpu.alloc(grad_norm::gpu::parts(LEN))?,
             tiles: Tiles::new(gpu, tensors())?,
             state: gpu.upload(&[StepState::new(scale, 0)])?,
             schedule: gpu.upload(&adamw::gpu::schedule(RATES, WEIGHT_DECAY, CONSTANTS))?,
@@ -106,21 +111,26 @@ impl<'a> Optimizer<'a> {
 
     /// The end of a step whose gradients, scaled, are `gradients`.
     fn step(&self, gradients: &[f32]) -> Result<StepState> {
-        let gpu = self.gpu;
-        let gradients = gpu.upload(gradients)?;
-        let squares = gpu.alloc(grad_norm::gpu::parts(LEN))?;
+        self.gpu.write(self.gradients.all(), gradients)?;
+        self.issue()?;
+        Ok(self.gpu.read(self.state.all())?[0])
+    }
+
+    /// The same for the gradients that are there, without waiting.
+    fn issue(&self) -> Result<()> {
+        let (gpu, scaling) = (self.gpu, self.scaling);
         let (state, schedule) = (self.state.all(), self.schedule.all());
-        grad_norm::gpu::squares(gpu, squares.all(), gradients.all())?;
-        grad_norm::gpu::finish(gpu, state, squares.all(), schedule, MAX_NORM, self.scaling)?;
+        let (gradients, squares) = (self.gradients.all(), self.squares.all());
+        grad_norm::gpu::squares(gpu, squares, gradients)?;
+        grad_norm::gpu::finish(gpu, state, squares, schedule, MAX_NORM, scaling)?;
         let arenas = Arenas {
             params: self.params.all(),
             first: self.first.all(),
             second: self.second.all(),
             copy: self.copy.all(),
-            gradients: gradients.all(),
+            gradients,
         };
-        adamw::gpu::update(gpu, arenas, &self.tiles, state, CONSTANTS)?;
-        Ok(gpu.read(state)?[0])
+        adamw::gpu::update(gpu, arenas, &self.tiles, state, CONSTANTS)
     }
 
     /// Parameters, moments and copy, as bits.
@@ -305,6 +315,42 @@ fn adamw_is_the_cpus(gpu: &Gpu) -> Result<(), Failed> {
             "seed {seed}"
         );
     }
+    Ok(())
+}
+
+/// Six steps issued without waiting, one of them skipped: the schedule follows by itself.
+fn graph(gpu: &Gpu) -> Result<(), Failed> {
+    let scale = LossScaling::START;
+    let mut steps: Vec<Vec<f32>> = (1..=6)
+        .map(|step| Input::normal("g", LEN, 0.01).values(step))
+        .map(|gradients| scaled(&gradients, scale))
+        .collect();
+    steps[2][4000] = f32::INFINITY;
+    let new = || Optimizer::new(gpu, scale, LossScaling::DYNAMIC);
+    let one_by_one = new()?;
+    let expected: Vec<StepState> = steps
+        .iter()
+        .map(|gradients| one_by_one.step(gradients))
+        .collect::<Result<_>>()?;
+    let updates: Vec<i32> = expected.iter().map(|state| state.updates).collect();
+    assert_eq!(updates, [1, 2, 2, 3, 4, 5]);
+
+    let captured = new()?;
+    let ready = steps.iter().map(|gradients| gpu.upload(gradients));
+    let ready: Vec<Buffer<f32>> = ready.collect::<Result<_>>()?;
+    let mut ring = gpu.pinned::<StepState>(steps.len())?;
+    let graph = gpu.capture(|| captured.issue())?;
+    counters::reset_counters();
+    for (i, gradients) in ready.iter().enumerate() {
+        gpu.copy(captured.gradients.all(), gradients.all())?;
+        // SAFETY: `captured` has all the memory and is alive.
+        unsafe { graph.launch()? };
+        gpu.main()
+            .download(&mut ring, i..i + 1, captured.state.all())?;
+    }
+    assert_eq!(counters::host_synchronisations(), 0);
+    assert_eq!(ring.values()?, expected);
+    assert!(captured.bits()? == one_by_one.bits()?);
     Ok(())
 }
 
