@@ -10,7 +10,7 @@ use super::emulated::{Devices, counters, sees_every_access, set_seed};
 /// Operations whose kernels are still to be written.
 const WITHOUT_KERNELS: &[&str] = &["patch_embed", "linear", "mlp", "attention"];
 
-const DEVICES: [(&str, ElementType); 3] = [
+pub const DEVICES: [(&str, ElementType); 3] = [
     ("sm_75", ElementType::F16),
     ("sm_80", ElementType::F16),
     ("sm_80", ElementType::Bf16),
