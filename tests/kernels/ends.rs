@@ -134,18 +134,31 @@ fn embedding_gradients(gpu: &Gpu) -> Result<(), Failed> {
     let dx = Input::normal("dx", shape.images * tokens * width, 1.0).values(1);
     let device_dx = gpu.upload(&dx)?;
     let (class, position) = (gpu.alloc(width)?, gpu.alloc(tokens * width)?);
-    let (bias, squares) = (
-        gpu.alloc(width)?,
-        gpu.alloc(patch_embed::gpu::squares(shape))?,
-    );
+    let (bias, weight) = (gpu.alloc(width)?, gpu.alloc(width * shape.values())?);
+    let properties = gpu.properties();
+    let squares = gpu.alloc(patch_embed::gpu::squares(properties, shape))?;
+    let workspace = gpu.alloc(patch_embed::gpu::workspace(properties, shape))?;
+    // The product is the registry's to test: of black images its gradient is zero.
+    let patches = gpu.zeros(shape.images * (tokens - 1) * shape.values())?;
+    let dx_copy = gpu.upload_elements(&dx)?;
     for accumulate in [Accumulate::Overwrite, Accumulate::Add] {
         let d = Gradients {
             class_token: class.all(),
             position: position.all(),
+            weight: weight.all(),
             bias: bias.all(),
         };
-        let (squares, dx) = (Some(squares.all()), device_dx.all());
-        patch_embed::gpu::backward(gpu, d, squares, dx, accumulate, shape)?;
+        patch_embed::gpu::backward(
+            gpu,
+            d,
+            Some(squares.all()),
+            workspace.all(),
+            device_dx.all(),
+            dx_copy.all(),
+            patches.all(),
+            accumulate,
+            shape,
+        )?;
     }
     let found = [&class, &position, &bias].map(|d| gpu.read(d.all()));
     let [class, position, bias] = found.map(|d| d.expect("it was read"));
