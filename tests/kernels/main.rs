@@ -5,6 +5,8 @@
 //! `VITCUDA_REQUIRE_EMULATOR=1`, as in CI, they fail instead.
 
 #[cfg(target_os = "linux")]
+mod device;
+#[cfg(target_os = "linux")]
 mod emulated;
 #[cfg(target_os = "linux")]
 mod ends;
@@ -21,6 +23,7 @@ type Test = fn(&vitcuda::device::Gpu) -> Result<(), libtest_mimic::Failed>;
 fn main() {
     let devices = emulated::start(&["sm_75", "sm_80"]);
     let mut trials = registry::trials(devices);
+    trials.extend(device::trials(devices));
     for (fact, test) in ends::TESTS.into_iter().chain(step::TESTS) {
         for device @ (architecture, element) in registry::DEVICES {
             let name = format!("{fact}: {architecture} {element}");
