@@ -13,16 +13,21 @@
 pub mod adamw;
 pub mod attention;
 pub mod buffer;
+pub mod column_sum;
 pub mod cross_entropy;
 pub mod gemm;
+pub mod gpu;
+pub mod gpu_check;
 pub mod grad_norm;
 pub mod layer_norm;
 pub mod linear;
 pub mod mlp;
 pub mod parallel;
 pub mod patch_embed;
+pub mod philox;
 pub mod plain;
 pub mod real;
 pub mod registry;
+pub mod rows;
 
 pub use registry::{Case, Cost, Input, Op, Pass, REGISTRY, Role};
