@@ -4,6 +4,7 @@
 //! gradients against central differences in f64, f32 against f64 with a budget of twice the error
 //! of a plain loop, and equal bits from run to run and for any number of threads.
 
+use super::gpu::GpuOp;
 use crate::rng::{Philox, Purpose};
 
 /// Every operation of the model and the optimiser.
@@ -173,6 +174,11 @@ pub trait Op: Sync {
     /// Whether there is a backward pass to check.
     fn differentiable(&self) -> bool {
         true
+    }
+
+    /// The operation's kernels; `None` where it has none.
+    fn gpu(&self) -> Option<&dyn GpuOp> {
+        None
     }
 
     /// The outputs.

@@ -1,0 +1,98 @@
+//! The process starts again with the emulator first on the library path.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use libtest_mimic::{Failed, Trial};
+use vitcuda::device::{ElementType, Gpu};
+
+#[path = "../../emulator/tests/common/counters.rs"]
+pub mod counters;
+#[path = "../../emulator/tests/common/first.rs"]
+mod first;
+
+/// The emulated GPUs, by architecture.
+#[derive(Debug, Clone, Copy)]
+pub struct Devices {
+    architectures: &'static [&'static str],
+    compiler: bool,
+}
+
+/// Plays `architectures`, as devices 0, 1…; returns in a process that sees them.
+pub fn start(architectures: &'static [&'static str]) -> Devices {
+    let compiler = std::env::var("VITCUDA_EMULATOR_CXX").unwrap_or_else(|_| "c++".into());
+    let compiler = Command::new(compiler).arg("--version").output();
+    let own = std::env::current_exe().expect("a running test has a path");
+    let target = own.ancestors().nth(3).expect("target/profile/deps/test");
+    // SAFETY: no other thread yet.
+    unsafe {
+        set_unless_set("VITCUDA_EMULATE", Path::new(&architectures.join(",")));
+        set_unless_set("VITCUDA_EMULATOR_CACHE", &target.join("emulator-cache"));
+        // The emulator's own cache knows which of its builds made what.
+        set_unless_set("VITCUDA_CACHE", &target.join("tmp/kernels"));
+    }
+    first::stand_first();
+    Devices {
+        architectures,
+        compiler: compiler.is_ok_and(|said| said.status.success()),
+    }
+}
+
+/// # Safety
+/// No other thread reads or writes the environment.
+unsafe fn set_unless_set(name: &str, value: &Path) {
+    if std::env::var_os(name).is_none() {
+        // SAFETY: the caller's promise.
+        unsafe { std::env::set_var(name, value) };
+    }
+}
+
+impl Devices {
+    /// A test on one of the GPUs.
+    pub fn trial(
+        self,
+        name: String,
+        (architecture, element): (&'static str, ElementType),
+        test: impl FnOnce(&Gpu) -> Result<(), Failed> + Send + 'static,
+    ) -> Trial {
+        let required = std::env::var_os("VITCUDA_REQUIRE_EMULATOR").is_some_and(|v| v == "1");
+        let label = match self.compiler {
+            true => name,
+            false => format!("{name} [needs c++, absent]"),
+        };
+        Trial::test(label, move || {
+            if !self.compiler {
+                return Err("there is no C++ compiler, which the emulator needs".into());
+            }
+            test(self.gpu(architecture, element)?)
+        })
+        .with_ignored_flag(!self.compiler && !required)
+    }
+
+    /// Opened once; a failed kernel leaves the whole process without a device, as on a GPU, so the
+    /// first failure is the one to look at.
+    fn gpu(self, architecture: &str, element: ElementType) -> Result<&'static Gpu, Failed> {
+        static F16: [OnceLock<Gpu>; 6] = [const { OnceLock::new() }; 6];
+        static BF16: [OnceLock<Gpu>; 6] = [const { OnceLock::new() }; 6];
+        let ordinal = self.architectures.iter().position(|a| *a == architecture);
+        let ordinal = ordinal.expect("one of those that are played");
+        let slots = match element {
+            ElementType::F16 => &F16,
+            ElementType::Bf16 => &BF16,
+        };
+        if slots[ordinal].get().is_none() {
+            let gpu = Gpu::open(ordinal, element)?;
+            return Ok(slots[ordinal].get_or_init(|| gpu));
+        }
+        Ok(slots[ordinal].get().expect("set above"))
+    }
+}
+
+/// Runs `work` with blocks, warps and threads in the order that `seed` draws; the GPU is idle
+/// before and after.
+pub fn with_seed<T>(seed: u32, work: impl FnOnce() -> T) -> T {
+    // SAFETY: the emulator reads it when a kernel starts, and none runs now; tests run one by one.
+    unsafe { std::env::set_var("VITCUDA_EMULATOR_SEED", seed.to_string()) };
+    work()
+}
