@@ -98,14 +98,13 @@ __device__ __forceinline__ void rows_as_k(unsigned (&b)[2][2], const element* ti
 
 // c += a b, two n8 tiles, k16. A k16 fragment is two k8 fragments: sm_75 takes one after the other.
 __device__ __forceinline__ void multiply(float (&c)[2][4], const unsigned (&a)[4], const unsigned (&b)[2][2]) {
-  auto& sums = reinterpret_cast<float (&)[1][2][4]>(c);
 #if __CUDA_ARCH__ >= 800
-  mma_k16<element>(sums, reinterpret_cast<const unsigned (&)[1][4]>(a), b);
+  mma_k16<element>(reinterpret_cast<float (&)[1][2][4]>(c), reinterpret_cast<const unsigned (&)[1][4]>(a), b);
 #else
 #pragma unroll
   for (int half = 0; half < 2; half++) {
     const unsigned a8[1][2] = {{a[2 * half], a[2 * half + 1]}}, b8[2][1] = {{b[0][half]}, {b[1][half]}};
-    mma_k8<element>(sums, a8, b8);
+    mma_k8<element>(reinterpret_cast<float (&)[1][2][4]>(c), a8, b8);
   }
 #endif
 }
@@ -164,22 +163,38 @@ __device__ __forceinline__ float row_max(float x) {
 // The strip from row `first` on, as A fragments; rows from `rows` on, and padding columns, are zeros.
 __device__ __forceinline__ void load_strip(unsigned (&own)[STEPS][4], const element* from, int stride, int first, int rows) {
 #pragma unroll
-  for (int i = 0; i < 4 * STEPS; i++) {
-    const int row = first + lane_row() + i % 2 * 8, column = i / 2 * 8;
-    const bool real = row < rows && column < HEAD_SIZE;
-    own[i / 4][i % 4] = real ? *reinterpret_cast<const unsigned*>(from + row * stride + column + lane_column()) : 0;
+  for (int r = 0; r < 2; r++) {
+    const int row = first + lane_row() + 8 * r;
+    const element* at = from + row * stride + lane_column();
+#pragma unroll
+    for (int chunk = 0; chunk < CHUNKS; chunk++) {
+      const bool real = row < rows && 8 * chunk < HEAD_SIZE;
+      own[chunk / 2][chunk % 2 * 2 + r] = real ? *reinterpret_cast<const unsigned*>(at + 8 * chunk) : 0;
+    }
   }
 }
 
 // Rounds and writes the strip from row `first` on, without its padding.
 __device__ __forceinline__ void store_strip(element* to, int stride, const Strip& x, int first, int rows) {
 #pragma unroll
-  for (int i = 0; i < 4 * STEPS; i++) {
-    const int row = first + lane_row() + i % 2 * 8, column = i / 2 * 8;
-    const float* pair = &x[i / 4][i / 2 % 2][i % 2 * 2];
-    if (row < rows && column < HEAD_SIZE) *reinterpret_cast<unsigned*>(to + row * stride + column + lane_column()) = pack2<element>(pair[0], pair[1]);
+  for (int r = 0; r < 2; r++) {
+    const int row = first + lane_row() + 8 * r;
+    if (row >= rows) continue;
+    element* at = to + row * stride + lane_column();
+#pragma unroll
+    for (int chunk = 0; chunk < HEAD_SIZE / 8; chunk++) {
+      const float (&tile)[4] = x[chunk / 2][chunk % 2];
+      *reinterpret_cast<unsigned*>(at + 8 * chunk) = pack2<element>(tile[2 * r], tile[2 * r + 1]);
+    }
   }
 }
+
+// Copies that a thread has under way: without cp.async each waits in a register.
+#if __CUDA_ARCH__ >= 800
+#define COPIES_AT_ONCE 1
+#else
+#define COPIES_AT_ONCE 2
+#endif
 
 // Starts the copy of BYTES (8 or 16) to shared memory, or of zeros.
 template <int BYTES> __device__ __forceinline__ void copy(void* to, const void* from, bool real) {
@@ -201,7 +216,7 @@ __device__ __forceinline__ void wait_for_copies() {
 
 // Starts the copy of `count` rows to a tile; those from `rows` on, and padding columns, become zeros.
 __device__ __forceinline__ void copy_rows(element* tile, const element* from, int stride, int count, int rows) {
-#pragma unroll 1
+#pragma unroll COPIES_AT_ONCE
   for (int i = threadIdx.x; i < count * CHUNKS; i += THREADS) {
     const int row = i / CHUNKS, chunk = i % CHUNKS;
     const bool real = row < rows && chunk * 8 < HEAD_SIZE;
@@ -374,8 +389,10 @@ __device__ __forceinline__ void add_column_sums(float* sums, const Strip& x, int
 
 // Adds the warps' sums in order.
 __device__ __forceinline__ void write_column_sums(float* to, const float* sums) {
+#pragma unroll 1
   for (int column = threadIdx.x; column < HEAD_SIZE; column += THREADS) {
     float total = 0.0f;
+#pragma unroll 1
     for (int warp = 0; warp < WARPS; warp++) total += sums[warp * WIDTH + column];
     to[column] = total;
   }
@@ -384,6 +401,24 @@ __device__ __forceinline__ void write_column_sums(float* to, const float* sums) 
 __device__ __forceinline__ void scale_strip(Strip& x, float factor) {
 #pragma unroll
   for (int i = 0; i < 8 * STEPS; i++) x[i / 8][i / 4 % 2][i % 4] *= factor;
+}
+
+// rowsum(dO ⊙ O) of the lane's two rows: the diagonal of dO Oᵀ, by the instructions that make dP, in
+// the same order of additions. So dS is 0 to the bit where softmax has one key and O is V.
+__device__ __forceinline__ void row_products(float (&delta)[2], const unsigned (&own_d_o)[STEPS][4], const element* o, int first) {
+  unsigned own_o[STEPS][4];
+  load_strip(own_o, o, C, first, QUERIES);
+  float square[2][4] = {};
+#pragma unroll
+  for (int k = 0; k < STEPS; k++) {
+    const unsigned (&a)[4] = own_o[k];
+    const unsigned b[2][2] = {{a[0], a[2]}, {a[1], a[3]}};  // rows as columns: the same registers
+    multiply(square, own_d_o[k], b);
+  }
+  // Row g meets column g in lane 4 g + g / 2, as one of its two columns.
+  const int row = lane_row(), owner = row * 4 + row / 2;
+#pragma unroll
+  for (int r = 0; r < 2; r++) delta[r] = __shfl_sync(FULL_WARP, row % 2 ? square[r][2 * r + 1] : square[r][2 * r], owner);
 }
 
 // dQ of a block's query strips, and the statistics that the key pass reads.
@@ -412,17 +447,10 @@ __device__ __forceinline__ void query_pass(
     if (has_strip) {
       load_strip(own_q, q, 3 * C, first, QUERIES);
       load_strip(own_d_o, d_o + out, C, first, QUERIES);
-      unsigned own_o[STEPS][4];
-      load_strip(own_o, o + out, C, first, QUERIES);
-#pragma unroll
-      for (int i = 0; i < 4 * STEPS; i++) {
-        const unsigned a = own_d_o[i / 4][i % 4], b = own_o[i / 4][i % 4];
-        delta[i % 2] += low_half<element>(a) * low_half<element>(b) + high_half<element>(a) * high_half<element>(b);
-      }
+      row_products(delta, own_d_o, o + out, first);
 #pragma unroll
       for (int r = 0; r < 2; r++) {
         const int query = first + lane_row() + 8 * r;
-        delta[r] = row_sum(delta[r]);
         if (query >= QUERIES) continue;
         exponent[r] = lse[query0 + query] * LOG2_E;
         if (lane_column() == 0) *reinterpret_cast<Statistics*>(statistics + 2 * (query0 + query)) = {exponent[r], delta[r]};
