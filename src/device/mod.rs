@@ -11,6 +11,7 @@ pub mod kernels;
 pub mod memory;
 mod module;
 pub mod nvrtc;
+mod stream;
 pub mod structs;
 
 use std::fmt;
@@ -20,6 +21,7 @@ pub use element::{Element, ElementType};
 pub use gpu::{Gpu, OLDEST_CAPABILITY, OLDEST_DRIVER, Properties};
 pub use kernel::{Geometry, Kernel, Specialisation};
 pub use memory::{Buffer, Ptr, Slice};
+pub use stream::{Event, Graph, Pinned, Stream, Timing};
 
 use crate::error::{Error, Result};
 

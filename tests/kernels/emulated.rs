@@ -1,10 +1,10 @@
 //! The process starts again with the emulator first on the library path.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::{Arguments, Failed, Trial};
 use vitcuda::device::{ElementType, Gpu};
 
 #[path = "../../emulator/tests/common/counters.rs"]
@@ -29,14 +29,27 @@ pub fn start(architectures: &'static [&'static str]) -> Devices {
     unsafe {
         set_unless_set("VITCUDA_EMULATE", Path::new(&architectures.join(",")));
         set_unless_set("VITCUDA_EMULATOR_CACHE", &target.join("emulator-cache"));
-        // The emulator's own cache knows which of its builds made what.
-        set_unless_set("VITCUDA_CACHE", &target.join("tmp/kernels"));
+        set_unless_set("VITCUDA_CACHE", &cache());
     }
     first::stand_first();
     Devices {
         architectures,
         compiler: compiler.is_ok_and(|said| said.status.success()),
     }
+}
+
+/// Cubins of this run: what the emulator keeps itself is enough between runs.
+fn cache() -> PathBuf {
+    std::env::temp_dir().join(format!("vitcuda-kernels-{}", std::process::id()))
+}
+
+/// Runs the tests, one by one: the counters are the process's.
+pub fn run(trials: Vec<Trial>) -> ! {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    let _ = std::fs::remove_dir_all(cache());
+    conclusion.exit()
 }
 
 /// # Safety
@@ -89,10 +102,15 @@ impl Devices {
     }
 }
 
-/// Runs `work` with blocks, warps and threads in the order that `seed` draws; the GPU is idle
-/// before and after.
-pub fn with_seed<T>(seed: u32, work: impl FnOnce() -> T) -> T {
-    // SAFETY: the emulator reads it when a kernel starts, and none runs now; tests run one by one.
+/// Kernels that start from now on run blocks, warps and threads in the order that `seed` draws.
+/// The GPU is idle.
+pub fn set_seed(seed: usize) {
+    // SAFETY: the emulator reads it when a kernel starts, and none does now; tests run one by one.
     unsafe { std::env::set_var("VITCUDA_EMULATOR_SEED", seed.to_string()) };
-    work()
+}
+
+/// Whether loads and stores are counted: not in the emulator's other modes.
+pub fn sees_every_access() -> bool {
+    let checks = std::env::var("VITCUDA_EMULATOR_CHECKS");
+    !matches!(checks.as_deref(), Ok("off" | "address"))
 }

@@ -12,9 +12,7 @@ mod registry;
 #[cfg(target_os = "linux")]
 fn main() {
     let devices = emulated::start(&["sm_75", "sm_80"]);
-    let mut arguments = libtest_mimic::Arguments::from_args();
-    arguments.test_threads = Some(1); // the counters are the process's
-    libtest_mimic::run(&arguments, registry::trials(devices)).exit();
+    emulated::run(registry::trials(devices));
 }
 
 #[cfg(not(target_os = "linux"))]
