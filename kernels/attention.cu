@@ -67,28 +67,28 @@ attention_forward(element* o, float* lse, const element* qkv, int parts, float s
     float total[2] = {}, largest[2] = {MINUS_INFINITY, MINUS_INFINITY};  // of exponents, by row
     if (has_strip) load_strip(own, q, 3 * C, first, QUERIES);
     walk<Keys>(has_strip, load, [&](auto size, auto last, int slot, int row) {
-      constexpr int N = decltype(size)::value / 16;
-      float s[N][2][4] = {};
+      constexpr int N = decltype(size)::value / 8;
+      float s[N][4] = {};
       times_transposed(s, own, keys.tile(0, slot), row);
       if constexpr (decltype(last)::value) mask_padding<Keys>(s);
 #pragma unroll
       for (int r = 0; r < 2; r++) {
         float block = MINUS_INFINITY;
 #pragma unroll
-        for (int i = 0; i < 2 * N; i++) block = fmaxf(block, fmaxf(s[i / 2][i % 2][2 * r], s[i / 2][i % 2][2 * r + 1]));
+        for (int tile = 0; tile < N; tile++) block = fmaxf(block, fmaxf(s[tile][2 * r], s[tile][2 * r + 1]));
         const float now = fmaxf(largest[r], row_max(block) * to_exponent);
         if constexpr (!Keys::ONE_BLOCK) {  // what was summed so far was relative to a smaller maximum
           const float shrink = fast_exp2(largest[r] - now);
           total[r] *= shrink;
-#pragma unroll
-          for (int i = 0; i < 4 * STEPS; i++) sum[i / 4][i / 2 % 2][2 * r + i % 2] *= shrink;
+          scale_row(sum, r, shrink);
         }
         largest[r] = now;
 #pragma unroll
-        for (int i = 0; i < 2 * N; i++) {
-          float* pair = &s[i / 2][i % 2][2 * r];
-          for (int v = 0; v < 2; v++) pair[v] = fast_exp2(fmaf(pair[v], to_exponent, -now));
-          total[r] += pair[0] + pair[1];
+        for (int tile = 0; tile < N; tile++) {
+          float &first = s[tile][2 * r], &second = s[tile][2 * r + 1];
+          first = fast_exp2(fmaf(first, to_exponent, -now));
+          second = fast_exp2(fmaf(second, to_exponent, -now));
+          total[r] += first + second;
         }
       }
       times(sum, s, keys.tile(1, slot), row);
@@ -99,9 +99,7 @@ attention_forward(element* o, float* lse, const element* qkv, int parts, float s
       total[r] = row_sum(total[r]);
       const int query = first + lane_row() + 8 * r;
       if (query < QUERIES && lane_column() == 0) lse_head[query] = (largest[r] + log2f(total[r])) * (1.0f / LOG2_E);
-      const float inverse = 1.0f / total[r];
-#pragma unroll
-      for (int i = 0; i < 4 * STEPS; i++) sum[i / 4][i / 2 % 2][2 * r + i % 2] *= inverse;
+      scale_row(sum, r, 1.0f / total[r]);
     }
     store_strip(o_head, C, sum, first, QUERIES);
   }
@@ -111,7 +109,7 @@ attention_forward(element* o, float* lse, const element* qkv, int parts, float s
 // ------------------------------------------------------------------------------------- backward
 #ifdef BACKWARD
 
-struct __align__(8) Statistics { float lse, delta; };
+struct __align__(8) Statistics { float exponent, delta; };  // of a query: lse · log2 e, and δ
 
 // Exchanges half of the N values with the lane `lanes` away: the sums of the lower half remain in
 // the lane whose bit is clear, those of the upper half in the other.
@@ -132,8 +130,7 @@ __device__ __forceinline__ void add_column_sums(float* sums, const Sums& x, int 
   float column[4 * STEPS];  // value v is column v / 2 * 8 + v % 2 + lane_column()
 #pragma unroll
   for (int v = 0; v < 4 * STEPS; v++) {
-    const float* value = x[v / 4][v / 2 % 2];
-    column[v] = (real[0] ? value[v % 2] : 0.0f) + (real[1] ? value[v % 2 + 2] : 0.0f);
+    column[v] = (real[0] ? x[v / 2][v % 2] : 0.0f) + (real[1] ? x[v / 2][v % 2 + 2] : 0.0f);
   }
   halve<4 * STEPS>(column, 16);
   halve<2 * STEPS>(column, 8);
@@ -157,17 +154,12 @@ __device__ __forceinline__ void write_column_sums(float* to, const float* sums) 
   }
 }
 
-__device__ __forceinline__ void scale_strip(Sums& x, float factor) {
-#pragma unroll
-  for (int i = 0; i < 8 * STEPS; i++) x[i / 8][i / 4 % 2][i % 4] *= factor;
-}
-
 // rowsum(dO ⊙ O) of the lane's two rows: the diagonal of dO Oᵀ, by the instructions that make dP, in
 // the same order of additions. So dS is 0 to the bit where softmax has one key and O is V.
 __device__ __forceinline__ void row_products(float (&delta)[2], const Operand& own_d_o, const element* o, int first) {
   Operand own_o;
   load_strip(own_o, o, C, first, QUERIES);
-  float square[2][4] = {};
+  float square[2][4] = {};  // 16 by 16
 #pragma unroll
   for (int k = 0; k < STEPS; k++) {
     const unsigned (&a)[4] = own_o[k];
@@ -216,27 +208,32 @@ __device__ __forceinline__ void query_pass(
       }
     }
     walk<Keys>(has_strip, load, [&](auto size, auto last, int slot, int row) {
-      constexpr int N = decltype(size)::value / 16;
-      float s[N][2][4] = {}, d[N][2][4] = {};
+      constexpr int N = decltype(size)::value / 8;
+      float s[N][4] = {}, d[N][4] = {};
       times_transposed(s, own_q, keys.tile(0, slot), row);
       times_transposed(d, own_d_o, keys.tile(1, slot), row);
       if constexpr (decltype(last)::value) mask_padding<Keys>(s);
 #pragma unroll
-      for (int i = 0; i < 8 * N; i++) {
-        const int r = i / 2 % 2;
-        const float p = fast_exp2(fmaf(s[i / 8][i / 4 % 2][i % 4], to_exponent, -exponent[r]));
-        d[i / 8][i / 4 % 2][i % 4] = p * (d[i / 8][i / 4 % 2][i % 4] - delta[r]);
-      }
+      for (int tile = 0; tile < N; tile++)
+#pragma unroll
+        for (int v = 0; v < 4; v++) {
+          const float p = fast_exp2(fmaf(s[tile][v], to_exponent, -exponent[v / 2]));
+          d[tile][v] = p * (d[tile][v] - delta[v / 2]);
+        }
       times(d_q, d, keys.tile(0, slot), row);
     });
     if (!has_strip) continue;
-    scale_strip(d_q, scale);
+    for (int r = 0; r < 2; r++) scale_row(d_q, r, scale);
     store_strip(d_qkv + image, 3 * C, d_q, first, QUERIES);
     add_column_sums(column_sums + warp * WIDTH, d_q, first, QUERIES);
   }
   __syncthreads();
   write_column_sums(sums + (work.image * parts + work.part) * 3 * C + work.head * HEAD_SIZE, column_sums);
 }
+
+// Two strips and two sums at a time, or, where those are too much for a thread's registers, dV and dK
+// one after the other, with S made twice.
+constexpr bool ONE_KEY_WALK = HEAD_SIZE <= 96;
 
 // dK and dV of a block's key strips. Padding queries have Q, dO, lse and delta 0, so P = 1 and
 // dS = 0 there, and both add nothing.
@@ -275,19 +272,20 @@ __device__ __forceinline__ void key_pass(
         if constexpr (D_K) load_strip(own_v, v, 3 * C, first, TOKENS);
       }
       walk<Queries>(has_strip, load, [&](auto size, auto, int slot, int row) {
-        constexpr int N = decltype(size)::value / 16;
-        float s[N][2][4] = {}, d[N][2][4] = {};  // transposed: keys by queries
+        constexpr int N = decltype(size)::value / 8;
+        float s[N][4] = {}, d[N][4] = {};  // transposed: keys by queries
         times_transposed(s, own_k, queries.tile(0, slot), row);
         if constexpr (D_K) times_transposed(d, own_v, queries.tile(1, slot), row);
 #pragma unroll
-        for (int i = 0; i < 2 * N; i++) {
-          const int column = slot * Queries::TILE_ROWS + row + 8 * i + lane_column();
-          const Pack<float> two = load_pack(query_statistics + 2 * column);
+        for (int tile = 0; tile < N; tile++) {
+          const int query = slot * Queries::TILE_ROWS + row + 8 * tile + lane_column();
+          const Pack<float> two = load_pack(query_statistics + 2 * query);  // of this and the next query
 #pragma unroll
-          for (int j = 0; j < 4; j++) {
-            float &p = s[i / 2][i % 2][j], &x = d[i / 2][i % 2][j];
-            p = fast_exp2(fmaf(p, to_exponent, -two.at[j % 2 * 2]));
-            x = p * (x - two.at[j % 2 * 2 + 1]);
+          for (int v = 0; v < 4; v++) {
+            const float exponent = two.at[v % 2 * 2], delta = two.at[v % 2 * 2 + 1];
+            const float p = fast_exp2(fmaf(s[tile][v], to_exponent, -exponent));
+            s[tile][v] = p;
+            d[tile][v] = p * (d[tile][v] - delta);
           }
         }
         if constexpr (D_V) times(d_v, s, queries.tile(1, slot), row);
@@ -295,7 +293,7 @@ __device__ __forceinline__ void key_pass(
       });
       if (!has_strip) return;
       if constexpr (D_K) {
-        scale_strip(d_k, scale);
+        for (int r = 0; r < 2; r++) scale_row(d_k, r, scale);
         store_strip(d_qkv + image + C, 3 * C, d_k, first, TOKENS);
         add_column_sums(column_sums + warp * WIDTH, d_k, first, TOKENS);
       }
@@ -304,9 +302,9 @@ __device__ __forceinline__ void key_pass(
         add_column_sums(column_sums + (WARPS + warp) * WIDTH, d_v, first, TOKENS);
       }
     };
-    if constexpr (HEAD_SIZE <= 96) {
+    if constexpr (ONE_KEY_WALK) {
       one_walk(Size<true>{}, Size<true>{});
-    } else {  // two accumulators and two strips would not fit a thread's registers: S twice
+    } else {
       one_walk(Size<false>{}, Size<true>{});
       one_walk(Size<true>{}, Size<false>{});
     }

@@ -17,9 +17,10 @@ static_assert(HEAD_SIZE % 8 == 0 && HEAD_SIZE <= 128, "rows of whole 16-byte chu
 static_assert(QUERIES == TOKENS || QUERIES == 1, "every token asks, or the class token");
 static_assert(TILE % STRIP == 0 && BLOCK % STRIP == 0, "whole fragments");
 
-// A strip as operand: the A fragment of each k16 step. As sums: the C fragments of each 16 columns.
+// A strip as operand: the A fragment of each k16 step. A strip of sums: the C fragment of each n8 tile,
+// in which values 0 and 1 are of the lane's first row, 2 and 3 of its second.
 typedef unsigned Operand[STEPS][4];
-typedef float Sums[STEPS][2][4];
+typedef float Sums[CHUNKS][4];
 
 template <int N> struct Size { static constexpr int value = N; };
 
@@ -63,50 +64,46 @@ __device__ __forceinline__ void rows_as_k(unsigned (&b)[2][2], const element* ti
   ldmatrix<4, true>(reinterpret_cast<unsigned (&)[4]>(b), tile + row * WIDTH + place(lane % 16, chunk + lane / 16));
 }
 
-// c += a b, two n8 tiles, k16. A k16 fragment is two k8 fragments: sm_75 takes one after the other.
-__device__ __forceinline__ void multiply(float (&c)[2][4], const unsigned (&a)[4], const unsigned (&b)[2][2]) {
+// c += a b for two n8 tiles, k16. A k16 fragment is two k8 fragments: sm_75 takes one after the other.
+__device__ __forceinline__ void multiply(float (*c)[4], const unsigned (&a)[4], const unsigned (&b)[2][2]) {
+  auto& sums = *reinterpret_cast<float (*)[1][2][4]>(c);
 #if __CUDA_ARCH__ >= 800
-  mma_k16<element>(reinterpret_cast<float (&)[1][2][4]>(c), reinterpret_cast<const unsigned (&)[1][4]>(a), b);
+  mma_k16<element>(sums, reinterpret_cast<const unsigned (&)[1][4]>(a), b);
 #else
 #pragma unroll
   for (int half = 0; half < 2; half++) {
     const unsigned a8[1][2] = {{a[2 * half], a[2 * half + 1]}}, b8[2][1] = {{b[0][half]}, {b[1][half]}};
-    mma_k8<element>(reinterpret_cast<float (&)[1][2][4]>(c), a8, b8);
+    mma_k8<element>(sums, a8, b8);
   }
 #endif
 }
 
-// Sixteen columns of a C fragment, rounded, as an A fragment.
-__device__ __forceinline__ void as_operand(unsigned (&a)[4], const float (&c)[2][4]) {
-#pragma unroll
-  for (int r = 0; r < 4; r++) a[r] = pack2<element>(c[r / 2][r % 2 * 2], c[r / 2][r % 2 * 2 + 1]);
-}
-
-// s += own · tileᵀ for 16 N rows of the tile, from `row` on.
+// s += own · tileᵀ for N n8 tiles of rows, from `row` on.
 template <int N>
-__device__ __forceinline__ void times_transposed(float (&s)[N][2][4], const Operand& own, const element* tile, int row) {
+__device__ __forceinline__ void times_transposed(float (&s)[N][4], const Operand& own, const element* tile, int row) {
 #pragma unroll
-  for (int n = 0; n < N; n++)
+  for (int n = 0; n < N; n += 2)
 #pragma unroll
     for (int k = 0; k < STEPS; k++) {
       unsigned b[2][2];
-      rows_as_n(b, tile, row + 16 * n, 2 * k);
-      multiply(s[n], own[k], b);
+      rows_as_n(b, tile, row + 8 * n, 2 * k);
+      multiply(&s[n], own[k], b);
     }
 }
 
-// sum += p · tile for 16 N rows of the tile, from `row` on.
+// sum += p · tile, with p in N C fragments, rounded and used as A fragments, for 8 N rows from `row` on.
 template <int N>
-__device__ __forceinline__ void times(Sums& sum, const float (&p)[N][2][4], const element* tile, int row) {
+__device__ __forceinline__ void times(Sums& sum, const float (&p)[N][4], const element* tile, int row) {
 #pragma unroll
-  for (int k = 0; k < N; k++) {
+  for (int k = 0; k < N; k += 2) {
     unsigned a[4];
-    as_operand(a, p[k]);
 #pragma unroll
-    for (int n = 0; n < STEPS; n++) {
+    for (int r = 0; r < 4; r++) a[r] = pack2<element>(p[k + r / 2][r % 2 * 2], p[k + r / 2][r % 2 * 2 + 1]);
+#pragma unroll
+    for (int n = 0; n < CHUNKS; n += 2) {
       unsigned b[2][2];
-      rows_as_k(b, tile, row + 16 * k, 2 * n);
-      multiply(sum[n], a, b);
+      rows_as_k(b, tile, row + 8 * k, n);
+      multiply(&sum[n], a, b);
     }
   }
 }
@@ -141,6 +138,15 @@ __device__ __forceinline__ void load_strip(Operand& own, const element* from, in
   }
 }
 
+// Multiplies the lane's first (0) or second row.
+__device__ __forceinline__ void scale_row(Sums& x, int r, float factor) {
+#pragma unroll
+  for (int tile = 0; tile < CHUNKS; tile++) {
+    x[tile][2 * r] *= factor;
+    x[tile][2 * r + 1] *= factor;
+  }
+}
+
 // Rounds and writes the strip from row `first` on, without its padding.
 __device__ __forceinline__ void store_strip(element* to, int stride, const Sums& x, int first, int rows) {
 #pragma unroll
@@ -150,8 +156,7 @@ __device__ __forceinline__ void store_strip(element* to, int stride, const Sums&
     element* at = to + row * stride + lane_column();
 #pragma unroll
     for (int chunk = 0; chunk < HEAD_SIZE / 8; chunk++) {
-      const float (&tile)[4] = x[chunk / 2][chunk % 2];
-      *reinterpret_cast<unsigned*>(at + 8 * chunk) = pack2<element>(tile[2 * r], tile[2 * r + 1]);
+      *reinterpret_cast<unsigned*>(at + 8 * chunk) = pack2<element>(x[chunk][2 * r], x[chunk][2 * r + 1]);
     }
   }
 }
@@ -231,12 +236,12 @@ __device__ __forceinline__ void walk(bool has_strip, const Load& load, const Ste
 }
 
 // Scores of padding become -inf, probability 0.
-template <class Rows, int N> __device__ __forceinline__ void mask_padding(float (&s)[N][2][4]) {
+template <class Rows, int N> __device__ __forceinline__ void mask_padding(float (&s)[N][4]) {
 #pragma unroll
-  for (int i = 0; i < 8 * N; i++) {
-    const int column = i / 4 * 8 + i % 2 + lane_column();
-    if (column >= Rows::LAST_ROWS) s[i / 8][i / 4 % 2][i % 4] = MINUS_INFINITY;
-  }
+  for (int tile = 0; tile < N; tile++)
+#pragma unroll
+    for (int v = 0; v < 4; v++)
+      if (8 * tile + lane_column() + v % 2 >= Rows::LAST_ROWS) s[tile][v] = MINUS_INFINITY;
 }
 
 // What a block works on: a head of an image, and every `parts`-th group of WARPS strips of it.
