@@ -16,6 +16,7 @@ fn main() {
     let devices = emulated::start(&["sm_75", "sm_80"]);
     let mut trials = registry::trials(devices);
     trials.extend(device::trials(devices));
+    trials.push(emulated::real_gpu());
     emulated::run(trials);
 }
 
