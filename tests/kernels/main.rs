@@ -5,6 +5,8 @@
 //! `VITCUDA_REQUIRE_EMULATOR=1`, as in CI, they fail instead.
 
 #[cfg(target_os = "linux")]
+mod device;
+#[cfg(target_os = "linux")]
 mod emulated;
 #[cfg(target_os = "linux")]
 mod registry;
@@ -12,7 +14,10 @@ mod registry;
 #[cfg(target_os = "linux")]
 fn main() {
     let devices = emulated::start(&["sm_75", "sm_80"]);
-    emulated::run(registry::trials(devices));
+    let mut trials = registry::trials(devices);
+    trials.extend(device::trials(devices));
+    trials.push(emulated::real_gpu());
+    emulated::run(trials);
 }
 
 #[cfg(not(target_os = "linux"))]

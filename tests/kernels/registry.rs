@@ -55,7 +55,7 @@ pub fn trials(devices: Devices) -> Vec<Trial> {
 /// to memory, too.
 fn numbers(op: &dyn GpuOp, case: &Case, pass: Pass, gpu: &Gpu) -> Result<(), Failed> {
     let mut traffic = Ok(());
-    gpu_check::check(op, case, pass, gpu, &mut |run| {
+    let wrong = gpu_check::check(op, case, pass, gpu, &mut |run| {
         match run {
             0 => counters::reset_counters(),
             1 => traffic = self::traffic(op, case, pass, gpu),
@@ -63,9 +63,11 @@ fn numbers(op: &dyn GpuOp, case: &Case, pass: Pass, gpu: &Gpu) -> Result<(), Fai
         }
         // Runs 0 and 3 have the same order.
         set_seed(run % 3);
-        Ok(())
     })?;
-    traffic
+    match wrong {
+        Some(wrong) => Err(wrong.into()),
+        None => traffic,
+    }
 }
 
 /// What must be so whatever the numbers: no float atomics, no bank conflicts in the tiles, and no
