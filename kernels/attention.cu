@@ -30,7 +30,7 @@
 // Where it does not, two tiles take turns.
 //
 // Specialised by
-//   TOKENS, QUERIES (TOKENS or 1), HEADS, HEAD_SIZE (a multiple of 8, at most 128)
+//   TOKENS, QUERIES (TOKENS or 1), HEAD_SIZE (a multiple of 8, at most 128)
 //   FORWARD or BACKWARD   which kernels are wanted
 //   WARPS                 a block
 //   BLOCKS                a multiprocessor, at least: what registers are limited for
@@ -44,13 +44,12 @@ constexpr float LOG2_E = 1.44269504089f;  // exp(x) = 2^(LOG2_E x)
 #ifdef FORWARD
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
-attention_forward(element* o, float* lse, const element* qkv, int parts, float scale) {
+attention_forward(element* o, float* lse, const element* qkv, int heads, int parts, float scale) {
   extern __shared__ __align__(16) unsigned char shared[];
   using Keys = Side<TOKENS>;
-  const Work work(parts);
-  const element* q = qkv + work.image * TOKENS * 3 * C + work.head * HEAD_SIZE;
-  element* o_head = o + work.image * QUERIES * C + work.head * HEAD_SIZE;
-  float* lse_head = lse + (work.image * HEADS + work.head) * QUERIES;
+  const Work work(heads, parts);
+  const int C = work.C;
+  const element* q = qkv + work.in_packed();
   const Tiles<Keys> keys = {reinterpret_cast<element*>(shared), {q + C, q + 2 * C}, {3 * C, 3 * C}};
   const auto load = [&](int tile, int slot) { keys.load(tile, slot); };
   if constexpr (Keys::TILES == 1) {
@@ -98,10 +97,10 @@ attention_forward(element* o, float* lse, const element* qkv, int parts, float s
     for (int r = 0; r < 2; r++) {
       total[r] = row_sum(total[r]);
       const int query = first + lane_row() + 8 * r;
-      if (query < QUERIES && lane_column() == 0) lse_head[query] = (largest[r] + log2f(total[r])) * (1.0f / LOG2_E);
+      if (query < QUERIES && lane_column() == 0) lse[work.first_query() + query] = (largest[r] + log2f(total[r])) * (1.0f / LOG2_E);
       scale_row(sum, r, 1.0f / total[r]);
     }
-    store_strip(o_head, C, sum, first, QUERIES);
+    store_strip(o + work.in_output(), C, sum, first, QUERIES);
   }
 }
 
@@ -156,9 +155,7 @@ __device__ __forceinline__ void write_column_sums(float* to, const float* sums) 
 
 // rowsum(dO ⊙ O) of the lane's two rows: the diagonal of dO Oᵀ, by the instructions that make dP, in
 // the same order of additions. So dS is 0 to the bit where softmax has one key and O is V.
-__device__ __forceinline__ void row_products(float (&delta)[2], const Operand& own_d_o, const element* o, int first) {
-  Operand own_o;
-  load_strip(own_o, o, C, first, QUERIES);
+__device__ __forceinline__ void row_products(float (&delta)[2], const Operand& own_d_o, const Operand& own_o) {
   float square[2][4] = {};  // 16 by 16
 #pragma unroll
   for (int k = 0; k < STEPS; k++) {
@@ -175,11 +172,11 @@ __device__ __forceinline__ void row_products(float (&delta)[2], const Operand& o
 // dQ of a block's query strips, and the statistics that the key pass reads.
 __device__ __forceinline__ void query_pass(
     unsigned char* shared, element* d_qkv, float* statistics, float* sums, const element* d_o, const element* o, const element* qkv,
-    const float* lse, int parts, float scale) {
+    const float* lse, int heads, int parts, float scale) {
   using Keys = Side<TOKENS>;
-  const Work work(parts);
-  const size_t image = work.image * TOKENS * 3 * C + work.head * HEAD_SIZE, out = work.image * QUERIES * C + work.head * HEAD_SIZE;
-  const size_t query0 = (work.image * HEADS + work.head) * QUERIES;
+  const Work work(heads, parts);
+  const int C = work.C;
+  const size_t image = work.in_packed(), out = work.in_output(), query0 = work.first_query();
   const element* q = qkv + image;
   const Tiles<Keys> keys = {reinterpret_cast<element*>(shared), {q + C, q + 2 * C}, {3 * C, 3 * C}};
   float* column_sums = reinterpret_cast<float*>(shared + Tiles<Keys>::BYTES);
@@ -198,7 +195,9 @@ __device__ __forceinline__ void query_pass(
     if (has_strip) {
       load_strip(own_q, q, 3 * C, first, QUERIES);
       load_strip(own_d_o, d_o + out, C, first, QUERIES);
-      row_products(delta, own_d_o, o + out, first);
+      Operand own_o;
+      load_strip(own_o, o + out, C, first, QUERIES);
+      row_products(delta, own_d_o, own_o);
 #pragma unroll
       for (int r = 0; r < 2; r++) {
         const int query = first + lane_row() + 8 * r;
@@ -228,7 +227,7 @@ __device__ __forceinline__ void query_pass(
     add_column_sums(column_sums + warp * WIDTH, d_q, first, QUERIES);
   }
   __syncthreads();
-  write_column_sums(sums + (work.image * parts + work.part) * 3 * C + work.head * HEAD_SIZE, column_sums);
+  write_column_sums(sums + work.in_sums(parts), column_sums);
 }
 
 // Two strips and two sums at a time, or, where those are too much for a thread's registers, dV and dK
@@ -238,11 +237,13 @@ constexpr bool ONE_KEY_WALK = HEAD_SIZE <= 96;
 // dK and dV of a block's key strips. Padding queries have Q, dO, lse and delta 0, so P = 1 and
 // dS = 0 there, and both add nothing.
 __device__ __forceinline__ void key_pass(
-    unsigned char* shared, element* d_qkv, float* sums, const element* d_o, const element* qkv, const float* statistics, int parts, float scale) {
+    unsigned char* shared, element* d_qkv, float* sums, const element* d_o, const element* qkv, const float* statistics,
+    int heads, int parts, float scale) {
   using Queries = Side<QUERIES>;
-  const Work work(parts);
-  const size_t image = work.image * TOKENS * 3 * C + work.head * HEAD_SIZE, out = work.image * QUERIES * C + work.head * HEAD_SIZE;
-  const float* statistics_head = statistics + 2 * (work.image * HEADS + work.head) * QUERIES;
+  const Work work(heads, parts);
+  const int C = work.C;
+  const size_t image = work.in_packed(), out = work.in_output();
+  const float* statistics_head = statistics + 2 * work.first_query();
   const element *q = qkv + image, *k = q + C, *v = q + 2 * C;
   const Tiles<Queries> queries = {reinterpret_cast<element*>(shared), {q, d_o + out}, {3 * C, C}};
   float* query_statistics = reinterpret_cast<float*>(shared + Tiles<Queries>::BYTES);
@@ -310,7 +311,7 @@ __device__ __forceinline__ void key_pass(
     }
   }
   __syncthreads();
-  float* to = sums + (work.image * parts + work.part) * 3 * C + work.head * HEAD_SIZE;
+  float* to = sums + work.in_sums(parts);
   write_column_sums(to + C, column_sums);
   write_column_sums(to + 2 * C, column_sums + WARPS * WIDTH);
 }
@@ -318,23 +319,26 @@ __device__ __forceinline__ void key_pass(
 #if TILE >= TOKENS
 // Both passes of a head in one block.
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
-attention_backward(element* d_qkv, float* statistics, float* sums, const element* d_o, const element* o, const element* qkv, const float* lse, float scale) {
+attention_backward(element* d_qkv, float* statistics, float* sums, const element* d_o, const element* o, const element* qkv, const float* lse,
+                   int heads, float scale) {
   extern __shared__ __align__(16) unsigned char shared[];
-  query_pass(shared, d_qkv, statistics, sums, d_o, o, qkv, lse, 1, scale);
+  query_pass(shared, d_qkv, statistics, sums, d_o, o, qkv, lse, heads, 1, scale);
   __syncthreads();
-  key_pass(shared, d_qkv, sums, d_o, qkv, statistics, 1, scale);
+  key_pass(shared, d_qkv, sums, d_o, qkv, statistics, heads, 1, scale);
 }
 #else
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
-attention_backward_query(element* d_qkv, float* statistics, float* sums, const element* d_o, const element* o, const element* qkv, const float* lse, int parts, float scale) {
+attention_backward_query(element* d_qkv, float* statistics, float* sums, const element* d_o, const element* o, const element* qkv, const float* lse,
+                         int heads, int parts, float scale) {
   extern __shared__ __align__(16) unsigned char shared[];
-  query_pass(shared, d_qkv, statistics, sums, d_o, o, qkv, lse, parts, scale);
+  query_pass(shared, d_qkv, statistics, sums, d_o, o, qkv, lse, heads, parts, scale);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
-attention_backward_key(element* d_qkv, float* sums, const element* d_o, const element* qkv, const float* statistics, int parts, float scale) {
+attention_backward_key(element* d_qkv, float* sums, const element* d_o, const element* qkv, const float* statistics,
+                       int heads, int parts, float scale) {
   extern __shared__ __align__(16) unsigned char shared[];
-  key_pass(shared, d_qkv, sums, d_o, qkv, statistics, parts, scale);
+  key_pass(shared, d_qkv, sums, d_o, qkv, statistics, heads, parts, scale);
 }
 #endif
 #endif

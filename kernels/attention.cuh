@@ -1,7 +1,7 @@
 // What the passes of attention.cu are made of: strips of 16 rows in a warp's registers, tiles of rows
 // in shared memory, products of the two, and the walk of strips along tiles.
 //
-// Wants TOKENS, QUERIES, HEADS, HEAD_SIZE, WARPS, TILE and BLOCK, see attention.cu.
+// Wants TOKENS, QUERIES, HEAD_SIZE, WARPS, TILE and BLOCK, see attention.cu.
 #pragma once
 #include "common.cuh"
 
@@ -11,7 +11,6 @@ constexpr int STRIP = 16;                               // rows of an A fragment
 constexpr int CHUNKS = ceil_div(HEAD_SIZE, STRIP) * 2;  // 16-byte chunks of a row: whole k16 steps
 constexpr int WIDTH = CHUNKS * 8;                       // columns; those from HEAD_SIZE on are zeros
 constexpr int STEPS = WIDTH / 16;                       // k16 steps of a row
-constexpr int C = HEADS * HEAD_SIZE;
 
 static_assert(HEAD_SIZE % 8 == 0 && HEAD_SIZE <= 128, "rows of whole 16-byte chunks, and sums that fit registers");
 static_assert(QUERIES == TOKENS || QUERIES == 1, "every token asks, or the class token");
@@ -246,11 +245,19 @@ template <class Rows, int N> __device__ __forceinline__ void mask_padding(float 
 
 // What a block works on: a head of an image, and every `parts`-th group of WARPS strips of it.
 struct Work {
-  int part, head;
+  int part, head, C;    // C: all heads' columns
   size_t image;
-  __device__ __forceinline__ explicit Work(int parts) {
+  __device__ __forceinline__ Work(int heads, int parts) {
     part = blockIdx.x % parts;
-    head = blockIdx.x / parts % HEADS;
-    image = blockIdx.x / parts / HEADS;
+    head = blockIdx.x / parts % heads;
+    image = blockIdx.x / parts / heads;
+    C = heads * HEAD_SIZE;
   }
+  // First value of the head: of the image's first token in (B, T, 3, C), of its first query in (B, QUERIES, C).
+  __device__ __forceinline__ size_t in_packed() const { return image * TOKENS * 3 * C + head * HEAD_SIZE; }
+  __device__ __forceinline__ size_t in_output() const { return image * QUERIES * C + head * HEAD_SIZE; }
+  // The head's first query in (B, NH, QUERIES).
+  __device__ __forceinline__ size_t first_query() const { return (image * (C / HEAD_SIZE) + head) * QUERIES; }
+  // The head's first column of the block's row in (B, parts, 3, C).
+  __device__ __forceinline__ size_t in_sums(int parts) const { return (image * parts + part) * 3 * C + head * HEAD_SIZE; }
 };

@@ -76,7 +76,6 @@ fn specialise(
         (pass, 1),
         ("TOKENS", shape.tokens as i64),
         ("QUERIES", queries.count(shape.tokens) as i64),
-        ("HEADS", shape.heads as i64),
         ("HEAD_SIZE", shape.head_size as i64),
         ("WARPS", tiling.warps as i64),
         ("BLOCKS", tiling.blocks as i64),
@@ -120,6 +119,7 @@ pub fn forward(
         o: o.ptr(),
         lse: lse.ptr(),
         qkv: qkv.ptr(),
+        heads: shape.heads as i32,
         parts: tiling.parts as i32,
         scale: scale(shape),
     };
@@ -195,6 +195,7 @@ pub fn backward<'a>(
             o: o.ptr(),
             qkv: qkv.ptr(),
             lse: lse.ptr(),
+            heads: shape.heads as i32,
             scale,
         };
         // SAFETY: every length was compared with the rows that the kernel visits, and a block
@@ -210,6 +211,7 @@ pub fn backward<'a>(
         o: o.ptr(),
         qkv: qkv.ptr(),
         lse: lse.ptr(),
+        heads: shape.heads as i32,
         parts: tiling.parts as i32,
         scale,
     };
@@ -219,6 +221,7 @@ pub fn backward<'a>(
         d_o: d_o.ptr(),
         qkv: qkv.ptr(),
         statistics: statistics.ptr(),
+        heads: shape.heads as i32,
         parts: tiling.parts as i32,
         scale,
     };

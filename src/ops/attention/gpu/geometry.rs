@@ -75,7 +75,7 @@ impl Tiling {
         // The key pass has two matrices of sums and two strips.
         let most_warps = match width {
             0..=32 => 16,
-            33..=64 if gpu.capability.0 >= 8 => 12,
+            33..=64 if matches!(gpu.capability.0, 8 | 9) => 12,
             _ => 8,
         };
         let walks = |walk: Walk, warps: usize| {
@@ -211,22 +211,11 @@ fn tiled(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::architecture::Architecture;
 
-    fn gpu(
-        capability: (u32, u32),
-        shared_per_block: u32,
-        shared_per_multiprocessor: u32,
-    ) -> Properties {
-        Properties {
-            name: String::new(),
-            capability,
-            multiprocessors: 1,
-            shared_per_block: shared_per_block << 10,
-            shared_per_multiprocessor: shared_per_multiprocessor << 10,
-            l2: 0,
-            memory: 0,
-            driver: (12, 0),
-        }
+    fn gpu(sm: u32) -> Properties {
+        let found = Architecture::ALL.into_iter().find(|a| a.sm == sm);
+        found.expect("one of the list").properties()
     }
 
     fn shape(tokens: usize, head_size: usize) -> Shape {
@@ -240,12 +229,7 @@ mod tests {
 
     #[test]
     fn a_head_of_vit_b_stays_in_shared_memory_everywhere() {
-        for gpu in [
-            gpu((7, 5), 64, 64),
-            gpu((8, 0), 163, 164),
-            gpu((8, 6), 99, 100),
-            gpu((9, 0), 227, 228),
-        ] {
+        for gpu in Architecture::ALL.map(|a| a.properties()) {
             for queries in [Queries::EveryToken, Queries::ClassToken] {
                 let forward = Tiling::forward(&gpu, shape(197, 64), queries);
                 assert!(forward.resident && forward.block == 208, "{forward:?}");
@@ -257,9 +241,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_tiled() {
-        let turing = gpu((7, 5), 64, 64);
-        let ampere = gpu((8, 0), 163, 164);
-        let hopper = gpu((9, 0), 227, 228);
+        let (turing, ampere, hopper) = (gpu(75), gpu(80), gpu(90));
         let resident =
             |gpu, tokens| Tiling::forward(gpu, shape(tokens, 64), Queries::EveryToken).resident;
         assert!(!resident(&turing, 257));
@@ -269,11 +251,7 @@ mod tests {
 
     #[test]
     fn every_shape_fits_the_limits() {
-        for gpu in [
-            gpu((7, 5), 64, 64),
-            gpu((8, 0), 163, 164),
-            gpu((12, 0), 99, 100),
-        ] {
+        for gpu in Architecture::ALL.map(|a| a.properties()) {
             for tokens in [1, 16, 17, 50, 197, 257, 577, 1025, 4097] {
                 for head_size in (8..=128).step_by(8) {
                     for queries in [Queries::EveryToken, Queries::ClassToken] {
