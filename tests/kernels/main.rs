@@ -7,6 +7,8 @@
 #[cfg(target_os = "linux")]
 mod emulated;
 #[cfg(target_os = "linux")]
+mod linear;
+#[cfg(target_os = "linux")]
 mod registry;
 
 #[cfg(target_os = "linux")]
@@ -14,7 +16,9 @@ fn main() {
     let devices = emulated::start(&["sm_75", "sm_80"]);
     let mut arguments = libtest_mimic::Arguments::from_args();
     arguments.test_threads = Some(1); // the counters are the process's
-    libtest_mimic::run(&arguments, registry::trials(devices)).exit();
+    let mut trials = registry::trials(devices);
+    trials.extend(linear::trials(devices));
+    libtest_mimic::run(&arguments, trials).exit();
 }
 
 #[cfg(not(target_os = "linux"))]
