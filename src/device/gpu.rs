@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use bytemuck::{Pod, Zeroable};
 use cudarc::driver::sys::CUdevice_attribute as Attribute;
-use cudarc::driver::{CudaContext, CudaStream, result};
+use cudarc::driver::{CudaContext, result};
 
 use super::cache::Cache;
 use super::compiler::Compiler;
@@ -13,6 +13,7 @@ use super::element::{Element, ElementType};
 use super::kernel::{Arguments, Geometry, Kernel, Specialisation};
 use super::memory::{Buffer, Slice};
 use super::module::Module;
+use super::stream::Stream;
 use super::{cuda, driver_error, nvrtc};
 use crate::error::{Error, Result};
 
@@ -44,11 +45,12 @@ pub struct Properties {
 /// it is done, unless they say that they wait.
 #[derive(Debug)]
 pub struct Gpu {
+    ordinal: usize,
     properties: Properties,
     element: ElementType,
     compiler: Compiler,
     modules: Mutex<HashMap<Specialisation, Arc<Module>>>,
-    pub(super) stream: Arc<CudaStream>,
+    pub(super) main: Stream,
     pub(super) context: Arc<CudaContext>,
 }
 
@@ -69,8 +71,8 @@ impl Gpu {
         let driver = cuda::probe()?;
         let found = usable(&driver, ordinal, element)?;
         let nvrtc = nvrtc::find(nvrtc::Wanted {
-            driver: driver.version,
-            capability: found.compute_capability,
+            driver: Some(driver.version),
+            capability: Some(found.compute_capability),
         })?;
         let failed = driver_error("the GPU cannot be opened");
         let context = CudaContext::new(ordinal).map_err(&failed)?;
@@ -95,16 +97,21 @@ impl Gpu {
             memory: context.total_mem().map_err(&failed)? as u64,
             driver: driver.version,
         };
-        // Not the default stream: that one cannot be captured.
-        let stream = context.new_stream().map_err(&failed)?;
+        let main = Stream::new(&context)?;
         Ok(Self {
-            compiler: Compiler::new(nvrtc, cache, properties.capability, element),
+            ordinal,
+            compiler: Compiler::new(Arc::new(nvrtc), cache, properties.capability, element),
             properties,
             element,
             modules: Mutex::default(),
-            stream,
+            main,
             context,
         })
+    }
+
+    /// Its number, in the driver's order.
+    pub fn ordinal(&self) -> usize {
+        self.ordinal
     }
 
     /// What the driver says about the GPU.
@@ -139,7 +146,7 @@ impl Gpu {
     /// Waits for all work issued so far; reports what went wrong in it.
     pub fn synchronise(&self) -> Result<()> {
         let failed = driver_error("the work on the GPU failed");
-        self.stream.synchronize().map_err(failed)
+        self.main.stream.synchronize().map_err(failed)
     }
 
     /// Memory for `len` values, holding anything. [`Error::Memory`] where there is not enough.
@@ -174,8 +181,10 @@ impl Gpu {
         }
         self.bind()?;
         // SAFETY: the slice lies in a live buffer, and zero bytes are a `T`.
-        unsafe { result::memset_d8_async(to.address(), 0, to.bytes(), self.stream.cu_stream()) }
-            .map_err(driver_error("setting memory to zero"))
+        unsafe {
+            result::memset_d8_async(to.address(), 0, to.bytes(), self.main.stream.cu_stream())
+        }
+        .map_err(driver_error("setting memory to zero"))
     }
 
     /// Copies `values`; they may change when the call has returned.
@@ -190,7 +199,7 @@ impl Gpu {
         self.bind()?;
         // SAFETY: the slice lies in a live buffer of as many bytes; the driver has taken pageable
         // memory into a buffer of its own when it returns.
-        unsafe { result::memcpy_htod_async(to.address(), values, self.stream.cu_stream()) }
+        unsafe { result::memcpy_htod_async(to.address(), values, self.main.stream.cu_stream()) }
             .map_err(driver_error("a copy to the GPU"))
     }
 
@@ -202,7 +211,7 @@ impl Gpu {
             // SAFETY: the slice lies in a live buffer of as many bytes; `values` lives until the
             // wait below is over.
             unsafe {
-                result::memcpy_dtoh_async(&mut values, from.address(), self.stream.cu_stream())
+                result::memcpy_dtoh_async(&mut values, from.address(), self.main.stream.cu_stream())
             }
             .map_err(driver_error("a copy from the GPU"))?;
         }
@@ -232,7 +241,7 @@ impl Gpu {
                 to.address(),
                 from.address(),
                 to.bytes(),
-                self.stream.cu_stream(),
+                self.main.stream.cu_stream(),
             )
         }
         .map_err(driver_error("a copy on the GPU"))
@@ -302,7 +311,7 @@ impl Gpu {
         kernel.arguments(&mut arguments);
         self.bind()?;
         // SAFETY: the caller's promise; the arguments are those of the kernel's own struct.
-        unsafe { module.launch(K::NAME, arguments.bytes(), geometry, &self.stream) }
+        unsafe { module.launch(K::NAME, arguments.bytes(), geometry, &self.main.stream) }
     }
 }
 

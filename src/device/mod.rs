@@ -1,5 +1,6 @@
 //! What a model runs on, and how it is chosen. The only place that knows cudarc.
 
+pub mod architecture;
 pub mod cache;
 pub mod compiler;
 pub mod cuda;
@@ -11,6 +12,7 @@ pub mod kernels;
 pub mod memory;
 mod module;
 pub mod nvrtc;
+mod stream;
 pub mod structs;
 
 use std::fmt;
@@ -20,6 +22,7 @@ pub use element::{Element, ElementType};
 pub use gpu::{Gpu, OLDEST_CAPABILITY, OLDEST_DRIVER, Properties};
 pub use kernel::{Geometry, Kernel, Specialisation};
 pub use memory::{Buffer, Ptr, Slice};
+pub use stream::{Event, Graph, Pinned, Stream, Timing};
 
 use crate::error::{Error, Result};
 

@@ -26,6 +26,15 @@ pub enum Pass {
     Backward,
 }
 
+impl std::fmt::Display for Pass {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Forward => "forward",
+            Self::Backward => "backward",
+        })
+    }
+}
+
 /// One set of shapes to test, or to bench.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Case {
@@ -174,6 +183,14 @@ pub trait Op: Sync {
     /// Whether there is a backward pass to check.
     fn differentiable(&self) -> bool {
         true
+    }
+
+    /// The passes there are.
+    fn passes(&self) -> &'static [Pass] {
+        match self.differentiable() {
+            true => &[Pass::Forward, Pass::Backward],
+            false => &[Pass::Forward],
+        }
     }
 
     /// The operation's kernels; `None` where it has none.

@@ -5,6 +5,8 @@
 //! `VITCUDA_REQUIRE_EMULATOR=1`, as in CI, they fail instead.
 
 #[cfg(target_os = "linux")]
+mod device;
+#[cfg(target_os = "linux")]
 mod emulated;
 #[cfg(target_os = "linux")]
 mod linear;
@@ -14,11 +16,11 @@ mod registry;
 #[cfg(target_os = "linux")]
 fn main() {
     let devices = emulated::start(&["sm_75", "sm_80"]);
-    let mut arguments = libtest_mimic::Arguments::from_args();
-    arguments.test_threads = Some(1); // the counters are the process's
     let mut trials = registry::trials(devices);
     trials.extend(linear::trials(devices));
-    libtest_mimic::run(&arguments, trials).exit();
+    trials.extend(device::trials(devices));
+    trials.push(emulated::real_gpu());
+    emulated::run(trials);
 }
 
 #[cfg(not(target_os = "linux"))]
