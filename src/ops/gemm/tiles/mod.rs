@@ -150,12 +150,40 @@ macro_rules! load_b {
     };
 }
 
-/// Sums over `blocks` blocks: C tiles start from `c`, or from zero, and are stored to `c`. Each
-/// tile of A is loaded once a block.
+/// Assembly that zeroes, loads or stores the accumulators of one tile of rows of C, or of two.
+macro_rules! accumulators {
+    (zero one) => {
+        "tilezero tmm0\n tilezero tmm1\n"
+    };
+    (zero two) => {
+        concat!(accumulators!(zero one), "tilezero tmm2\n tilezero tmm3\n")
+    };
+    (load one) => {
+        "tileloadd tmm0, [{c} + {stride}]\n tileloadd tmm1, [{c} + {stride} + 64]\n"
+    };
+    (load two) => {
+        concat!(
+            accumulators!(load one),
+            "tileloadd tmm2, [{below} + {stride}]\n tileloadd tmm3, [{below} + {stride} + 64]\n"
+        )
+    };
+    (store one) => {
+        "tilestored [{c} + {stride}], tmm0\n tilestored [{c} + {stride} + 64], tmm1\n"
+    };
+    (store two) => {
+        concat!(
+            accumulators!(store one),
+            "tilestored [{below} + {stride}], tmm2\n tilestored [{below} + {stride} + 64], tmm3\n"
+        )
+    };
+}
+
+/// Sums over the blocks of a [`Product`], from what `$start` (zero or load) makes of the
+/// accumulators, into C. Each tile of A is loaded once a block.
 macro_rules! sum_blocks {
-    ($rows:ident: $c:ident $a:ident $b:ident $blocks:ident; $start:expr; $finish:expr) => {
+    ($start:ident $rows:ident: $p:ident $(, $operand:ident = $value:expr)?) => {
         asm!(
-            $start,
+            accumulators!($start $rows),
             "2:",
             load_a!($rows "0" "1024"),
             load_b!("4096" "5120"),
@@ -175,15 +203,15 @@ macro_rules! sum_blocks {
             "add {b}, {block}",
             "dec {blocks}",
             "jnz 2b",
-            $finish,
-            a = inout(reg) $a => _,
-            b = inout(reg) $b => _,
-            blocks = inout(reg) $blocks => _,
+            accumulators!(store $rows),
+            a = inout(reg) $p.a => _,
+            b = inout(reg) $p.b => _,
+            blocks = inout(reg) $p.blocks => _,
             line = in(reg) 4 * TILE,
             block = const 4 * BLOCK,
-            c = in(reg) $c.0,
-            below = in(reg) $c.0.wrapping_add(TILE * $c.1),
-            stride = in(reg) 4 * $c.1,
+            c = in(reg) $p.c,
+            stride = in(reg) 4 * $p.c_stride,
+            $($operand = in(reg) $value,)?
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
             options(nostack),
@@ -191,7 +219,18 @@ macro_rules! sum_blocks {
     };
 }
 
-/// Rows a tile product computes.
+/// One strip of A with one of B: 16 or 32 rows of 32 columns of C.
+struct Product {
+    c: *mut f32,
+    /// Elements from row to row.
+    c_stride: usize,
+    a: *const u32,
+    b: *const u32,
+    /// At least 1.
+    blocks: usize,
+}
+
+/// Rows of C that a [`Product`] computes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rows {
     /// 16.
@@ -200,39 +239,21 @@ enum Rows {
     Two,
 }
 
-/// C, 16 or 32 rows of 32 columns at `c` (address, elements from row to row), becomes or grows by
-/// the product of `blocks` ≥ 1 blocks.
-///
-/// # Safety
-///
-/// Needs the tile registers, configured with [`CONFIG`]; `a` and `b` hold `blocks` blocks, and all of
-/// C may be written.
-unsafe fn product(
-    rows: Rows,
-    accumulate: Accumulate,
-    c: (*mut f32, usize),
-    a: *const u32,
-    b: *const u32,
-    blocks: usize,
-) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match (rows, accumulate) {
-            (Rows::Two, Accumulate::Overwrite) => sum_blocks!(two: c a b blocks;
-                "tilezero tmm0\n tilezero tmm1\n tilezero tmm2\n tilezero tmm3";
-                "tilestored [{c} + {stride}], tmm0\n tilestored [{c} + {stride} + 64], tmm1\n\
-                 tilestored [{below} + {stride}], tmm2\n tilestored [{below} + {stride} + 64], tmm3"),
-            (Rows::Two, Accumulate::Add) => sum_blocks!(two: c a b blocks;
-                "tileloadd tmm0, [{c} + {stride}]\n tileloadd tmm1, [{c} + {stride} + 64]\n\
-                 tileloadd tmm2, [{below} + {stride}]\n tileloadd tmm3, [{below} + {stride} + 64]";
-                "tilestored [{c} + {stride}], tmm0\n tilestored [{c} + {stride} + 64], tmm1\n\
-                 tilestored [{below} + {stride}], tmm2\n tilestored [{below} + {stride} + 64], tmm3"),
-            (Rows::One, Accumulate::Overwrite) => sum_blocks!(one: c a b blocks;
-                "tilezero tmm0\n tilezero tmm1";
-                "tilestored [{c} + {stride}], tmm0\n tilestored [{c} + {stride} + 64], tmm1\n /* {below} */"),
-            (Rows::One, Accumulate::Add) => sum_blocks!(one: c a b blocks;
-                "tileloadd tmm0, [{c} + {stride}]\n tileloadd tmm1, [{c} + {stride} + 64]";
-                "tilestored [{c} + {stride}], tmm0\n tilestored [{c} + {stride} + 64], tmm1\n /* {below} */"),
+impl Product {
+    /// # Safety
+    ///
+    /// Needs the tile registers, configured with [`CONFIG`]; `a` and `b` hold `blocks` blocks, and all
+    /// of C may be written.
+    unsafe fn run(self, rows: Rows, accumulate: Accumulate) {
+        let below = self.c.wrapping_add(TILE * self.c_stride);
+        // SAFETY: the caller's promise.
+        unsafe {
+            match (rows, accumulate) {
+                (Rows::One, Accumulate::Overwrite) => sum_blocks!(zero one: self),
+                (Rows::One, Accumulate::Add) => sum_blocks!(load one: self),
+                (Rows::Two, Accumulate::Overwrite) => sum_blocks!(zero two: self, below = below),
+                (Rows::Two, Accumulate::Add) => sum_blocks!(load two: self, below = below),
+            }
         }
     }
 }
@@ -291,24 +312,24 @@ pub fn matmul(tiles: Tiles, c: MatMut<f32>, accumulate: Accumulate, a: Operand, 
                 };
                 let at = &mut c.data[row * c.row_stride + col..];
                 let whole = width == LINES && height.is_multiple_of(TILE);
-                let (a, b) = (a_strip.as_ptr(), b.as_ptr());
+                let (c_start, c_stride) = match whole {
+                    true => (at.as_mut_ptr(), c.row_stride),
+                    false => (edge.as_mut_ptr(), LINES),
+                };
+                let product = Product {
+                    c: c_start,
+                    c_stride,
+                    a: a_strip.as_ptr(),
+                    b: b.as_ptr(),
+                    blocks: run,
+                };
                 if whole {
-                    // SAFETY: `height` rows of 32 columns lie within `c` (checked when it was made), which is
-                    // borrowed mutably; both strips have `run` blocks.
-                    unsafe {
-                        product(
-                            shape,
-                            accumulate,
-                            (at.as_mut_ptr(), c.row_stride),
-                            a,
-                            b,
-                            run,
-                        )
-                    };
+                    // SAFETY: `height` rows of 32 columns lie within `c` (checked when it was made),
+                    // which is borrowed mutably; both strips have `run` blocks.
+                    unsafe { product.run(shape, accumulate) };
                 } else {
-                    let to = (edge.as_mut_ptr(), LINES);
-                    // SAFETY: `edge` has 32 rows of 32 columns.
-                    unsafe { product(shape, Accumulate::Overwrite, to, a, b, run) };
+                    // SAFETY: as above; `edge` has 32 rows of 32 columns.
+                    unsafe { product.run(shape, Accumulate::Overwrite) };
                     let lines = at.chunks_mut(c.row_stride).zip(edge.chunks(LINES));
                     for (c, edge) in lines.take(height) {
                         for (c, &edge) in c[..width].iter_mut().zip(edge) {
