@@ -91,7 +91,7 @@ impl Tile {
             .1
     }
 
-    /// The tile and the rows of k in a part, a multiple of [`DEPTH`], for a sum that may be split.
+    /// The tile and the rows of k in a part, a multiple of a tile's depth, for a sum that may be split.
     pub fn choose_split(gpu: &Properties, product: Product) -> (Self, usize) {
         let machine = Machine::of(gpu);
         let steps = product.k.div_ceil(DEPTH);
