@@ -305,11 +305,12 @@ struct GeluBackwardEpilogue : Plain {
   }
 };
 
-// dw = c, or dw += c with `accumulate`, and the sum of the squares of what dw becomes, one a block.
+// dw = c, or dw += c with `accumulate`, and in `squares`, unless null, the sum of the squares of what
+// dw becomes, one a block.
 struct WeightEpilogue : Plain {
   typedef Values Aux;
   float* dw;
-  float* square;  // this block's
+  float* squares;
   int accumulate;
   float sum;
   __device__ __forceinline__ Values fetch(int row, int column) const {
@@ -325,9 +326,10 @@ struct WeightEpilogue : Plain {
     store_values(dw + (long long)row * columns + column, v, count(column));
   }
   __device__ __forceinline__ void end(unsigned char* shared, int, int) {
+    if (!squares) return;
     __syncthreads();  // nobody reads the strips any more
     sum = block_sum<THREADS>(sum, reinterpret_cast<float*>(shared));
-    if (threadIdx.x == 0) *square = sum;
+    if (threadIdx.x == 0) squares[blockIdx.x] = sum;
   }
 };
 

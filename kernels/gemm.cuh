@@ -59,7 +59,7 @@ template <bool K_CONTIGUOUS, int EXTENT, int COPY, int GROUP = 0> struct Operand
   static_assert(GROUP == 0 || !K_CONTIGUOUS, "only rows of k are grouped");
 
   const element* source;  // this thread's column of the next tile, in row 0 of the matrix or of the tile
-  long long stride;       // elements from row to row
+  unsigned stride;        // elements from row to row, less than 2^24: 32 bits span a tile
   int row, column;        // of this thread's first piece in a tile
   int rows_left;          // rows of the matrix from this thread's first one in the next tile on
   int columns_left;       // columns from this thread's on
@@ -78,9 +78,9 @@ template <bool K_CONTIGUOUS, int EXTENT, int COPY, int GROUP = 0> struct Operand
   __device__ __forceinline__ const element* piece(int i) const {
     if constexpr (GROUP > 0) {
       const int row = next_row + i * ROW_STEP;
-      return source + (row + row / GROUP + 1) * stride;
+      return source + (long long)(row + row / GROUP + 1) * stride;
     } else {
-      return source + i * ROW_STEP * stride;
+      return source + (unsigned)(i * ROW_STEP) * stride;
     }
   }
 
@@ -91,7 +91,7 @@ template <bool K_CONTIGUOUS, int EXTENT, int COPY, int GROUP = 0> struct Operand
       source += TILE_K;
       columns_left -= TILE_K;
     } else {
-      if constexpr (GROUP == 0) source += TILE_K * stride;
+      if constexpr (GROUP == 0) source += (unsigned)TILE_K * stride;
       next_row += TILE_K;
       rows_left -= TILE_K;
     }
@@ -109,7 +109,7 @@ template <bool K_CONTIGUOUS, int EXTENT, int COPY, int GROUP = 0> struct Operand
     if constexpr (COPY == 2) {
       copy_elements(tile);
     } else {
-#pragma unroll
+#pragma unroll 4
       for (int i = 0; i < COPIES; i++)
         cp_async<COPY>(tile + place<COLUMNS>(row + i * ROW_STEP, column), piece(i), inside(i) ? COPY : 0);
     }
@@ -117,8 +117,8 @@ template <bool K_CONTIGUOUS, int EXTENT, int COPY, int GROUP = 0> struct Operand
   }
 #else
   // The pieces of the next tile, on their way through registers.
-  struct alignas(COPY) Piece {
-    element at[PIECE];
+  struct alignas(COPY == 2 ? 4 : COPY) Piece {
+    unsigned words[COPY == 2 ? 1 : COPY / 4];
   };
   struct Staged {
     Piece pieces[COPY == 2 ? 1 : COPIES];

@@ -25,8 +25,8 @@
 // The grid is (tiles of M times tiles of N), and the dynamic shared memory
 // max(STAGES (TILE_M + TILE_N) TILE_K 2, warps 16 (WARP_N + 8) 4) bytes.
 //
-// LINEAR_BACKWARD_WEIGHT_SUM, LINEAR_BACKWARD_BIAS and LINEAR_BACKWARD_BIAS_SUM take none of these.
-#if defined(LINEAR_BACKWARD_WEIGHT_SUM) || defined(LINEAR_BACKWARD_BIAS) || defined(LINEAR_BACKWARD_BIAS_SUM)
+// LINEAR_BACKWARD_WEIGHT_SUM and LINEAR_BACKWARD_BIAS take none of these.
+#if defined(LINEAR_BACKWARD_WEIGHT_SUM) || defined(LINEAR_BACKWARD_BIAS)
 #include "common.cuh"
 #else
 #include "epilogue.cuh"
@@ -109,7 +109,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS) linear_backwar
 
 #ifdef LINEAR_BACKWARD_INPUT_GELU
 // dh = (dy W) * gelu'(h) for the layer that read gelu(h), and the sums of dh over the rows of each
-// tile: column_sums (tiles of rows, inputs), for linear_backward_bias_sum. h and dh have dh_stride.
+// tile: column_sums (tiles of rows, inputs), of which column_sum (column_sum.cu) makes the bias's
+// gradient. h and dh have dh_stride.
 extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS) linear_backward_input_gelu(
     element* dh, float* column_sums, const element* dy, const element* w, const element* h,
     int rows, int outputs, int inputs, int dh_stride, int dy_stride, int w_stride) {
@@ -122,11 +123,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS) linear_backwar
 #endif
 
 #ifdef LINEAR_BACKWARD_WEIGHT
-// dw = dy^T x, or dw += with `accumulate`; squares[block] = the sum of squares of the tile it leaves.
+// dw = dy^T x, or dw += with `accumulate`; squares[block], unless null, the sum of squares of the tile.
 extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS) linear_backward_weight(
     float* dw, float* squares, const element* dy, const element* x,
     int rows, int outputs, int inputs, int dy_stride, int x_stride, int accumulate) {
-  gemm<false, false, PATCHES>(WeightEpilogue{{outputs, inputs}, dw, squares + blockIdx.x, accumulate}, dy, dy_stride, x, x_stride, 0, rows);
+  gemm<false, false, PATCHES>(WeightEpilogue{{outputs, inputs}, dw, squares, accumulate}, dy, dy_stride, x, x_stride, 0, rows);
 }
 #endif
 
@@ -145,9 +146,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS) linear_backwar
 #ifdef LINEAR_BACKWARD_WEIGHT_SUM
 #define THREADS 256
 #define VALUES 4096  // of a block
-// dw (+)= the sum over parts (count_parts, count), first to last; squares[block] as above.
+// dw (+)= the sum over parts (part_count, count), first to last; squares[block], unless null, the sum
+// of squares of the block's values.
 extern "C" __global__ void __launch_bounds__(THREADS) linear_backward_weight_sum(
-    float* dw, float* squares, const float* parts, int count, int count_parts, int accumulate) {
+    float* dw, float* squares, const float* parts, int count, int part_count, int accumulate) {
   __shared__ float scratch[THREADS / WARP_SIZE];
   float square = 0.0f;
   for (int i = threadIdx.x; i < VALUES; i += THREADS) {
@@ -155,59 +157,40 @@ extern "C" __global__ void __launch_bounds__(THREADS) linear_backward_weight_sum
     if (at >= count) break;
     float sum = 0.0f;
 #pragma unroll 4
-    for (int part = 0; part < count_parts; part++) sum += parts[(long long)part * count + at];
+    for (int part = 0; part < part_count; part++) sum += parts[(long long)part * count + at];
     if (accumulate) sum += dw[at];
     dw[at] = sum;
     square = fmaf(sum, sum, square);
   }
+  if (!squares) return;
   square = block_sum<THREADS>(square, scratch);
   if (threadIdx.x == 0) squares[blockIdx.x] = square;
 }
 #endif
 
-#if defined(LINEAR_BACKWARD_BIAS) || defined(LINEAR_BACKWARD_BIAS_SUM)
-#define COLUMNS 32  // of a block, beside one another
-#define GROUPS 8    // of rows: group g sums rows g, g + 8, ...; then the groups are added in order
+#ifdef LINEAR_BACKWARD_BIAS
+#define COLUMNS WARP_SIZE  // of a block
+#define GROUPS 8           // group g of its threads takes rows g, g + 8, ...
 #define THREADS (COLUMNS * GROUPS)
-
-// db (+)= the sums of the columns of `values` (rows, columns); squares[block] = sum of db^2.
-template <class T>
-__device__ __forceinline__ void sum_columns(float* db, float* squares, const T* values, int rows, int columns, int stride, int accumulate) {
+// column_sums[blockIdx.y] (outputs) = the sum of `part_rows` rows of dy: for gradients dy whose maker
+// does not sum them up itself. column_sum (column_sum.cu) makes db of them.
+extern "C" __global__ void __launch_bounds__(THREADS) linear_backward_bias(
+    float* column_sums, const element* dy, int rows, int outputs, int dy_stride, int part_rows) {
   __shared__ float sums[GROUPS][COLUMNS];
   const int group = threadIdx.x / COLUMNS, lane = threadIdx.x % COLUMNS;
   const int column = blockIdx.x * COLUMNS + lane;
+  const int begin = blockIdx.y * part_rows, end = min(rows, begin + part_rows);
   float sum = 0.0f;
-  if (column < columns) {
+  if (column < outputs) {
 #pragma unroll 8
-    for (int row = group; row < rows; row += GROUPS) sum += to_float(values[(long long)row * stride + column]);
+    for (int row = begin + group; row < end; row += GROUPS) sum += to_float(dy[(long long)row * dy_stride + column]);
   }
   sums[group][lane] = sum;
   __syncthreads();
-  if (group > 0) return;
+  if (group > 0 || column >= outputs) return;
   sum = 0.0f;
 #pragma unroll
   for (int i = 0; i < GROUPS; i++) sum += sums[i][lane];
-  if (column < columns) {
-    if (accumulate) sum += db[column];
-    db[column] = sum;
-  }
-  const float square = warp_sum(sum * sum);  // a column that does not exist has the sum 0
-  if (lane == 0) squares[blockIdx.x] = square;
-}
-#endif
-
-#ifdef LINEAR_BACKWARD_BIAS
-// db (+)= the sum of the rows of dy.
-extern "C" __global__ void __launch_bounds__(THREADS) linear_backward_bias(
-    float* db, float* squares, const element* dy, int rows, int outputs, int dy_stride, int accumulate) {
-  sum_columns(db, squares, dy, rows, outputs, dy_stride, accumulate);
-}
-#endif
-
-#ifdef LINEAR_BACKWARD_BIAS_SUM
-// db (+)= the sum of column_sums (parts, outputs), which a kernel left that wrote dy.
-extern "C" __global__ void __launch_bounds__(THREADS) linear_backward_bias_sum(
-    float* db, float* squares, const float* column_sums, int parts, int outputs, int accumulate) {
-  sum_columns(db, squares, column_sums, parts, outputs, outputs, accumulate);
+  column_sums[(long long)blockIdx.y * outputs + column] = sum;
 }
 #endif

@@ -49,6 +49,28 @@ impl Cache {
         }
     }
 
+    /// In `folder`, which is made when it is needed.
+    pub fn at(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: Some(folder.into()),
+        }
+    }
+
+    /// Keeps nothing.
+    pub fn none() -> Self {
+        Self { folder: None }
+    }
+
+    /// Entries, and their bytes in all.
+    pub fn size(&self) -> (usize, u64) {
+        let folder = self.folder.iter().flat_map(fs::read_dir);
+        let files = folder.flatten().flatten().filter_map(|entry| {
+            let is_entry = entry.path().extension().is_some_and(|e| e == "cubin");
+            is_entry.then(|| entry.metadata().map_or(0, |file| file.len()))
+        });
+        files.fold((0, 0), |(count, bytes), size| (count + 1, bytes + size))
+    }
+
     /// Where the entries are; `None` where there is no home to put them in.
     pub fn folder(&self) -> Option<&PathBuf> {
         self.folder.as_ref()
@@ -139,9 +161,7 @@ mod tests {
     }
 
     fn cache(folder: &std::path::Path) -> Cache {
-        Cache {
-            folder: Some(folder.join("kernels")),
-        }
+        Cache::at(folder.join("kernels"))
     }
 
     #[test]

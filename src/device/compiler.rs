@@ -1,7 +1,7 @@
 //! From a [`Specialisation`] to a cubin: out of the cache, or through NVRTC.
 
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use super::cache::{Cache, Found};
 use super::element::ElementType;
@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 /// Compiles for one architecture and element type.
 #[derive(Debug)]
 pub struct Compiler {
-    nvrtc: Nvrtc,
+    nvrtc: Arc<Nvrtc>,
     cache: Cache,
     /// 75 for sm_75.
     arch: u32,
@@ -27,7 +27,12 @@ const LOG_LINES: usize = 12;
 
 impl Compiler {
     /// For a GPU of `capability`: (major, minor). NVRTC must have been found for it.
-    pub fn new(nvrtc: Nvrtc, cache: Cache, capability: (u32, u32), element: ElementType) -> Self {
+    pub fn new(
+        nvrtc: Arc<Nvrtc>,
+        cache: Cache,
+        capability: (u32, u32),
+        element: ElementType,
+    ) -> Self {
         let arch = architecture(&nvrtc.architectures, capability);
         Self {
             nvrtc,

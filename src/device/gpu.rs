@@ -45,6 +45,7 @@ pub struct Properties {
 /// it is done, unless they say that they wait.
 #[derive(Debug)]
 pub struct Gpu {
+    ordinal: usize,
     properties: Properties,
     element: ElementType,
     compiler: Compiler,
@@ -70,8 +71,8 @@ impl Gpu {
         let driver = cuda::probe()?;
         let found = usable(&driver, ordinal, element)?;
         let nvrtc = nvrtc::find(nvrtc::Wanted {
-            driver: driver.version,
-            capability: found.compute_capability,
+            driver: Some(driver.version),
+            capability: Some(found.compute_capability),
         })?;
         let failed = driver_error("the GPU cannot be opened");
         let context = CudaContext::new(ordinal).map_err(&failed)?;
@@ -98,13 +99,19 @@ impl Gpu {
         };
         let main = Stream::new(&context)?;
         Ok(Self {
-            compiler: Compiler::new(nvrtc, cache, properties.capability, element),
+            ordinal,
+            compiler: Compiler::new(Arc::new(nvrtc), cache, properties.capability, element),
             properties,
             element,
             modules: Mutex::default(),
             main,
             context,
         })
+    }
+
+    /// Its number, in the driver's order.
+    pub fn ordinal(&self) -> usize {
+        self.ordinal
     }
 
     /// What the driver says about the GPU.

@@ -1,5 +1,6 @@
 //! What a model runs on, and how it is chosen. The only place that knows cudarc.
 
+pub mod architecture;
 pub mod cache;
 pub mod compiler;
 pub mod cuda;

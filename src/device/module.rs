@@ -11,9 +11,6 @@ use super::driver_error;
 use super::kernel::Geometry;
 use crate::error::Result;
 
-/// Shared memory that a block gets without asking.
-const SHARED_DEFAULT: u32 = 48 << 10;
-
 /// A loaded cubin. Unloaded when dropped.
 #[derive(Debug)]
 pub struct Module {
@@ -25,7 +22,8 @@ pub struct Module {
 #[derive(Debug, Clone, Copy)]
 struct Function {
     handle: sys::CUfunction,
-    /// Dynamic shared memory that it may have.
+    /// Dynamic shared memory that was asked for. Without asking there are 48 KiB less the static
+    /// part, which is not known here.
     shared: u32,
 }
 
@@ -61,7 +59,7 @@ impl Module {
                     result::module::get_function(self.handle, name)
                 }
                 .map_err(&failed)?,
-                shared: SHARED_DEFAULT,
+                shared: 0,
             },
         };
         if shared > function.shared {

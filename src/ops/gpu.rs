@@ -133,6 +133,8 @@ pub struct Plan {
     pub threads: u32,
     /// Dynamic shared memory of a block, in bytes.
     pub shared: u32,
+    /// Blocks that a multiprocessor must be able to run at once, for the launcher's sake.
+    pub resident: u32,
 }
 
 impl Plan {
@@ -143,6 +145,7 @@ impl Plan {
             spec,
             threads,
             shared: 0,
+            resident: 1,
         }
     }
 
@@ -150,5 +153,11 @@ impl Plan {
     pub fn shared(self, bytes: usize) -> Self {
         let shared = u32::try_from(bytes).expect("shared memory is small");
         Self { shared, ..self }
+    }
+
+    /// The same, where the launcher counts on `blocks` blocks a multiprocessor.
+    pub fn resident(self, blocks: usize) -> Self {
+        let resident = u32::try_from(blocks).expect("a few");
+        Self { resident, ..self }
     }
 }

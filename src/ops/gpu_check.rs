@@ -7,12 +7,12 @@
 use super::gpu::GpuOp;
 use super::registry::{Case, Input, Pass, Role};
 use crate::device::{ElementType, Gpu};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 type Tensors<T> = Vec<Vec<T>>;
 
-/// Runs that are compared bit by bit with the first one.
-const AGAIN: [usize; 3] = [1, 2, 3];
+/// Runs of a check; later ones are compared bit by bit with the first.
+const RUNS: usize = 4;
 
 /// Runs a pass several times, `before_run` before each with its number.
 ///
@@ -21,26 +21,24 @@ const AGAIN: [usize; 3] = [1, 2, 3];
 /// of the largest value; NaN is never near. Later runs must give equal bits, and of a backward pass
 /// over two micro-batches the parameters' gradients must be twice those of one, exactly.
 ///
-/// [`Error::Device`] that says which tensor is wrong, or what the device refused.
+/// What is wrong, if anything; an error is the device's own.
 pub fn check(
     op: &dyn GpuOp,
     case: &Case,
     pass: Pass,
     gpu: &Gpu,
-    before_run: &mut dyn FnMut(usize) -> Result<()>,
-) -> Result<()> {
+    before_run: &mut dyn FnMut(usize),
+) -> Result<Option<String>> {
     let checked = match pass {
-        Pass::Forward => forward(op, case, gpu, before_run),
-        Pass::Backward => backward(op, case, gpu, before_run),
+        Pass::Forward => forward(op, case, gpu, before_run)?,
+        Pass::Backward => backward(op, case, gpu, before_run)?,
     };
-    checked.map_err(|error| match error {
-        Error::Device { problem, help } => Error::Device {
-            problem: format!("{} {case} {pass}: {problem}", op.name()),
-            help,
-        },
-        other => other,
-    })
+    let wrong = checked.err();
+    Ok(wrong.map(|wrong| format!("{} {case} {pass}: {wrong}", op.name())))
 }
+
+/// What a comparison comes to: nothing, or what is wrong.
+type Verdict = std::result::Result<(), String>;
 
 fn inputs(op: &dyn GpuOp, case: &Case, element: ElementType) -> (Vec<Input>, Tensors<f32>) {
     let specs = op.inputs(case);
@@ -61,33 +59,31 @@ fn forward(
     op: &dyn GpuOp,
     case: &Case,
     gpu: &Gpu,
-    before_run: &mut dyn FnMut(usize) -> Result<()>,
-) -> Result<()> {
+    before_run: &mut dyn FnMut(usize),
+) -> Result<Verdict> {
     let (_, inputs) = inputs(op, case, gpu.element());
-    before_run(0)?;
-    let found = op.gpu_forward(gpu, case, &inputs)?;
-    for run in AGAIN {
-        before_run(run)?;
-        let again = op.gpu_forward(gpu, case, &inputs)?;
-        for (i, (again, found)) in again.iter().zip(&found).enumerate() {
-            equal_bits(&format!("output {i} of run {run}"), again, found)?;
-        }
-    }
+    let mut run = |number| {
+        before_run(number);
+        op.gpu_forward(gpu, case, &inputs)
+    };
+    let runs = (0..RUNS).map(&mut run).collect::<Result<Vec<_>>>()?;
     let exact = op.forward_f64(case, &widen(&inputs));
     let plain = op.rounded_forward(gpu.element(), case, &inputs);
-    assert_eq!(found.len(), exact.len(), "outputs");
-    for (i, exact) in exact.iter().enumerate() {
-        within_budget(&format!("output {i}"), &found[i], &plain[i], exact)?;
-    }
-    Ok(())
+    Ok(exact.iter().enumerate().try_for_each(|(i, exact)| {
+        let what = format!("output {i}");
+        for (number, again) in runs.iter().enumerate().skip(1) {
+            equal_bits(&format!("{what}, run {number}"), &again[i], &runs[0][i])?;
+        }
+        within_budget(&what, &runs[0][i], &plain[i], exact)
+    }))
 }
 
 fn backward(
     op: &dyn GpuOp,
     case: &Case,
     gpu: &Gpu,
-    before_run: &mut dyn FnMut(usize) -> Result<()>,
-) -> Result<()> {
+    before_run: &mut dyn FnMut(usize),
+) -> Result<Verdict> {
     let element = gpu.element();
     let (specs, inputs) = inputs(op, case, element);
     let outputs = op.forward_f64(case, &widen(&inputs));
@@ -98,45 +94,39 @@ fn backward(
         storage.round(element, &dy)
     });
     let dy: Tensors<f32> = dy.collect();
-    before_run(0)?;
-    let found = op.gpu_backward(gpu, case, &inputs, &dy, 1)?;
-    assert_eq!(found.len(), specs.len(), "gradients");
-    for run in AGAIN {
-        before_run(run)?;
-        // The last run has two equal micro-batches.
-        let (micro_batches, factor) = match run {
-            3 => (2, 2.0),
-            _ => (1, 1.0),
-        };
-        let again = op.gpu_backward(gpu, case, &inputs, &dy, micro_batches)?;
-        for (i, spec) in specs.iter().enumerate() {
-            let (Some(again), Some(found)) = (&again[i], &found[i]) else {
-                continue;
-            };
-            let factor = match spec.role {
-                Role::Parameter => factor,
-                _ => 1.0,
-            };
-            let found: Vec<f32> = found.iter().map(|d| factor * d).collect();
-            let what = format!(
-                "d{} of run {run} ({micro_batches} micro-batches)",
-                spec.name
-            );
-            equal_bits(&what, again, &found)?;
-        }
-    }
+    let mut run = |number| {
+        before_run(number);
+        op.gpu_backward(gpu, case, &inputs, &dy, micro_batches(number))
+    };
+    let runs = (0..RUNS).map(&mut run).collect::<Result<Vec<_>>>()?;
     let exact = op.backward_f64(case, &widen(&inputs), &widen(&dy));
     let plain = op.rounded_backward(element, case, &inputs, &dy);
-    for (i, spec) in specs.iter().enumerate() {
-        match (spec.role, &found[i], &plain[i], &exact[i]) {
-            (Role::Constant, None, _, None) => {}
-            (_, Some(found), Some(plain), Some(exact)) => {
-                within_budget(&format!("d{}", spec.name), found, plain, exact)?;
-            }
-            _ => panic!("d{}: missing, or of a constant", spec.name),
+    Ok(specs.iter().enumerate().try_for_each(|(i, spec)| {
+        let what = format!("d{}", spec.name);
+        let gradient = |run: usize| runs[run].get(i).and_then(Option::as_ref);
+        let (Some(found), Some(plain), Some(exact)) = (gradient(0), &plain[i], &exact[i]) else {
+            assert!(
+                spec.role == Role::Constant && gradient(0).is_none() && exact[i].is_none(),
+                "{what}: missing, or of a constant"
+            );
+            return Ok(());
+        };
+        for number in 1..RUNS {
+            let factor = match spec.role {
+                Role::Parameter => micro_batches(number) as f32,
+                _ => 1.0,
+            };
+            let expected: Vec<f32> = found.iter().map(|d| factor * d).collect();
+            let again = gradient(number).expect("as in the first run");
+            equal_bits(&format!("{what}, run {number}"), again, &expected)?;
         }
-    }
-    Ok(())
+        within_budget(&what, found, plain, exact)
+    }))
+}
+
+/// The last run of a backward pass has two.
+fn micro_batches(run: usize) -> usize {
+    1 + usize::from(run == RUNS - 1)
 }
 
 /// Largest absolute value; NaN if one of them is.
@@ -149,36 +139,29 @@ fn distance(found: &[f32], exact: &[f64]) -> f64 {
     max_abs(found.iter().zip(exact).map(|(&a, &b)| f64::from(a) - b))
 }
 
-fn within_budget(what: &str, found: &[f32], plain: &[f32], exact: &[f64]) -> Result<()> {
+fn within_budget(what: &str, found: &[f32], plain: &[f32], exact: &[f64]) -> Verdict {
     let rounding = f64::from(f32::EPSILON) / 2.0 * max_abs(exact.iter().copied());
     let budget = 2.0 * distance(plain, exact) + rounding;
     let error = distance(found, exact);
     match error <= budget {
         true => Ok(()),
-        false => Err(wrong(format!(
+        false => Err(format!(
             "{what}: off by {error:.3e}, {budget:.3e} is the budget"
-        ))),
+        )),
     }
 }
 
-fn equal_bits(what: &str, a: &[f32], b: &[f32]) -> Result<()> {
+fn equal_bits(what: &str, a: &[f32], b: &[f32]) -> Verdict {
     assert_eq!(a.len(), b.len(), "{what}");
     let pairs = a.iter().zip(b);
     let different = pairs.clone().position(|(a, b)| a.to_bits() != b.to_bits());
     match different {
         None => Ok(()),
-        Some(i) => Err(wrong(format!(
+        Some(i) => Err(format!(
             "{what}: value {i} is {:e}, should be {:e}",
             a[i], b[i]
-        ))),
+        )),
     }
-}
-
-fn wrong(problem: String) -> Error {
-    Error::device(
-        problem,
-        "this is a bug of vitcuda, or a faulty device: run vitcuda doctor --full again, and report it",
-    )
 }
 
 #[cfg(test)]

@@ -29,5 +29,6 @@ pub mod philox;
 pub mod plain;
 pub mod real;
 pub mod registry;
+pub mod rows;
 
 pub use registry::{Case, Cost, Input, Op, Pass, REGISTRY, Role};

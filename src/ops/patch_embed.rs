@@ -12,6 +12,7 @@ pub mod gpu;
 use rayon::prelude::*;
 
 use super::gemm::{Accumulate, Mat, MatMut, matmul};
+use super::gpu::GpuOp;
 use super::linear;
 use super::plain;
 use super::real::{Real, simd};
@@ -342,6 +343,10 @@ impl Op for PatchEmbed {
             parameter("weight", s.width * s.values()),
             parameter("bias", s.width),
         ]
+    }
+
+    fn gpu(&self) -> Option<&dyn GpuOp> {
+        Some(self)
     }
 
     real_passes!();

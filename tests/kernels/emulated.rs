@@ -114,3 +114,14 @@ pub fn sees_every_access() -> bool {
     let checks = std::env::var("VITCUDA_EMULATOR_CHECKS");
     !matches!(checks.as_deref(), Ok("off" | "address"))
 }
+
+/// Forgets a failed kernel; a GPU would stay lost to the process.
+pub fn reset_device() {
+    // SAFETY: the signature is the emulator's.
+    unsafe {
+        let driver = libloading::Library::new("libcuda.so").expect("the emulator stands first");
+        let reset: libloading::Symbol<unsafe extern "C" fn()> =
+            driver.get("vitcudaEmulatorReset").expect("exported");
+        reset();
+    }
+}

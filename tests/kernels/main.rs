@@ -5,17 +5,31 @@
 //! `VITCUDA_REQUIRE_EMULATOR=1`, as in CI, they fail instead.
 
 #[cfg(target_os = "linux")]
+mod device;
+#[cfg(target_os = "linux")]
 mod emulated;
+#[cfg(target_os = "linux")]
+mod ends;
 #[cfg(target_os = "linux")]
 mod registry;
 #[cfg(target_os = "linux")]
 mod step;
 
+/// What one operation's kernels do beyond the registry's checks.
+#[cfg(target_os = "linux")]
+type Test = fn(&vitcuda::device::Gpu) -> Result<(), libtest_mimic::Failed>;
+
 #[cfg(target_os = "linux")]
 fn main() {
     let devices = emulated::start(&["sm_75", "sm_80"]);
     let mut trials = registry::trials(devices);
-    trials.extend(step::trials(devices));
+    trials.extend(device::trials(devices));
+    for (fact, test) in ends::TESTS.into_iter().chain(step::TESTS) {
+        for device @ (architecture, element) in registry::DEVICES {
+            let name = format!("{fact}: {architecture} {element}");
+            trials.push(devices.trial(name, device, test));
+        }
+    }
     emulated::run(trials);
 }
 

@@ -9,13 +9,13 @@ use crate::error::{Error, Result};
 
 const LOADER: &str = "the loader's path";
 
-/// What an NVRTC must be good for.
-#[derive(Debug, Clone, Copy)]
+/// What an NVRTC must be good for; anything, by default.
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Wanted {
     /// CUDA version of the driver: cubins of a newer major version do not load.
-    pub driver: (u32, u32),
+    pub driver: Option<(u32, u32)>,
     /// Compute capability of the GPU, (major, minor).
-    pub capability: (u32, u32),
+    pub capability: Option<(u32, u32)>,
 }
 
 /// Looks for a usable NVRTC: `VITCUDA_NVRTC` (a file, or the folder with it) and nothing else where
@@ -60,8 +60,8 @@ pub fn find(wanted: Wanted) -> Result<Nvrtc> {
 }
 
 fn help(wanted: Wanted) -> String {
-    let package = match wanted.driver.0 {
-        ..=12 => "nvidia-cuda-nvrtc-cu12",
+    let package = match wanted.driver {
+        Some((..=12, _)) => "nvidia-cuda-nvrtc-cu12",
         _ => "nvidia-cuda-nvrtc",
     };
     format!("pip install {package} (no toolkit is needed), or let VITCUDA_NVRTC name the library")
@@ -101,18 +101,19 @@ fn known(name: &Path) -> bool {
 
 /// Why cubins of `nvrtc` would be of no use.
 fn unfit(nvrtc: &Nvrtc, wanted: Wanted) -> Option<String> {
-    let (driver_major, driver_minor) = wanted.driver;
-    if nvrtc.version.0 > driver_major {
+    if let Some((major, minor)) = wanted.driver
+        && nvrtc.version.0 > major
+    {
         return Some(format!(
-            "is newer than the driver, which understands CUDA {driver_major}.{driver_minor}"
+            "is newer than the driver, which understands CUDA {major}.{minor}"
         ));
     }
-    let (major, minor) = wanted.capability;
-    let known = nvrtc.architectures.iter();
-    let any = nvrtc.architectures.is_empty();
+    let (major, minor) = wanted.capability?;
     // A cubin runs on later devices of the same major number.
     let runs = |arch: &u32| arch / 10 == major && arch % 10 <= minor;
-    (!any && !known.clone().any(runs)).then(|| format!("does not know sm_{major}{minor}"))
+    let known = &nvrtc.architectures;
+    (!known.is_empty() && !known.iter().any(runs))
+        .then(|| format!("does not know sm_{major}{minor}"))
 }
 
 fn loader_names() -> Vec<PathBuf> {

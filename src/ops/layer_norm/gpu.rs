@@ -7,41 +7,20 @@ use crate::ops::column_sum::{self, Partials};
 use crate::ops::gemm::Accumulate;
 use crate::ops::gpu::{GpuOp, ModelDims, Plan, Storage, Stored};
 use crate::ops::registry::{Case, Gradients, Pass};
+use crate::ops::rows::Rows;
 
 use super::{EPS, LayerNorm};
 
 /// Of both kernels.
 const THREADS: u32 = 128;
 const WARPS: usize = THREADS as usize / 32;
-/// Blocks of the backward kernel that fit a multiprocessor, by their registers.
-const BLOCKS: usize = 3;
 
-/// Rows of a tensor in memory.
-#[derive(Debug, Clone, Copy)]
-pub struct Rows<'a, T> {
-    /// From the first value of the first row to the last value of the last row, at least.
-    pub values: Slice<'a, T>,
-    /// Values from a row's start to the next one's.
-    pub stride: usize,
-}
-
-impl<'a, T> Rows<'a, T> {
-    /// Rows of `width` values with nothing between.
-    pub fn packed(values: Slice<'a, T>, width: usize) -> Self {
-        Self {
-            values,
-            stride: width,
-        }
-    }
-
-    fn check(&self, what: &str, rows: usize, width: usize) {
-        let needed = (rows - 1) * self.stride + width;
-        assert!(
-            self.stride >= width && self.values.len() >= needed && self.stride <= i32::MAX as usize,
-            "layer_norm: {what}: {rows} rows of {width}, {} apart, in {} values",
-            self.stride,
-            self.values.len()
-        );
+/// Blocks of the backward kernel that fit a multiprocessor at once, by their registers.
+fn resident(width: usize) -> usize {
+    match width {
+        0..=256 => 6,
+        257..=512 => 5,
+        _ => 3,
     }
 }
 
@@ -103,7 +82,7 @@ pub fn forward(
     eps: f32,
 ) -> Result<()> {
     let (rows, width) = (mean.len(), w.len());
-    x.check("x", rows, width);
+    x.check("layer_norm: x", rows, width);
     assert_eq!(y.len(), rows * width, "layer_norm: y");
     assert_eq!((rstd.len(), b.len()), (rows, width), "layer_norm: rstd, b");
     let access = Access::of(width, x.stride, &[x.values, w, b], &[y]);
@@ -142,7 +121,7 @@ pub enum Residual<'a> {
 pub fn parts(gpu: &Properties, rows: usize, width: usize) -> usize {
     let teams = WARPS / team(width);
     rows.div_ceil(teams)
-        .min(BLOCKS * gpu.multiprocessors as usize)
+        .min(resident(width) * gpu.multiprocessors as usize)
 }
 
 /// Gradients of [`forward`]: `dx` (N, C), a copy of it in elements, and partial sums, of which
@@ -168,7 +147,7 @@ pub fn backward<'a>(
 ) -> Result<Partials<'a>> {
     let (rows, width) = (mean.len(), w.len());
     let values = rows * width;
-    x.check("x", rows, width);
+    x.check("layer_norm: x", rows, width);
     assert_eq!((dx.len(), dy.len()), (values, values), "layer_norm: dx, dy");
     assert_eq!(rstd.len(), rows, "layer_norm: rstd");
     assert_eq!(
@@ -254,10 +233,7 @@ impl GpuOp for LayerNorm {
         let (w, b, eps) = (w.all(), b.all(), EPS as f32);
         forward(gpu, y.all(), mean.all(), rstd.all(), rows, w, b, eps)?;
         let y = gpu.read_elements(y.all())?;
-        Ok(match case.variant {
-            super::IN_STREAM => vec![y, stream],
-            _ => vec![y],
-        })
+        Ok(self.outputs(case, y, &stream))
     }
 
     fn gpu_backward(
@@ -279,13 +255,21 @@ impl GpuOp for LayerNorm {
         let partials = gpu.alloc(parts(gpu.properties(), n, c) * 3 * c)?;
         let (dx, copy) = (gpu.alloc(n * c)?, gpu.alloc(n * c)?);
         let (parameters, bias) = (gpu.alloc(2 * c)?, gpu.alloc(c)?);
+        let passed_on = gpu.alloc(dy.get(1).map_or(0, Vec::len))?;
         for micro_batch in 0..micro_batches {
             let residual = match dy.get(1) {
-                Some(stream) => {
-                    gpu.write(dx.all(), stream)?;
+                None => Residual::None,
+                Some(passed) if passed.len() == n * c => {
+                    gpu.write(dx.all(), passed)?;
                     Residual::EveryRow(dx.all())
                 }
-                None => Residual::None,
+                Some(passed) => {
+                    gpu.write(passed_on.all(), passed)?;
+                    Residual::EveryNth {
+                        gradient: passed_on.all(),
+                        period: case.dim("every"),
+                    }
+                }
             };
             let (dx, copy, d) = (dx.all(), Some(copy.all()), d.all());
             let sums = partials.all();
@@ -316,8 +300,11 @@ impl GpuOp for LayerNorm {
         let bytes = match pass {
             Pass::Forward => forward,
             Pass::Backward => {
-                let residual = usize::from(case.variant == super::IN_STREAM);
-                let rows = n * c * (2 + 4 + 4 + 2 + 4 * residual) + 4 * c + 2 * 4 * n;
+                let residual = match case.variant {
+                    super::IN_STREAM => 4 * n.div_ceil(case.dim("every")) * c,
+                    _ => 0,
+                };
+                let rows = n * c * (2 + 4 + 4 + 2) + residual + 4 * c + 2 * 4 * n;
                 let partials = 4 * parts(gpu, n, c) * 3 * c;
                 forward + rows + 2 * partials + 4 * 3 * c
             }
@@ -329,7 +316,7 @@ impl GpuOp for LayerNorm {
         let spec = specialise(model.width, Access::Packs);
         vec![
             Plan::of::<LayerNormForward>(spec.clone(), THREADS),
-            Plan::of::<LayerNormBackward>(spec, THREADS),
+            Plan::of::<LayerNormBackward>(spec, THREADS).resident(resident(model.width)),
             Plan::of::<ColumnSum>(column_sum::specialisation(), column_sum::THREADS),
         ]
     }

@@ -1,11 +1,15 @@
 //! Patch embedding on a GPU: `kernels/patch_embed.cu`, and a product of `kernels/linear.cu`.
 
+mod check;
+
 use super::Shape;
 use crate::device::kernels::{PatchEmbedForwardBytes, PatchEmbedForwardValues};
-use crate::device::{Element, Geometry, Gpu, Kernel, Slice, Specialisation};
+use crate::device::{Element, Geometry, Gpu, Kernel, Properties, Slice, Specialisation};
 use crate::error::Result;
 use crate::ops::column_sum::{self, Partials};
 use crate::ops::gemm::Accumulate;
+use crate::ops::linear::{self, gpu::Layer, gpu::WeightPlan};
+use crate::ops::rows::Rows;
 
 const THREADS: u32 = 256;
 
@@ -17,6 +21,15 @@ impl Shape {
     /// Rows of `patches`: B·P.
     fn patches(&self) -> usize {
         self.images * self.across().pow(2)
+    }
+
+    /// Patches times weight.
+    fn product(&self) -> linear::Shape {
+        linear::Shape {
+            rows: self.patches(),
+            inputs: self.values(),
+            outputs: self.width,
+        }
     }
 }
 
@@ -33,11 +46,50 @@ pub enum Images<'a> {
     Values(Slice<'a, f32>),
 }
 
+/// The parameters, as the device's forward pass reads them.
+#[derive(Debug, Clone, Copy)]
+pub struct Params<'a> {
+    /// (C).
+    pub class_token: Slice<'a, f32>,
+    /// (T, C).
+    pub position: Slice<'a, f32>,
+    /// (C, V).
+    pub weight: Slice<'a, Element>,
+    /// (C).
+    pub bias: Slice<'a, f32>,
+}
+
+/// Tokens `x` (B, T, C) of `images`; `patches` (B·P, V) are kept for [`backward`].
+///
+/// # Panics
+/// If lengths disagree, or images or patches are not aligned to 32 bytes.
+pub fn forward(
+    gpu: &Gpu,
+    x: Slice<f32>,
+    patches: Slice<Element>,
+    images: Images,
+    params: Params,
+    shape: Shape,
+) -> Result<()> {
+    let Params {
+        class_token,
+        position,
+        weight,
+        bias,
+    } = params;
+    cut(gpu, patches, x, images, class_token, position, shape)?;
+    let layer = Layer {
+        weight: Rows::packed(weight, shape.values()),
+        bias: Some(bias),
+    };
+    linear::gpu::forward_patches(gpu, x, patches, layer, position, shape.product())
+}
+
 /// Cuts `images` into `patches` (B·P, V), and writes the class rows of `x` (B, T, C): its class
 /// token and position. The other rows of `x` come of the product of patches and weight.
 ///
 /// # Panics
-/// If lengths disagree, or images or patches are not aligned to 16 bytes.
+/// As [`forward`].
 pub fn cut(
     gpu: &Gpu,
     patches: Slice<Element>,
@@ -57,7 +109,7 @@ pub fn cut(
     assert_eq!(x.len(), shape.images * tokens * width, "patch_embed: x");
     assert_eq!(class_token.len(), width, "patch_embed: class token");
     assert_eq!(position.len(), tokens * width, "patch_embed: position");
-    assert!(patches.is_aligned_to(16), "patch_embed: {patches:?}");
+    assert!(patches.is_aligned_to(32), "patch_embed: {patches:?}");
     let spec = specialise(shape);
     let geometry = Geometry::line(shape.images * shape.across(), THREADS);
     match images {
@@ -67,7 +119,7 @@ pub fn cut(
         } => {
             assert_eq!(bytes.len(), pixels, "patch_embed: images");
             assert_eq!(lookup.len(), shape.channels * 256, "patch_embed: lookup");
-            assert!(bytes.is_aligned_to(8), "patch_embed: {bytes:?}");
+            assert!(bytes.is_aligned_to(32), "patch_embed: {bytes:?}");
             let kernel = PatchEmbedForwardBytes {
                 patches: patches.ptr(),
                 x: x.ptr(),
@@ -105,27 +157,37 @@ fn specialise(shape: Shape) -> Specialisation {
     ])
 }
 
-/// Gradients of what is added to the patches' products.
+/// Gradients of the parameters.
 #[derive(Debug, Clone, Copy)]
 pub struct Gradients<'a> {
     /// (C).
     pub class_token: Slice<'a, f32>,
     /// (T, C).
     pub position: Slice<'a, f32>,
+    /// (C, V).
+    pub weight: Slice<'a, f32>,
     /// (C).
     pub bias: Slice<'a, f32>,
 }
 
-/// Floats that [`backward`] leaves in `squares`.
-pub fn squares(shape: Shape) -> usize {
-    column_sum::squares(shape.tokens() * shape.width) + 2 * column_sum::squares(shape.width)
+/// Floats of scratch memory that [`backward`] needs.
+pub fn workspace(gpu: &Properties, shape: Shape) -> usize {
+    WeightPlan::new(gpu, shape.product()).workspace()
 }
 
-/// Gradients of class token, positions and bias for `dx` (B, T, C); `squares`, where given, gets the
-/// sums of their squares in parts, [`squares`] of them.
+/// Sums of squares that [`backward`] leaves.
+pub fn squares(gpu: &Properties, shape: Shape) -> usize {
+    let weight = WeightPlan::new(gpu, shape.product()).squares();
+    let vector = column_sum::squares(shape.width);
+    column_sum::squares(shape.tokens() * shape.width) + 2 * vector + weight
+}
+
+/// Gradients for `dx` (B, T, C) and its copy in elements; `patches` are those of [`forward`].
+/// `squares`, where given, gets the sums of squares of what the gradients become, in [`squares`]
+/// parts; `workspace` has at least [`workspace`] values.
 ///
-/// `accumulate` must be the same for the three: class token and bias follow from the positions'
-/// gradient as it is after this micro-batch.
+/// `accumulate` must be the same for all micro-batches' calls of all four: class token and bias
+/// follow from the positions' gradient as it is after this micro-batch.
 ///
 /// # Panics
 /// If lengths disagree.
@@ -133,26 +195,54 @@ pub fn backward(
     gpu: &Gpu,
     d: Gradients,
     squares: Option<Slice<f32>>,
+    workspace: Slice<f32>,
     dx: Slice<f32>,
+    dx_copy: Slice<Element>,
+    patches: Slice<Element>,
     accumulate: Accumulate,
     shape: Shape,
 ) -> Result<()> {
     let (tokens, width) = (shape.tokens(), shape.width);
     let image = tokens * width;
     assert_eq!(dx.len(), shape.images * image, "patch_embed: dx");
-    let (first, second) = (column_sum::squares(image), column_sum::squares(width));
-    let part = |from: usize, len: usize| squares.map(|squares| squares.range(from..from + len));
+    assert_eq!(d.position.len(), image, "patch_embed: dposition");
+    let mut rest = squares;
+    let mut next = |count: usize| {
+        let all = rest?;
+        rest = Some(all.range(count..all.len()));
+        Some(all.range(0..count))
+    };
+    let (vector, sums) = (column_sum::squares(width), column_sum::finish);
     let images = Partials::new(dx, shape.images, image);
-    column_sum::finish(gpu, d.position, part(0, first), images, accumulate)?;
+    sums(
+        gpu,
+        d.position,
+        next(column_sum::squares(image)),
+        images,
+        accumulate,
+    )?;
+    // What the positions' gradient holds of earlier micro-batches, these two get with it.
     let class = Partials::new(d.position.range(0..width), 1, width);
-    let others = Partials::new(d.position.range(width..image), tokens - 1, width);
-    let (class_squares, bias_squares) = (part(first, second), part(first + second, second));
-    column_sum::finish(
+    sums(
         gpu,
         d.class_token,
-        class_squares,
+        next(vector),
         class,
         Accumulate::Overwrite,
     )?;
-    column_sum::finish(gpu, d.bias, bias_squares, others, Accumulate::Overwrite)
+    let others = Partials::new(d.position.range(width..image), tokens - 1, width);
+    sums(gpu, d.bias, next(vector), others, Accumulate::Overwrite)?;
+    let product = shape.product();
+    let squares = next(WeightPlan::new(gpu.properties(), product).squares());
+    linear::gpu::backward_weight_of_patches(
+        gpu,
+        d.weight,
+        squares,
+        workspace,
+        dx_copy,
+        patches,
+        tokens - 1,
+        accumulate,
+        product,
+    )
 }
