@@ -3,7 +3,7 @@
 //! The library is opened by path, since cudarc's own loader looks for fixed names only and panics
 //! where there is none. Cubins rather than PTX: a PTX newer than the driver would not load.
 
-use std::ffi::{CStr, CString, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::ptr;
@@ -49,7 +49,7 @@ pub struct Failure {
     pub log: String,
 }
 
-type Program = *mut std::ffi::c_void;
+type Program = *mut c_void;
 
 /// The functions that are used, with the signatures of `nvrtc.h`.
 #[derive(Debug)]
@@ -112,7 +112,7 @@ impl Nvrtc {
         if status != 0 {
             return Err(format!("nvrtcVersion returned {status}"));
         }
-        let path = loaded_file(name);
+        let path = file_of(api.version as *const c_void).unwrap_or_else(|| name.to_owned());
         Ok(Self {
             version: (major as u32, minor as u32),
             size: path.metadata().map_or(0, |file| file.len()),
@@ -280,21 +280,20 @@ fn preload_builtins(name: &Path) {
     }
 }
 
-/// The file behind a name that the loader was given.
-fn loaded_file(name: &Path) -> PathBuf {
-    if name.is_absolute() {
-        return name.to_owned();
-    }
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    let file = name.file_name().and_then(|file| file.to_str());
-    let lines = maps.lines().filter_map(|line| line.split_once('/'));
-    let paths = lines.map(|(_, rest)| PathBuf::from(format!("/{rest}")));
-    let is_it = |path: &PathBuf| {
-        let Some(found) = path.file_name().and_then(|found| found.to_str()) else {
-            return false;
-        };
-        file.is_some_and(|file| found.starts_with(file))
+/// The file that a function was loaded from.
+#[cfg(unix)]
+fn file_of(function: *const c_void) -> Option<PathBuf> {
+    // SAFETY: an all-zero Dl_info is one; dladdr fills it for any address, or returns 0.
+    let info = unsafe {
+        let mut info: libc::Dl_info = std::mem::zeroed();
+        (libc::dladdr(function, &mut info) != 0).then_some(info)?
     };
-    let mut found = paths.filter(is_it);
-    found.next().unwrap_or_else(|| name.to_owned())
+    // SAFETY: a C string of the loader's, which lives as long as the library.
+    let name = unsafe { CStr::from_ptr(info.dli_fname) };
+    Some(PathBuf::from(name.to_str().ok()?))
+}
+
+#[cfg(not(unix))]
+fn file_of(_function: *const c_void) -> Option<PathBuf> {
+    None
 }

@@ -27,6 +27,9 @@ pub fn start(architectures: &'static [&'static str]) -> Devices {
     let target = own.ancestors().nth(3).expect("target/profile/deps/test");
     // SAFETY: no other thread yet.
     unsafe {
+        if !first::is_first() && vitcuda::device::cuda::probe().is_ok() {
+            set_unless_set(REAL_GPU, Path::new("1"));
+        }
         set_unless_set("VITCUDA_EMULATE", Path::new(&architectures.join(",")));
         set_unless_set("VITCUDA_EMULATOR_CACHE", &target.join("emulator-cache"));
         set_unless_set("VITCUDA_CACHE", &cache());
@@ -36,6 +39,34 @@ pub fn start(architectures: &'static [&'static str]) -> Devices {
         architectures,
         compiler: compiler.is_ok_and(|said| said.status.success()),
     }
+}
+
+/// Set when the machine has a GPU of its own, which the emulator is about to hide.
+const REAL_GPU: &str = "VITCUDA_REAL_GPU";
+
+/// `doctor --full` on the machine's own GPU; ignored where there is none.
+pub fn real_gpu() -> Trial {
+    let there = std::env::var_os(REAL_GPU).is_some();
+    let label = match there {
+        true => "a real GPU passes doctor --full",
+        false => "a real GPU passes doctor --full [needs a GPU, absent]",
+    };
+    let test = || {
+        let path = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
+        let (_emulator, path) = path.split_once(':').unwrap_or_default();
+        let said = Command::new(env!("CARGO_BIN_EXE_vitcuda"))
+            .args(["doctor", "--full", "--device", "cuda"])
+            .env("LD_LIBRARY_PATH", path)
+            .env_remove("VITCUDA_CACHE")
+            .output()?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        println!("{}", text(&said.stdout));
+        match said.status.success() {
+            true => Ok(()),
+            false => Err(text(&said.stderr).into()),
+        }
+    };
+    Trial::test(label, test).with_ignored_flag(!there)
 }
 
 /// Cubins of this run: what the emulator keeps itself is enough between runs.

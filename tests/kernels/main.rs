@@ -30,6 +30,7 @@ fn main() {
             trials.push(devices.trial(name, device, test));
         }
     }
+    trials.push(emulated::real_gpu());
     emulated::run(trials);
 }
 

@@ -1,4 +1,5 @@
 //! Standing first on the library path. Tests of the whole engine include this file, too.
+#![allow(dead_code)] // each test binary uses its own part
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -6,9 +7,14 @@ use std::process::Command;
 
 const READY: &str = "VITCUDA_EMULATOR_FIRST";
 
+/// Whether the emulator stands first already.
+pub fn is_first() -> bool {
+    std::env::var_os(READY).is_some()
+}
+
 /// Starts this process again with the emulator first on the library path, unless it is already.
 pub fn stand_first() {
-    if std::env::var_os(READY).is_some() {
+    if is_first() {
         return;
     }
     let folder = links();

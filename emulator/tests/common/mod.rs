@@ -1,5 +1,5 @@
 //! What the emulator's tests share: standing first on the library path, compiling, counters.
-#![allow(dead_code)] // each test binary uses its own part
+#![allow(dead_code, unused_imports)] // each test binary uses its own part
 
 use std::ffi::{CString, c_int};
 use std::path::{Path, PathBuf};

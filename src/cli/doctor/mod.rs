@@ -131,7 +131,7 @@ fn examine(choice: DeviceChoice) -> Findings {
     lines.push(Line::found("cache", cache()));
     let gpu = driver.and_then(|_| Gpu::open(ordinal, ElementType::F16));
     if let Ok(gpu) = &gpu {
-        lines.extend(details(ordinal, gpu));
+        lines.extend(details(gpu));
     }
     lines.push(Line::found(
         "ready",
@@ -148,7 +148,7 @@ fn examine(choice: DeviceChoice) -> Findings {
 }
 
 /// What only a driver's context can say.
-fn details(ordinal: usize, gpu: &Gpu) -> Vec<Line> {
+fn details(gpu: &Gpu) -> Vec<Line> {
     let properties = gpu.properties();
     let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
     let free = match gpu.memory_info() {
@@ -165,7 +165,7 @@ fn details(ordinal: usize, gpu: &Gpu) -> Vec<Line> {
             format!("{:.1} GiB, {free}", gib(properties.memory)),
         ),
         Line::found(
-            format!("sm of cuda:{ordinal}"),
+            "processors",
             format!(
                 "{} multiprocessors with {} KiB of shared memory, {} KiB a block; {bf16}",
                 properties.multiprocessors,
