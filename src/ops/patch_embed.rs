@@ -306,6 +306,7 @@ impl Op for PatchEmbed {
             Case::new(&[("B", 1), ("side", 3), ("P", 3), ("C", 1)]),
             Case::new(&[("B", 2), ("side", 10), ("P", 2), ("C", 9)]),
             Case::new(&[("B", 3), ("side", 8), ("P", 4), ("C", 20)]).variant("bytes"),
+            Case::new(&[("B", 2), ("side", 28), ("P", 14), ("C", 24)]).variant("bytes"),
             Case::bench(&[("B", 16), ("side", 224), ("P", 14), ("C", 384)]).variant("bytes"),
         ]
     }
