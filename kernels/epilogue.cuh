@@ -5,13 +5,13 @@
 // round in shared memory, 16 rows at a time, so that a lane holds PACK_COLUMNS = 4 neighbouring
 // columns and a row of the warp is read and written as one piece. An epilogue is a struct with
 //
-//   begin(column)             once: what belongs to the lane's columns (a bias)
-//   fetch(row, column)        starts reading what belongs to one row (a residual): an `Aux`
-//   apply(row, column, v, a)  writes the row's four values
-//   end(shared, row0, column0)   once: what a block sums up over its tile; all threads call it
+//   begin(column)               once: what belongs to the lane's columns (a bias)
+//   fetch(row, column)          starts reading what belongs to one row (a residual): an `Aux`
+//   apply(row, column, v, aux)  writes the row's four values
+//   end(shared, row0, column0)  once: what a block sums up over its tile; all threads call it
 //
-// and `rows`, `columns`: the size of c. `row` and `column` are places in c; fetch and apply are called
-// only for rows < `rows` and columns < `columns`. Columns behind `columns` within a pack are left out.
+// and `rows`, `columns`: the size of c. `row` and `column` are places in c; all but `end`
+// are called only for rows < `rows` and columns < `columns`. Columns behind `columns` within a pack are left out.
 //
 // -DPACK=4 if every row stride and base address of the epilogue's tensors is a multiple of four
 // elements, and `columns` is; -DPACK=1 otherwise.

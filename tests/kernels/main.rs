@@ -11,6 +11,8 @@ mod emulated;
 #[cfg(target_os = "linux")]
 mod ends;
 #[cfg(target_os = "linux")]
+mod linear;
+#[cfg(target_os = "linux")]
 mod registry;
 #[cfg(target_os = "linux")]
 mod step;
@@ -23,6 +25,7 @@ type Test = fn(&vitcuda::device::Gpu) -> Result<(), libtest_mimic::Failed>;
 fn main() {
     let devices = emulated::start(&["sm_75", "sm_80"]);
     let mut trials = registry::trials(devices);
+    trials.extend(linear::trials(devices));
     trials.extend(device::trials(devices));
     for (fact, test) in ends::TESTS.into_iter().chain(step::TESTS) {
         for device @ (architecture, element) in registry::DEVICES {

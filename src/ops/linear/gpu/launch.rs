@@ -130,7 +130,9 @@ pub fn specialise<K: ProductKernel>(tile: &Tile, access: Access) -> Specialisati
 
 /// The kernel `K` as [`launch`] runs it.
 pub fn plan<K: ProductKernel>(tile: &Tile, access: Access) -> Plan {
-    Plan::of::<K>(specialise::<K>(tile, access), tile.threads()).shared(tile.shared())
+    Plan::of::<K>(specialise::<K>(tile, access), tile.threads())
+        .shared(tile.shared())
+        .resident(tile.blocks())
 }
 
 /// Runs `kernel` for a product c (m, n) in `parts` parts of the sum.

@@ -34,7 +34,6 @@ pub struct Tile {
     pub n: usize,
     /// Of a warp.
     warp: (usize, usize),
-    /// Blocks that share a multiprocessor.
     blocks: usize,
     /// Tiles of k in shared memory.
     stages: usize,
@@ -135,6 +134,11 @@ impl Tile {
         let pipeline = self.stages * (self.m + self.n) * DEPTH * 2;
         let epilogue = self.warps() * 16 * (self.warp.1 + 8) * 4;
         pipeline.max(epilogue)
+    }
+
+    /// Blocks that share a multiprocessor.
+    pub fn blocks(&self) -> usize {
+        self.blocks
     }
 
     /// Macros of `kernels/linear.cu`.
