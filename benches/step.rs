@@ -16,7 +16,7 @@ fn main() -> vitcuda::Result<()> {
     };
     let mut config = presets::preset(setup.model).expect("a preset");
     config.set_labels(&["cat", "dog"]);
-    let mut engine = bench::random_engine(setup.device, config)?;
+    let mut engine = bench::random_engine(setup.device, config, setup.batch_size)?;
     for pass in [Pass::Train, Pass::Inference] {
         let time = bench::step(engine.as_mut(), pass, &setup)?;
         println!("{}", serde_json::to_string(&time).expect("plain values"));

@@ -11,7 +11,7 @@ use crate::model::config::VitConfig;
 use crate::model::init;
 use crate::model::params::ParamTable;
 use crate::rng::{Philox, Purpose};
-use crate::train::engine::{Batch, Engine, Hyper};
+use crate::train::engine::{Batch, Capacity, Engine, Hyper};
 use crate::train::engines;
 
 /// What a step does with its batch.
@@ -59,11 +59,21 @@ pub struct StepTime {
     pub repeats: usize,
 }
 
-/// An engine with random weights: what a step does to them takes the same time whatever they are.
-pub fn random_engine(device: Device, config: VitConfig) -> Result<Box<dyn Engine>> {
+/// An engine with random weights and room for `batch_size` images: what a step does to the weights
+/// takes the same time whatever they are.
+pub fn random_engine(
+    device: Device,
+    config: VitConfig,
+    batch_size: usize,
+) -> Result<Box<dyn Engine>> {
     let params = init::params(&ParamTable::new(&config), 0);
     let lookup = Preprocessor::new(config.image_size).lookup();
-    engines::load(device, config, params, lookup, Hyper::default())
+    let capacity = Capacity {
+        training: Some(batch_size),
+        inference: batch_size,
+    };
+    let loaded = engines::load(device, config, params, lookup, Hyper::default(), capacity)?;
+    Ok(loaded.engine)
 }
 
 /// Times steps of `pass` on random images of the engine's size.
@@ -98,7 +108,7 @@ pub fn step(engine: &mut dyn Engine, pass: Pass, setup: &Setup) -> Result<StepTi
         device: setup.device.to_string(),
         model: setup.model.to_owned(),
         batch_size: setup.batch_size,
-        precision: "f32",
+        precision: setup.device.precision(),
         threads: rayon::current_num_threads(),
         repeats: setup.repeats,
     })

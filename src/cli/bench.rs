@@ -39,7 +39,7 @@ pub fn run(args: &BenchArgs, global: &Global) -> Outcome {
     if config.num_labels() == 0 {
         config.set_labels(&["cat", "dog"]);
     }
-    let mut engine = bench::random_engine(device, config)?;
+    let mut engine = bench::random_engine(device, config, args.batch_size)?;
     let setup = Setup {
         device,
         model: &args.model,
@@ -67,9 +67,10 @@ pub fn run(args: &BenchArgs, global: &Global) -> Outcome {
         return Ok(());
     }
     output::result(format_args!(
-        "{} on {device}, {} threads, f32, batch {}, {} steps each",
+        "{} on {device}, {} threads, {}, batch {}, {} steps each",
         args.model,
         rayon::current_num_threads(),
+        device.precision(),
         args.batch_size,
         args.repeats
     ))?;

@@ -12,7 +12,7 @@ use super::{Global, model};
 use vitcuda::data::source::{self, Labelled, Part, Source};
 use vitcuda::report::format::{thousands, wilson};
 use vitcuda::report::{Console, Reporters};
-use vitcuda::train::engine::Hyper;
+use vitcuda::train::engine::{Capacity, Hyper};
 use vitcuda::train::engines;
 use vitcuda::train::evaluate::{Evaluation, evaluate};
 use vitcuda::{Error, Result};
@@ -58,7 +58,12 @@ pub fn run(args: &EvalArgs, global: &Global) -> Outcome {
         loaded.params,
         preprocessor.lookup(),
         Hyper::default(),
-    )?;
+        Capacity {
+            training: None,
+            inference: args.batch_size,
+        },
+    )?
+    .engine;
     let mut reporters = Reporters::default();
     if !global.quiet {
         reporters.0.push(Box::new(Console::stderr()));

@@ -15,11 +15,11 @@ mod train;
 
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use output::Outcome;
 use vitcuda::Error;
-use vitcuda::device::{self, Device, DeviceChoice, cuda};
+use vitcuda::device::{self, Device, DeviceChoice, ElementType, Machine, cuda, nvrtc};
 
 /// Fine-tune, train, evaluate and run Vision Transformers.
 #[derive(Debug, Parser)]
@@ -60,6 +60,10 @@ struct Global {
         env = "VITCUDA_DEVICE"
     )]
     device: DeviceChoice,
+    /// 16-bit type that a GPU computes with; bf16 needs sm_80 or later (the CPU computes in f32)
+    #[arg(long, global = true, value_name = "TYPE", default_value = "fp16")]
+    #[arg(env = "VITCUDA_PRECISION", value_enum)]
+    precision: Precision,
     /// CPU threads [default: all cores]
     #[arg(long, global = true, value_name = "N", env = "VITCUDA_THREADS")]
     #[arg(value_parser = numbers::count::<usize>)]
@@ -70,6 +74,21 @@ struct Global {
     /// No progress, no notices; results and errors only
     #[arg(long, short, global = true)]
     quiet: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Precision {
+    Fp16,
+    Bf16,
+}
+
+impl From<Precision> for ElementType {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::Fp16 => Self::F16,
+            Precision::Bf16 => Self::Bf16,
+        }
+    }
 }
 
 /// Runs the program.
@@ -119,7 +138,11 @@ impl Global {
 
     /// The device to compute on; says so when `auto` fell back.
     fn device(&self) -> Result<Device, Error> {
-        let selection = device::select(self.device, cuda::probe)?;
+        let machine = Machine {
+            driver: cuda::probe,
+            compiler: |wanted| nvrtc::find(wanted).map(drop),
+        };
+        let selection = device::select(self.device, self.precision.into(), machine)?;
         if let Some(notice) = &selection.notice {
             self.notice(notice);
         }

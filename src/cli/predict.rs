@@ -12,7 +12,7 @@ use super::{Global, model};
 use vitcuda::Error;
 use vitcuda::data::decode::Undecodable;
 use vitcuda::data::{Dataset, Preprocessor, source};
-use vitcuda::train::engine::{Batch, Engine, Hyper};
+use vitcuda::train::engine::{Batch, Capacity, Engine, Hyper};
 use vitcuda::train::engines;
 
 /// Name the class of photos
@@ -68,7 +68,12 @@ pub fn run(args: &PredictArgs, global: &Global) -> Outcome {
         loaded.params,
         preprocessor.lookup(),
         Hyper::default(),
-    )?;
+        Capacity {
+            training: None,
+            inference: args.batch_size,
+        },
+    )?
+    .engine;
     let mut bad = Vec::new();
     let all: Vec<usize> = (0..images.len()).collect();
     for chunk in all.chunks(args.batch_size) {

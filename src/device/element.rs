@@ -51,6 +51,14 @@ impl ElementType {
         }
     }
 
+    /// `f16` or `bf16`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+        }
+    }
+
     /// Smallest compute capability whose tensor cores multiply it: (major, minor).
     pub fn needs(self) -> (u32, u32) {
         match self {
@@ -62,9 +70,6 @@ impl ElementType {
 
 impl std::fmt::Display for ElementType {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::F16 => "f16",
-            Self::Bf16 => "bf16",
-        })
+        f.write_str(self.name())
     }
 }

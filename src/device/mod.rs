@@ -12,6 +12,7 @@ pub mod kernels;
 pub mod memory;
 mod module;
 pub mod nvrtc;
+mod rehearsal;
 mod stream;
 pub mod structs;
 
@@ -64,16 +65,33 @@ impl fmt::Display for DeviceChoice {
     }
 }
 
-/// A device this version has an engine for.
+/// Where a model is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Device {
+    /// In f32.
     Cpu,
+    /// The GPU of this ordinal, in the driver's order, with 16-bit values of this type.
+    Cuda {
+        ordinal: usize,
+        element: ElementType,
+    },
+}
+
+impl Device {
+    /// Type of what products are made of.
+    pub fn precision(self) -> &'static str {
+        match self {
+            Self::Cpu => "f32",
+            Self::Cuda { element, .. } => element.name(),
+        }
+    }
 }
 
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cpu => f.write_str("cpu"),
+            Self::Cuda { ordinal, .. } => write!(f, "cuda:{ordinal}"),
         }
     }
 }
@@ -86,37 +104,58 @@ pub struct Selection {
     pub notice: Option<String>,
 }
 
-/// Finds the device for `choice`, with `probe` looking for a CUDA driver ([`cuda::probe`]); it is
-/// called only where the answer depends on it.
+/// What a machine has; asked only where the answer matters.
+pub struct Machine<P, N> {
+    /// Looks for a CUDA driver: [`cuda::probe`].
+    pub driver: P,
+    /// Looks for a compiler of kernels: [`nvrtc::find`].
+    pub compiler: N,
+}
+
+/// Finds the device for `choice`; `element` is what a GPU is to compute with.
 ///
-/// [`Error::Device`] where a GPU was asked for and cannot be used.
-pub fn select(
+/// `auto` takes the first GPU that can, if there is also NVRTC for it. A GPU that was asked for by
+/// name is checked when it is opened, with [`Error::Device`] where it cannot be used.
+pub fn select<P, N>(
     choice: DeviceChoice,
-    probe: impl FnOnce() -> Result<cuda::Driver>,
-) -> Result<Selection> {
-    let cpu = |notice| Selection {
-        device: Device::Cpu,
-        notice,
+    element: ElementType,
+    machine: Machine<P, N>,
+) -> Result<Selection>
+where
+    P: FnOnce() -> Result<cuda::Driver>,
+    N: FnOnce(nvrtc::Wanted) -> Result<()>,
+{
+    let cuda = |ordinal| Device::Cuda { ordinal, element };
+    let (device, notice) = match choice {
+        DeviceChoice::Cpu => (Device::Cpu, None),
+        DeviceChoice::Cuda(ordinal) => (cuda(ordinal), None),
+        DeviceChoice::Auto => match first_usable(element, machine) {
+            Ok(ordinal) => (cuda(ordinal), None),
+            Err(reason) => (Device::Cpu, Some(format!("running on the CPU: {reason}"))),
+        },
     };
-    match choice {
-        DeviceChoice::Cpu => Ok(cpu(None)),
-        DeviceChoice::Auto => {
-            let reason = match probe() {
-                Ok(driver) => no_engine(&driver),
-                Err(error) => error.to_string(),
-            };
-            Ok(cpu(Some(format!("running on the CPU: {reason}"))))
-        }
-        DeviceChoice::Cuda(ordinal) => {
-            let driver = probe()?;
-            let found = driver.gpus.len();
-            let problem = match ordinal < found {
-                true => no_engine(&driver),
-                false => format!("cuda:{ordinal} does not exist; the driver shows {found} GPU(s)"),
-            };
-            Err(Error::device(problem, "run with --device cpu"))
-        }
-    }
+    Ok(Selection { device, notice })
+}
+
+fn first_usable<P, N>(element: ElementType, machine: Machine<P, N>) -> Result<usize>
+where
+    P: FnOnce() -> Result<cuda::Driver>,
+    N: FnOnce(nvrtc::Wanted) -> Result<()>,
+{
+    let driver = (machine.driver)()?;
+    let found = (0..driver.gpus.len()).find_map(|ordinal| {
+        let gpu = gpu::usable(&driver, ordinal, element).ok()?;
+        Some((ordinal, gpu.compute_capability))
+    });
+    let Some((ordinal, capability)) = found else {
+        // The reason is that of the first one; a driver without any does not answer.
+        return gpu::usable(&driver, 0, element).map(|_| 0);
+    };
+    (machine.compiler)(nvrtc::Wanted {
+        driver: Some(driver.version),
+        capability: Some(capability),
+    })?;
+    Ok(ordinal)
 }
 
 /// An [`Error::Device`] that says what failed, and the driver's word for why.
@@ -133,26 +172,35 @@ fn driver_error(what: &str) -> impl Fn(cudarc::driver::DriverError) -> Error {
     }
 }
 
-fn no_engine(driver: &cuda::Driver) -> String {
-    format!("{driver} found, but this version has no CUDA engine yet")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn one_gpu() -> Result<cuda::Driver> {
+    fn gpus(capabilities: &[(u32, u32)]) -> Result<cuda::Driver> {
+        let gpu = |&compute_capability| cuda::Gpu {
+            name: "Test GPU".into(),
+            compute_capability,
+        };
         Ok(cuda::Driver {
             version: (13, 0),
-            gpus: vec![cuda::Gpu {
-                name: "NVIDIA T4".into(),
-                compute_capability: (7, 5),
-            }],
+            gpus: capabilities.iter().map(gpu).collect(),
         })
     }
 
     fn no_driver() -> Result<cuda::Driver> {
         Err(Error::device("no CUDA driver", ""))
+    }
+
+    fn auto(
+        element: ElementType,
+        driver: impl FnOnce() -> Result<cuda::Driver>,
+        compiler: Result<()>,
+    ) -> Selection {
+        let machine = Machine {
+            driver,
+            compiler: |_| compiler,
+        };
+        select(DeviceChoice::Auto, element, machine).unwrap()
     }
 
     #[test]
@@ -173,32 +221,42 @@ mod tests {
     }
 
     #[test]
-    fn cpu_does_not_look_for_a_driver() {
-        let selection = select(DeviceChoice::Cpu, || panic!("probed")).unwrap();
-        assert_eq!(selection.notice, None);
+    fn what_was_named_is_not_looked_for() {
+        for choice in [DeviceChoice::Cpu, DeviceChoice::Cuda(2)] {
+            let machine = Machine {
+                driver: || panic!("probed"),
+                compiler: |_| panic!("looked for"),
+            };
+            let selection = select(choice, ElementType::F16, machine).unwrap();
+            assert_eq!(selection.device.to_string(), choice.to_string());
+            assert_eq!(selection.notice, None);
+        }
+    }
+
+    #[test]
+    fn auto_takes_the_first_gpu_that_can() {
+        let first = |element, capabilities: &'static [(u32, u32)]| {
+            let selection = auto(element, || gpus(capabilities), Ok(()));
+            assert_eq!(selection.notice, None);
+            selection.device
+        };
+        let cuda = |ordinal, element| Device::Cuda { ordinal, element };
+        let (f16, bf16) = (ElementType::F16, ElementType::Bf16);
+        assert_eq!(first(f16, &[(7, 5), (8, 0)]), cuda(0, f16));
+        assert_eq!(first(f16, &[(7, 0), (8, 0)]), cuda(1, f16));
+        assert_eq!(first(bf16, &[(7, 5), (8, 0)]), cuda(1, bf16));
     }
 
     #[test]
     fn auto_says_why_it_took_the_cpu() {
-        let notice = |probe: fn() -> Result<cuda::Driver>| {
-            let selection = select(DeviceChoice::Auto, probe).unwrap();
+        let notice = |driver: fn() -> Result<cuda::Driver>, compiler| {
+            let selection = auto(ElementType::F16, driver, compiler);
             assert_eq!(selection.device, Device::Cpu);
             selection.notice.unwrap()
         };
-        assert!(notice(no_driver).contains("no CUDA driver"));
-        assert!(notice(one_gpu).contains("no CUDA engine"));
-        assert!(!notice(one_gpu).contains('\n'));
-    }
-
-    #[test]
-    fn cuda_is_refused_with_the_reason() {
-        let refusal = |ordinal, probe: fn() -> Result<cuda::Driver>| {
-            let error = select(DeviceChoice::Cuda(ordinal), probe).unwrap_err();
-            assert_eq!(error.exit_code(), 5);
-            error.to_string()
-        };
-        assert!(refusal(0, no_driver).contains("no CUDA driver"));
-        assert!(refusal(0, one_gpu).contains("NVIDIA T4"));
-        assert!(refusal(1, one_gpu).contains("cuda:1 does not exist"));
+        assert!(notice(no_driver, Ok(())).contains("no CUDA driver"));
+        assert!(notice(|| gpus(&[(7, 0)]), Ok(())).contains("sm_70) is too old"));
+        let no_nvrtc = Err(Error::device("no NVRTC", ""));
+        assert!(notice(|| gpus(&[(8, 0)]), no_nvrtc).contains("no NVRTC"));
     }
 }

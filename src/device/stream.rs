@@ -50,17 +50,18 @@ impl Stream {
         self.stream.wait(&event.event).map_err(failed)
     }
 
-    /// Copies page-locked memory to the device; returns before the copy has been made.
+    /// Copies the first values of page-locked memory to the device, as many as `to` has; returns
+    /// before the copy has been made.
     ///
     /// # Panics
-    /// If the lengths differ.
+    /// If there are fewer.
     pub fn upload<T: Pod>(&self, to: Slice<T>, from: &mut Pinned<T>) -> Result<()> {
-        assert_eq!(to.len(), from.len, "upload: length");
+        assert!(to.len() <= from.len, "upload: length");
         self.bind()?;
         // SAFETY: the slice lies in a live buffer of as many bytes; nobody writes `from` before the
         // event that is recorded below.
         unsafe {
-            let values = std::slice::from_raw_parts(from.pointer, from.len);
+            let values = std::slice::from_raw_parts(from.pointer, to.len());
             result::memcpy_htod_async(to.address(), values, self.stream.cu_stream())
         }
         .map_err(driver_error("a copy to the GPU"))?;

@@ -8,6 +8,7 @@ mod broken_file;
 pub mod checkpoint;
 pub mod config;
 pub mod cost;
+pub mod gpu;
 pub mod init;
 pub mod interpolate;
 pub mod kernels;

@@ -74,6 +74,7 @@ impl CpuEngine {
             step,
             first,
             second,
+            ..
         } = &mut self.optimizer;
         *step += 1;
         first.resize(self.params.len(), 0.0);

@@ -44,6 +44,14 @@ pub struct StepOutput {
     pub grad_norm: f64,
 }
 
+/// A factor on the loss that keeps small gradients inside 16 bits.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LossScale {
+    pub factor: f32,
+    /// Steps without overflow since it last changed.
+    pub good_steps: u32,
+}
+
 /// AdamW's memory; `first` and `second` have the layout of the parameter arena.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct OptimizerState {
@@ -51,6 +59,17 @@ pub struct OptimizerState {
     pub step: u64,
     pub first: Vec<f32>,
     pub second: Vec<f32>,
+    /// Where the device scales the loss.
+    pub loss_scale: Option<LossScale>,
+}
+
+/// Images that an engine has to have room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity {
+    /// In a micro-batch of a training step; `None` for engines that only evaluate.
+    pub training: Option<usize>,
+    /// Evaluated at once, if there is room; fewer is only slower.
+    pub inference: usize,
 }
 
 /// A device that holds a model and can train and run it.

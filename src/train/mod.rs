@@ -4,6 +4,7 @@ mod best;
 mod clock;
 pub mod config;
 pub mod cpu;
+pub mod cuda;
 pub mod engine;
 pub mod engines;
 pub mod evaluate;

@@ -2,7 +2,8 @@
 //! `optimizer.pt`.
 //!
 //! For each parameter NAME two tensors of its shape, `exp_avg.NAME` and `exp_avg_sq.NAME`
-//! (PyTorch's names); the number of updates made is `step` in the metadata.
+//! (PyTorch's names). In the metadata: the number of updates made, `step`, and on a device that
+//! scales the loss, `scale` and `growth_tracker` (GradScaler's names).
 
 use std::path::Path;
 
@@ -11,22 +12,32 @@ use crate::model::arena_file;
 use crate::model::params::ParamTable;
 use crate::model::tensor_file::TensorFile;
 
-use super::engine::OptimizerState;
+use super::engine::{LossScale, OptimizerState};
 
 /// Name of the file in a checkpoint.
 pub const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 
+const SCALE: &str = "scale";
+const GOOD_STEPS: &str = "growth_tracker";
 const FIRST: &str = "exp_avg.";
 const SECOND: &str = "exp_avg_sq.";
 
 /// Writes `state` into `folder`.
 pub fn save(folder: &Path, table: &ParamTable, state: &OptimizerState) -> Result<()> {
-    let step = state.step.to_string();
+    let mut metadata = vec![
+        ("format", "pt".to_owned()),
+        ("step", state.step.to_string()),
+    ];
+    if let Some(scale) = state.loss_scale {
+        metadata.push((SCALE, scale.factor.to_string()));
+        metadata.push((GOOD_STEPS, scale.good_steps.to_string()));
+    }
+    let metadata: Vec<(&str, &str)> = metadata.iter().map(|(k, v)| (*k, v.as_str())).collect();
     arena_file::save(
         folder.join(OPTIMIZER_FILE),
         table,
         &[(FIRST, &state.first), (SECOND, &state.second)],
-        &[("format", "pt"), ("step", &step)],
+        &metadata,
     )
 }
 
@@ -44,8 +55,13 @@ pub fn load(folder: &Path, table: &ParamTable) -> Result<OptimizerState> {
             "resume from another checkpoint",
         )
     })?;
+    let scale = file.metadata(SCALE).and_then(|s| s.parse().ok());
+    let good_steps = file.metadata(GOOD_STEPS).and_then(|s| s.parse().ok());
     Ok(OptimizerState {
         step,
+        loss_scale: scale
+            .zip(good_steps)
+            .map(|(factor, good_steps)| LossScale { factor, good_steps }),
         first: arena_file::load(&file, table, FIRST)?,
         second: arena_file::load(&file, table, SECOND)?,
     })

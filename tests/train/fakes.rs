@@ -122,6 +122,7 @@ impl Engine for Scripted {
             step: self.steps,
             first: vec![0.5; self.table.len],
             second: vec![0.25; self.table.len],
+            loss_scale: None,
         })
     }
 
@@ -223,6 +224,7 @@ impl Engine for Softmax {
             step: 0,
             first: vec![0.0; self.table.len],
             second: vec![0.0; self.table.len],
+            loss_scale: None,
         })
     }
 

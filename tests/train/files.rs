@@ -7,7 +7,7 @@ use libtest_mimic::{Failed, Trial};
 use serde_json::Value;
 use vitcuda::model::config::VitConfig;
 use vitcuda::model::params::ParamTable;
-use vitcuda::train::engine::OptimizerState;
+use vitcuda::train::engine::{LossScale, OptimizerState};
 use vitcuda::train::optimizer_file;
 
 use crate::common::with_shared;
@@ -39,6 +39,10 @@ fn optimizer_round_trip() {
         step: 13,
         first: ramp(0.0),
         second: ramp(0.5),
+        loss_scale: Some(LossScale {
+            factor: 32768.0,
+            good_steps: 41,
+        }),
     };
     optimizer_file::save(folder.path(), &table, &state).unwrap();
     assert_eq!(optimizer_file::load(folder.path(), &table).unwrap(), state);

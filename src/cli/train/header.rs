@@ -5,17 +5,10 @@ use std::path::Path;
 use super::start::Start;
 use vitcuda::data::Loader;
 use vitcuda::data::source::Source;
-use vitcuda::device::Device;
 use vitcuda::model::cost::Parameters;
 use vitcuda::report::Fact;
 use vitcuda::report::format::thousands;
 use vitcuda::train::config::{Schedule, TrainConfig};
-
-/// Where it is computed.
-pub fn device(device: Device) -> Fact {
-    let threads = rayon::current_num_threads();
-    Fact::new("device", format!("{device}, {threads} threads, f32"))
-}
 
 /// What is trained.
 pub fn model(start: &Start) -> Fact {

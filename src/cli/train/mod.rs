@@ -21,8 +21,8 @@ use vitcuda::data::Loader;
 use vitcuda::data::source::{self, DataSpec, Source, Splits};
 use vitcuda::report::{Console, Event, JsonLines, Reporter, Reporters};
 use vitcuda::train::config::{Interval, TrainConfig};
-use vitcuda::train::engine::Hyper;
-use vitcuda::train::engines;
+use vitcuda::train::engine::{Capacity, Hyper};
+use vitcuda::train::engines::{self, Loaded};
 use vitcuda::train::source::BatchSource;
 use vitcuda::train::trainer::{self, Job};
 
@@ -60,19 +60,26 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
 
     let counts = train.dataset().class_counts(classes.len());
     let config = config(args, &counts, validation.as_ref());
-    let facts = vec![
-        header::device(device),
+    let described = [
         header::data(&spec.source, &classes, &train, validation.as_ref()),
         header::model(&start),
         header::recipe(&config),
     ];
-    let mut engine = engines::load(
+    let Loaded {
+        mut engine,
+        mut facts,
+    } = engines::load(
         device,
         start.config.clone(),
         start.params,
         start.preprocessor.lookup(),
         config.hyper.clone(),
+        Capacity {
+            training: Some(config.train_batch_size.min(train.len())),
+            inference: config.eval_batch_size,
+        },
     )?;
+    facts.extend(described);
     let files = RunFiles {
         config: start.config,
         preprocessor: start.preprocessor,

@@ -77,16 +77,19 @@ pub fn schedule(
     weight_decay: f64,
     constants: Constants,
 ) -> Vec<UpdateRates> {
-    let row = |(lr, step)| {
-        let rates = Rates::new(constants, lr, weight_decay, step);
-        UpdateRates {
-            learning_rate: lr as f32,
-            keep: rates.keep as f32,
-            rate: rates.rate as f32,
-            root: rates.root as f32,
-        }
-    };
+    let row = |(lr, step)| rates(lr, weight_decay, constants, step);
     learning_rates.into_iter().zip(1..).map(row).collect()
+}
+
+/// The numbers of update `step`, 1 for the first, at learning rate `lr`.
+pub fn rates(lr: f64, weight_decay: f64, constants: Constants, step: u64) -> UpdateRates {
+    let rates = Rates::new(constants, lr, weight_decay, step);
+    UpdateRates {
+        learning_rate: lr as f32,
+        keep: rates.keep as f32,
+        rate: rates.rate as f32,
+        root: rates.root as f32,
+    }
 }
 
 /// What AdamW works on: arenas of one layout.

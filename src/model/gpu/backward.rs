@@ -1,0 +1,442 @@
+//! The backward pass.
+
+use std::ops::Range;
+
+use super::activations::Block;
+use super::scratch::Scratch;
+use super::{Pass, class_rows, split_query};
+use crate::device::{Element, Slice};
+use crate::error::Result;
+use crate::model::activations::Keep;
+use crate::model::params::LayerRanges;
+use crate::ops::attention::gpu::Queries;
+use crate::ops::column_sum::{self, Partials};
+use crate::ops::gemm::Accumulate;
+use crate::ops::layer_norm::gpu::Residual;
+use crate::ops::linear::gpu::{WeightPlan, backward_input, backward_weight_on};
+use crate::ops::rows::Rows;
+use crate::ops::{attention, layer_norm, linear, mlp, patch_embed};
+
+/// Where gradients go.
+#[derive(Debug, Clone, Copy)]
+pub struct Gradients<'a> {
+    /// Of every parameter, an arena of the table's layout.
+    pub params: Slice<'a, f32>,
+    pub scratch: &'a Scratch,
+    /// Overwrite for the first micro-batch of a step.
+    pub accumulate: Accumulate,
+}
+
+/// Gradient of the residual stream behind, and then before, a part of a block.
+#[derive(Clone, Copy)]
+struct Stream<'a> {
+    values: Slice<'a, f32>,
+    /// For GEMMs.
+    copy: Slice<'a, Element>,
+    rows: usize,
+}
+
+/// A backward pass under way.
+struct Backward<'a> {
+    pass: Pass<'a>,
+    gradients: Gradients<'a>,
+    /// Sums of squares written so far.
+    squares: usize,
+}
+
+impl<'a> Pass<'a> {
+    /// Gradients of every parameter for `d_logits` (B, K), after a [`Pass::forward`] whose
+    /// activations were kept. Returns sums of squares: they add up to the square of the norm of
+    /// all gradients as they are now.
+    ///
+    /// # Panics
+    /// If the activations were not kept.
+    pub fn backward(
+        &self,
+        gradients: Gradients<'a>,
+        d_logits: Slice<Element>,
+    ) -> Result<Slice<'a, f32>> {
+        assert_eq!(
+            self.activations.keep,
+            Keep::ForBackward,
+            "activations were not kept"
+        );
+        let mut backward = Backward {
+            pass: *self,
+            gradients,
+            squares: 0,
+        };
+        backward.run(d_logits)?;
+        let squares = gradients.scratch.squares;
+        Ok(self.arena.first(squares, backward.squares))
+    }
+}
+
+impl<'a> Backward<'a> {
+    fn run(&mut self, d_logits: Slice<Element>) -> Result<()> {
+        let (pass, scratch) = (self.pass, self.gradients.scratch);
+        let (rows, c) = (pass.rows(), pass.width());
+        let every_token = Stream {
+            values: pass.arena.first(scratch.stream, rows * c),
+            copy: pass.arena.first(scratch.stream_copy, rows * c),
+            rows,
+        };
+        let class_token = Stream {
+            values: pass.arena.first(scratch.class_stream, pass.images * c),
+            copy: pass.arena.first(scratch.class_copy, pass.images * c),
+            rows: pass.images,
+        };
+        let stream = |queries| match queries {
+            Queries::EveryToken => every_token,
+            Queries::ClassToken => class_token,
+        };
+        let layers = pass.vit.config.num_hidden_layers;
+        self.head(stream(pass.queries(layers - 1)), d_logits)?;
+        for layer in (0..layers).rev() {
+            let (block, ranges) = (
+                &pass.activations.blocks[layer],
+                &pass.vit.table.layers[layer],
+            );
+            let queries = pass.queries(layer);
+            self.mlp(stream(queries), block, ranges)?;
+            self.attend(stream(queries), layer, block, ranges)?;
+            let residual = match queries {
+                Queries::EveryToken => {
+                    self.project(block, ranges)?;
+                    Residual::EveryRow(every_token.values)
+                }
+                Queries::ClassToken => {
+                    self.project_class(block, ranges)?;
+                    Residual::EveryNth {
+                        gradient: class_token.values,
+                        period: pass.vit.config.tokens(),
+                    }
+                }
+            };
+            self.norm1(every_token, residual, layer, block, ranges)?;
+        }
+        self.embed(every_token)
+    }
+
+    /// The next `count` sums of squares.
+    fn squares(&mut self, count: usize) -> Slice<'a, f32> {
+        let start = self.squares;
+        self.squares += count;
+        let all = self.pass.arena.at(self.gradients.scratch.squares);
+        all.range(start..self.squares)
+    }
+
+    fn gradient(&self, range: &Range<usize>) -> Slice<'a, f32> {
+        self.gradients.params.range(range.clone())
+    }
+
+    fn partials(&self) -> Slice<'a, f32> {
+        self.pass.arena.at(self.gradients.scratch.partials)
+    }
+
+    fn workspace(&self) -> Slice<'a, f32> {
+        self.pass.arena.at(self.gradients.scratch.workspace)
+    }
+
+    fn branch(&self, rows: usize) -> Slice<'a, Element> {
+        let place = self.gradients.scratch.branch;
+        self.pass.arena.first(place, rows * self.pass.width())
+    }
+
+    fn d_qkv(&self) -> Slice<'a, Element> {
+        let (pass, place) = (self.pass, self.gradients.scratch.qkv);
+        pass.arena.first(place, pass.rows() * 3 * pass.width())
+    }
+
+    /// The gradient at `range` from partial sums; an empty range is that of a bias there is not.
+    fn sum(&mut self, range: &Range<usize>, partials: Partials) -> Result<()> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        let squares = self.squares(column_sum::squares(range.len()));
+        column_sum::finish(
+            self.pass.gpu,
+            self.gradient(range),
+            Some(squares),
+            partials,
+            self.gradients.accumulate,
+        )
+    }
+
+    /// dW at `range` = dyᵀ x.
+    fn weight(
+        &mut self,
+        range: &Range<usize>,
+        dy: Rows<Element>,
+        x: Rows<Element>,
+        rows: usize,
+        inputs: usize,
+    ) -> Result<()> {
+        let pass = self.pass;
+        let shape = pass.vit.linear_shape(rows, inputs, range.len() / inputs);
+        let plan = WeightPlan::new(pass.gpu.properties(), shape);
+        let squares = self.squares(plan.squares());
+        backward_weight_on(
+            pass.gpu,
+            &plan,
+            self.gradient(range),
+            Some(squares),
+            self.workspace(),
+            dy,
+            x,
+            self.gradients.accumulate,
+        )
+    }
+
+    /// Gradients of a norm of `x`: `stream` becomes the norm's and `residual`'s sum. `added` is the
+    /// bias of the linear layer that added into the stream.
+    fn norm(
+        &mut self,
+        stream: Stream,
+        dy: Slice<Element>,
+        x: Slice<f32>,
+        (mean, rstd): (Slice<f32>, Slice<f32>),
+        (weight, bias): (&Range<usize>, &Range<usize>),
+        residual: Residual,
+        added: Option<&Range<usize>>,
+    ) -> Result<()> {
+        let (pass, c) = (self.pass, self.pass.width());
+        let partials = layer_norm::gpu::backward(
+            pass.gpu,
+            stream.values,
+            Some(stream.copy),
+            self.partials(),
+            dy,
+            Rows::packed(x, c),
+            pass.param(weight),
+            mean,
+            rstd,
+            residual,
+        )?;
+        assert_eq!(weight.end, bias.start, "a norm's bias follows its weight");
+        self.sum(&(weight.start..bias.end), partials.columns(0..2 * c))?;
+        match added {
+            Some(bias) => self.sum(bias, partials.columns(2 * c..3 * c)),
+            None => Ok(()),
+        }
+    }
+
+    /// From the logits to the output of the last block.
+    fn head(&mut self, stream: Stream, d_logits: Slice<Element>) -> Result<()> {
+        let (pass, c) = (self.pass, self.pass.width());
+        let (a, table) = (pass.activations, &pass.vit.table);
+        let (last, classes) = (a.blocks.len() - 1, pass.vit.config.num_labels());
+        let dy = Rows::packed(d_logits, classes);
+        let size = (pass.images, classes);
+        let sums = linear::gpu::backward_bias(pass.gpu, self.partials(), dy, size)?;
+        self.sum(&table.head_bias, sums)?;
+        self.weight(&table.head_weight, dy, pass.pooled(), pass.images, c)?;
+        let branch = self.branch(stream.rows);
+        if stream.rows > pass.images {
+            // The other tokens get nothing from the head.
+            pass.gpu.zero(branch)?;
+        }
+        backward_input(
+            pass.gpu,
+            class_rows(branch, stream.rows / pass.images, c),
+            dy,
+            pass.weight(&table.head_weight, c),
+            pass.vit.linear_shape(pass.images, c, classes),
+        )?;
+        self.norm(
+            stream,
+            branch,
+            pass.arena.first(a.blocks[last].out, stream.rows * c),
+            (
+                pass.arena.first(a.mean, stream.rows),
+                pass.arena.first(a.rstd, stream.rows),
+            ),
+            (&table.norm_weight, &table.norm_bias),
+            Residual::None,
+            Some(&table.layers[last].fc2_bias),
+        )
+    }
+
+    /// `stream` goes from behind the MLP to before it.
+    fn mlp(&mut self, stream: Stream, b: &Block, r: &LayerRanges) -> Result<()> {
+        let pass = self.pass;
+        let (rows, c, f) = (stream.rows, pass.width(), pass.vit.config.intermediate_size);
+        let hidden = b.hidden.expect("kept for the backward pass");
+        let dy = Rows::packed(stream.copy, c);
+        let d_hidden = pass.arena.first(self.gradients.scratch.hidden, rows * f);
+        let branch = self.branch(rows);
+        let shape = pass.vit.mlp_shape(rows);
+        let sums = mlp::gpu::backward(
+            pass.gpu,
+            Rows::packed(branch, c),
+            d_hidden,
+            self.partials(),
+            dy,
+            pass.arena.first(hidden, rows * f),
+            [pass.weight(&r.fc1_weight, c), pass.weight(&r.fc2_weight, f)],
+            shape,
+        )?;
+        self.sum(&r.fc1_bias, sums)?;
+        let plans = mlp::gpu::weight_plans(pass.gpu.properties(), shape);
+        let squares = plans.map(|plan| Some(self.squares(plan.squares())));
+        mlp::gpu::backward_weight(
+            pass.gpu,
+            [&r.fc1_weight, &r.fc2_weight].map(|range| self.gradient(range)),
+            squares,
+            self.workspace(),
+            dy,
+            d_hidden,
+            pass.arena.first(b.gelu, rows * f),
+            pass.packed(b.norm2, rows, c),
+            self.gradients.accumulate,
+            shape,
+        )?;
+        self.norm(
+            stream,
+            branch,
+            pass.arena.first(b.middle, rows * c),
+            (
+                pass.arena.first(b.mean2, rows),
+                pass.arena.first(b.rstd2, rows),
+            ),
+            (&r.norm2_weight, &r.norm2_bias),
+            Residual::EveryRow(stream.values),
+            Some(&r.proj_bias),
+        )
+    }
+
+    /// From `stream`, behind the attention, to the gradients of queries, keys and values.
+    fn attend(&mut self, stream: Stream, layer: usize, b: &Block, r: &LayerRanges) -> Result<()> {
+        let (pass, c, queries) = (self.pass, self.pass.width(), self.pass.queries(layer));
+        let (rows, scratch) = (stream.rows, self.gradients.scratch);
+        let dy = Rows::packed(stream.copy, c);
+        let (out, branch) = (pass.packed(b.attention, rows, c), self.branch(rows));
+        self.weight(&r.proj_weight, dy, out, rows, c)?;
+        backward_input(
+            pass.gpu,
+            Rows::packed(branch, c),
+            dy,
+            pass.weight(&r.proj_weight, c),
+            pass.vit.linear_shape(rows, c, c),
+        )?;
+        let shape = pass.vit.attention_shape(pass.images);
+        let statistics = attention::gpu::statistics(shape, queries);
+        let sums = attention::gpu::backward(
+            pass.gpu,
+            self.d_qkv(),
+            pass.arena.first(scratch.statistics, statistics),
+            self.partials(),
+            branch,
+            out.values,
+            pass.arena.first(b.qkv, pass.rows() * 3 * c),
+            pass.lse(layer, b),
+            shape,
+            queries,
+        )?;
+        self.sum(&r.qkv_bias, sums)
+    }
+
+    /// From queries, keys and values to the first norm's output.
+    fn project(&mut self, b: &Block, r: &LayerRanges) -> Result<()> {
+        let (pass, rows, c) = (self.pass, self.pass.rows(), self.pass.width());
+        let dy = Rows::packed(self.d_qkv(), 3 * c);
+        self.weight(&r.qkv_weight, dy, pass.packed(b.norm1, rows, c), rows, c)?;
+        backward_input(
+            pass.gpu,
+            Rows::packed(self.branch(rows), c),
+            dy,
+            pass.weight(&r.qkv_weight, c),
+            pass.vit.linear_shape(rows, c, 3 * c),
+        )
+    }
+
+    /// The same where only the class tokens asked.
+    ///
+    /// Keys and values first, for every token; then the class tokens' rows once more, with the
+    /// queries: so each row is rounded once, and nothing has to be added.
+    fn project_class(&mut self, b: &Block, r: &LayerRanges) -> Result<()> {
+        let (pass, rows, c) = (self.pass, self.pass.rows(), self.pass.width());
+        let tokens = pass.vit.config.tokens();
+        let (query_weight, key_value_weight) = split_query(&r.qkv_weight);
+        let (d_qkv, norm1) = (self.d_qkv(), pass.packed(b.norm1, rows, c));
+        let key_value = Rows {
+            values: d_qkv.range(c..d_qkv.len()),
+            stride: 3 * c,
+        };
+        let (class, class_norm1) = (
+            class_rows(d_qkv, tokens, 3 * c),
+            class_rows(norm1.values, tokens, c),
+        );
+        self.weight(&key_value_weight, key_value, norm1, rows, c)?;
+        self.weight(&query_weight, class, class_norm1, pass.images, c)?;
+        let branch = self.branch(rows);
+        backward_input(
+            pass.gpu,
+            Rows::packed(branch, c),
+            key_value,
+            pass.weight(&key_value_weight, c),
+            pass.vit.linear_shape(rows, c, 2 * c),
+        )?;
+        backward_input(
+            pass.gpu,
+            class_rows(branch, tokens, c),
+            class,
+            pass.weight(&r.qkv_weight, c),
+            pass.vit.linear_shape(pass.images, c, 3 * c),
+        )
+    }
+
+    /// From the first norm's output to the block's input.
+    fn norm1(
+        &mut self,
+        stream: Stream,
+        residual: Residual,
+        layer: usize,
+        b: &Block,
+        r: &LayerRanges,
+    ) -> Result<()> {
+        let pass = self.pass;
+        // Positions and class token are added below the first block: see `embed`.
+        let before = layer
+            .checked_sub(1)
+            .map(|before| &pass.vit.table.layers[before]);
+        self.norm(
+            stream,
+            self.branch(stream.rows),
+            pass.stream(layer),
+            (
+                pass.arena.first(b.mean1, stream.rows),
+                pass.arena.first(b.rstd1, stream.rows),
+            ),
+            (&r.norm1_weight, &r.norm1_bias),
+            residual,
+            before.map(|before| &before.fc2_bias),
+        )
+    }
+
+    fn embed(&mut self, stream: Stream) -> Result<()> {
+        let (pass, table) = (self.pass, &self.pass.vit.table);
+        let config = &pass.vit.config;
+        let shape = pass.vit.patch_shape(pass.images);
+        let squares = patch_embed::gpu::squares(pass.gpu.properties(), shape);
+        let squares = self.squares(squares);
+        let gradients = patch_embed::gpu::Gradients {
+            class_token: self.gradient(&table.cls_token),
+            position: self.gradient(&table.position_embeddings),
+            weight: self.gradient(&table.patch_weight),
+            bias: self.gradient(&table.patch_bias),
+        };
+        let patches = pass.images * config.patches() * config.patch_values();
+        patch_embed::gpu::backward(
+            pass.gpu,
+            gradients,
+            Some(squares),
+            self.workspace(),
+            stream.values,
+            stream.copy,
+            pass.arena.first(pass.activations.patches, patches),
+            self.gradients.accumulate,
+            shape,
+        )
+    }
+}

@@ -1,0 +1,219 @@
+//! The GPU: 16-bit mixed precision, a step one CUDA graph, the same bits from run to run.
+//!
+//! Gradients are those of the loss times a scale that keeps small ones inside 16 bits; a step in
+//! which they overflow changes nothing but the scale (Micikevicius et al. 2018). Between the start
+//! of a step and its end the host does not wait; then it waits once, for loss and gradient norm.
+
+mod input;
+mod memory;
+mod work;
+
+use std::collections::HashMap;
+
+use super::cpu::Lookup;
+use super::engine::{Batch, Capacity, Engine, Hyper, LossScale, OptimizerState, StepOutput};
+use crate::device::structs::StepState;
+use crate::device::{ElementType, Gpu, Graph, Pinned};
+use crate::error::Result;
+use crate::model::config::VitConfig;
+use crate::model::gpu;
+use crate::model::params::ParamTable;
+use crate::model::vit::Vit;
+use crate::ops::adamw::{self, Constants};
+use crate::ops::grad_norm::gpu::LossScaling;
+
+use input::Input;
+use memory::Memory;
+pub use memory::MemoryPlan;
+use work::{Position, Work};
+
+/// A model on a GPU, with AdamW's state if it is to be trained.
+#[derive(Debug)]
+pub struct CudaEngine {
+    // In the order in which they are given back: graphs use memory, memory is the device's.
+    graphs: HashMap<Work, Graph>,
+    memory: Memory,
+    input: Input,
+    /// What a step tells.
+    told: Pinned<StepState>,
+    plan: MemoryPlan,
+    vit: Vit,
+    hyper: Hyper,
+    scaling: LossScaling,
+    /// Updates made so far.
+    updates: u64,
+    gpu: Gpu,
+}
+
+impl CudaEngine {
+    /// Plans the memory for `capacity` on `gpu`, and puts the model there.
+    ///
+    /// [`Error::Memory`](crate::error::Error::Memory) that names the largest batch that fits;
+    /// [`Error::Device`](crate::error::Error::Device) for a model that the kernels cannot run.
+    pub fn new(
+        gpu: Gpu,
+        config: VitConfig,
+        params: &[f32],
+        lookup: Lookup,
+        hyper: Hyper,
+        capacity: Capacity,
+    ) -> Result<Self> {
+        let vit = Vit::new(config);
+        assert_eq!(params.len(), vit.table.len, "parameter arena");
+        gpu::check(&vit)?;
+        let (free, _) = gpu.memory_info()?;
+        let plan = MemoryPlan::new(gpu.properties(), &vit, capacity, free)?;
+        let class_weights = hyper.class_weights.as_deref();
+        let memory = Memory::new(&gpu, &vit, &plan, lookup.as_flattened(), class_weights)?;
+        memory.set_params(&gpu, params)?;
+        let (scaling, scale) = match gpu.element() {
+            ElementType::F16 => (LossScaling::DYNAMIC, LossScaling::START),
+            ElementType::Bf16 => (LossScaling::Fixed, 1.0),
+        };
+        gpu.write(memory.state(), &[StepState::new(scale, 0)])?;
+        Ok(Self {
+            graphs: HashMap::new(),
+            input: Input::new(&gpu, plan.input)?,
+            told: gpu.pinned(1)?,
+            memory,
+            plan,
+            vit,
+            hyper,
+            scaling,
+            updates: 0,
+            gpu,
+        })
+    }
+
+    /// What memory is allocated.
+    pub fn plan(&self) -> &MemoryPlan {
+        &self.plan
+    }
+
+    /// The device.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    fn constants(&self) -> Constants {
+        Constants {
+            beta1: self.hyper.beta1,
+            beta2: self.hyper.beta2,
+            epsilon: self.hyper.epsilon,
+        }
+    }
+
+    /// Issues a step; the host does not wait for it.
+    pub fn begin_step(&mut self, micro_batches: &[&Batch], lr: f64) -> Result<()> {
+        let of = micro_batches.len();
+        let decay = self.hyper.weight_decay;
+        let rates = adamw::gpu::rates(lr, decay, self.constants(), self.updates + 1);
+        for (index, batch) in micro_batches.iter().enumerate() {
+            self.input
+                .send(&self.gpu, &batch.images, &batch.labels, Some(rates))?;
+            self.run(Work::Step {
+                images: batch.len(),
+                micro_batch: Position::new(index, of),
+                of,
+            })?;
+        }
+        let state = self.memory.state();
+        self.gpu.main().download(&mut self.told, 0..1, state)
+    }
+
+    /// Waits for the step that was begun, and says how it went.
+    pub fn finish_step(&mut self) -> Result<StepOutput> {
+        let state = self.told.values()?[0];
+        self.updates = state.updates as u64;
+        Ok(StepOutput {
+            loss: state.loss.into(),
+            grad_norm: state.grad_norm.into(),
+        })
+    }
+
+    /// Gradients of the last step, times its loss scale.
+    pub fn gradients(&self) -> Result<Vec<f32>> {
+        let optimizer = self.memory.optimizer.as_ref();
+        let optimizer = optimizer.expect("an engine that trains");
+        self.gpu.read(optimizer.gradients.all())
+    }
+}
+
+impl Engine for CudaEngine {
+    fn config(&self) -> &VitConfig {
+        &self.vit.config
+    }
+
+    fn table(&self) -> &ParamTable {
+        &self.vit.table
+    }
+
+    fn train_step(&mut self, micro_batches: &[&Batch], lr: f64) -> Result<StepOutput> {
+        self.begin_step(micro_batches, lr)?;
+        self.finish_step()
+    }
+
+    fn logits(&mut self, batch: &Batch) -> Result<Vec<f32>> {
+        let classes = self.vit.config.num_labels();
+        let mut logits = Vec::with_capacity(batch.len() * classes);
+        let layout = self.plan.input;
+        for pixels in input::chunks(batch, &layout, self.plan.inference.images) {
+            let images = layout.count(pixels);
+            self.input.send(&self.gpu, pixels, &[], None)?;
+            self.run(Work::Logits { images })?;
+            let place = self.plan.inference.logits;
+            let found = self.memory.activations.first(place, images * classes);
+            logits.extend(self.gpu.read(found)?);
+        }
+        Ok(logits)
+    }
+
+    fn params(&self) -> Result<Vec<f32>> {
+        self.gpu.read(self.memory.params.all())
+    }
+
+    fn set_params(&mut self, params: &[f32]) -> Result<()> {
+        self.memory.set_params(&self.gpu, params)
+    }
+
+    fn optimizer(&self) -> Result<OptimizerState> {
+        let Some(optimizer) = &self.memory.optimizer else {
+            return Ok(OptimizerState::default());
+        };
+        let state = self.gpu.read(self.memory.state())?[0];
+        Ok(OptimizerState {
+            step: state.updates as u64,
+            first: self.gpu.read(optimizer.first.all())?,
+            second: self.gpu.read(optimizer.second.all())?,
+            loss_scale: Some(LossScale {
+                factor: state.loss_scale,
+                good_steps: state.good_steps as u32,
+            }),
+        })
+    }
+
+    fn set_optimizer(&mut self, state: &OptimizerState) -> Result<()> {
+        let Some(optimizer) = &self.memory.optimizer else {
+            return Ok(());
+        };
+        for (to, from) in [
+            (&optimizer.first, &state.first),
+            (&optimizer.second, &state.second),
+        ] {
+            // Before the first step there is none.
+            match from.is_empty() {
+                true => self.gpu.zero(to.all())?,
+                false => self.gpu.write(to.all(), from)?,
+            }
+        }
+        let updates = i32::try_from(state.step).expect("fewer than 2³¹ steps");
+        let mut block = self.gpu.read(self.memory.state())?[0];
+        block.updates = updates;
+        if let (Some(scale), LossScaling::Dynamic { .. }) = (state.loss_scale, self.scaling) {
+            block.loss_scale = scale.factor;
+            block.good_steps = scale.good_steps as i32;
+        }
+        self.updates = state.step;
+        self.gpu.write(self.memory.state(), &[block])
+    }
+}
