@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-#[path = "src/device/fnv.rs"]
+#[path = "src/fnv.rs"]
 mod fnv;
 #[path = "build/signature.rs"]
 mod signature;
@@ -17,7 +17,7 @@ fn main() {
     let folder = Path::new("kernels");
     println!("cargo::rerun-if-changed=kernels");
     println!("cargo::rerun-if-changed=build");
-    println!("cargo::rerun-if-changed=src/device/fnv.rs");
+    println!("cargo::rerun-if-changed=src/fnv.rs");
     let headers = texts(folder, "cuh");
     let sources = texts(folder, "cu");
     let mut out = String::new();

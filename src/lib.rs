@@ -8,6 +8,7 @@ pub mod data;
 pub mod device;
 pub mod error;
 pub mod files;
+mod fnv;
 pub mod json;
 pub mod model;
 pub mod ops;

@@ -44,7 +44,12 @@ impl Value {
 }
 
 /// Switches of ours that may come with a value, as Python writes truth.
-const SWITCHES: [&str; 2] = ["load-best-model-at-end", "overwrite-output-dir"];
+const SWITCHES: [&str; 4] = [
+    "load-best-model-at-end",
+    "overwrite-output-dir",
+    "resume",
+    "resume-with-changes",
+];
 
 const OFF: &[&str] = &["false"];
 const ON: &[&str] = &["true"];
@@ -175,14 +180,6 @@ const FOREIGN: &[(&str, Value, Rule)] = &[
         NoEffect("images are the only input; there are no columns"),
     ),
     ("report-to", Word, NoEffect(REPORTS)),
-    (
-        "resume-from-checkpoint",
-        Word,
-        Only(
-            &["none"],
-            "leave it out; --model CHECKPOINT starts from its weights",
-        ),
-    ),
     ("run-name", Word, NoEffect(REPORTS)),
     (
         "save-only-model",

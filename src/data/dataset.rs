@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::fnv::fnv1a;
+
 use super::decode::{Undecodable, decode};
 use super::digits;
 use super::rgb::Rgb;
@@ -65,6 +67,12 @@ impl Dataset {
             Origin::File(path) => relative_name(&self.root, path),
             Origin::Digit(index) => format!("digit-{index:04}"),
         }
+    }
+
+    /// A word for the names and labels in their order; other images, another word.
+    pub fn fingerprint(&self) -> String {
+        let samples = (0..self.len()).map(|i| format!("{}\t{}\n", self.name(i), self.label(i)));
+        format!("{:032x}", fnv1a(samples.collect::<String>().as_bytes()))
     }
 
     /// The file of image `i`, if it has one of its own.

@@ -8,10 +8,10 @@ use std::env;
 use std::fs;
 use std::path::PathBuf;
 
-use super::fnv::fnv1a;
 use super::nvrtc::Compiled;
 use crate::error::{Error, Result};
 use crate::files;
+use crate::fnv::fnv1a;
 
 /// First bytes of an entry; changes with its format.
 const MAGIC: &[u8; 16] = b"vitcuda cubin 1\n";

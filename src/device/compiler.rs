@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex};
 
 use super::cache::{Cache, Found};
 use super::element::ElementType;
-use super::fnv::fnv1a;
 use super::kernel::{Source, Specialisation};
 use super::kernels::{HEADERS, SOURCES};
 use super::nvrtc::{Compiled, Failure, Nvrtc};
 use crate::error::{Error, Result};
+use crate::fnv::fnv1a;
 
 /// Compiles for one architecture and element type.
 #[derive(Debug)]

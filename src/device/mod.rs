@@ -5,7 +5,6 @@ pub mod cache;
 pub mod compiler;
 pub mod cuda;
 mod element;
-mod fnv;
 mod gpu;
 pub mod kernel;
 pub mod kernels;
@@ -83,6 +82,16 @@ impl Device {
         match self {
             Self::Cpu => "f32",
             Self::Cuda { element, .. } => element.name(),
+        }
+    }
+}
+
+impl Device {
+    /// What it computes with: two runs that agree in this agree in every bit.
+    pub fn numbers(&self) -> String {
+        match self {
+            Self::Cpu => "cpu, f32".to_owned(),
+            Self::Cuda { element, .. } => format!("cuda, {element} mixed precision"),
         }
     }
 }

@@ -39,12 +39,29 @@ pub enum BestMetric {
     EvalAccuracy,
 }
 
+/// How a run that ended early goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resume {
+    /// A checkpoint of the run; the newest where none is named, the start where there is none.
+    pub checkpoint: Option<PathBuf>,
+    pub changes: Changes,
+}
+
+/// What to do where settings are not those of the run so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changes {
+    Refuse,
+    Accept,
+}
+
 /// One training run, minus data and model.
 #[derive(Debug, Clone)]
 pub struct TrainConfig {
     pub output_dir: PathBuf,
     /// Go on although `output_dir` holds another run.
     pub overwrite_output_dir: bool,
+    /// Go on with the run in `output_dir` instead of starting one.
+    pub resume: Option<Resume>,
     pub learning_rate: f64,
     pub num_train_epochs: f64,
     /// Overrides the epochs when set.

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
@@ -13,7 +14,7 @@ use super::engine::Engine;
 use super::source::BatchSource;
 
 /// Images of one class, and what became of them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClassCount {
     /// Images labelled with the class.
     pub samples: usize,
@@ -24,10 +25,11 @@ pub struct ClassCount {
 }
 
 /// What an evaluation found.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Mean over the images of −ln p(label), summed in f64; neither label smoothing nor class
     /// weights enter. NaN as soon as one logit is.
+    #[serde(deserialize_with = "nan_from_null")]
     pub loss: f64,
     pub samples: usize,
     pub correct: usize,
@@ -39,6 +41,11 @@ pub struct Evaluation {
     pub runtime: Duration,
     /// Time in which the model waited for images.
     pub data_wait: Duration,
+}
+
+/// JSON has no NaN: it is written as null.
+fn nan_from_null<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<f64, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or(f64::NAN))
 }
 
 impl Evaluation {

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 use crate::report::format::learning_rate;
 
@@ -33,18 +35,26 @@ pub struct Health {
     max_steps: u64,
     first_judged: u64,
     window: usize,
-    recent: VecDeque<f64>,
-    label_counts: Vec<u64>,
     label_smoothing: f64,
     class_weights: Option<Vec<f32>>,
     learning_rate: f64,
+    memory: Memory,
+}
+
+/// What the watch has seen: part of a checkpoint.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Memory {
+    recent: VecDeque<f64>,
+    label_counts: Vec<u64>,
     nonfinite_losses: u32,
     nonfinite_gradients: u32,
     collapse: Collapse,
 }
 
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum Collapse {
+    #[default]
     Watched,
     Told,
 }
@@ -57,20 +67,31 @@ impl Health {
             max_steps,
             first_judged: max_steps.div_ceil(4).max(warmup_steps + window),
             window: window as usize,
-            recent: VecDeque::new(),
-            label_counts: vec![0; classes],
             label_smoothing: config.hyper.label_smoothing,
             class_weights: config.hyper.class_weights.clone(),
             learning_rate: config.learning_rate,
-            nonfinite_losses: 0,
-            nonfinite_gradients: 0,
-            collapse: Collapse::Watched,
+            memory: Memory {
+                label_counts: vec![0; classes],
+                ..Memory::default()
+            },
+        }
+    }
+
+    /// What has been seen so far.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Goes on from what an earlier session saw; of another number of classes, it is forgotten.
+    pub fn remember(&mut self, memory: Memory) {
+        if memory.label_counts.len() == self.memory.label_counts.len() {
+            self.memory = memory;
         }
     }
 
     /// Whether the last step left the model as it should be, fit to be saved.
     pub fn is_sound(&self) -> bool {
-        self.nonfinite_losses == 0
+        self.memory.nonfinite_losses == 0
     }
 
     /// Takes in a step; a returned text is for the person.
@@ -84,11 +105,11 @@ impl Health {
         output: &StepOutput,
     ) -> Result<Option<String>> {
         for &label in batches.iter().flat_map(|batch| &batch.labels) {
-            self.label_counts[label as usize] += 1;
+            self.memory.label_counts[label as usize] += 1;
         }
         if !output.loss.is_finite() {
-            self.nonfinite_losses += 1;
-            return match self.nonfinite_losses {
+            self.memory.nonfinite_losses += 1;
+            return match self.memory.nonfinite_losses {
                 MAX_NONFINITE_LOSSES => Err(self.diverged(step, "loss", output.loss)),
                 1 => Ok(Some(format!(
                     "the loss of step {step} is {}; the step is left out",
@@ -97,17 +118,17 @@ impl Health {
                 _ => Ok(None),
             };
         }
-        self.nonfinite_losses = 0;
-        self.nonfinite_gradients = match output.grad_norm.is_finite() {
+        self.memory.nonfinite_losses = 0;
+        self.memory.nonfinite_gradients = match output.grad_norm.is_finite() {
             true => 0,
-            false => self.nonfinite_gradients + 1,
+            false => self.memory.nonfinite_gradients + 1,
         };
-        if self.nonfinite_gradients == MAX_NONFINITE_GRADIENTS {
+        if self.memory.nonfinite_gradients == MAX_NONFINITE_GRADIENTS {
             return Err(self.diverged(step, "gradient", output.grad_norm));
         }
-        self.recent.push_back(output.loss);
-        if self.recent.len() > self.window {
-            self.recent.pop_front();
+        self.memory.recent.push_back(output.loss);
+        if self.memory.recent.len() > self.window {
+            self.memory.recent.pop_front();
         }
         Ok(self.collapsed(step))
     }
@@ -115,15 +136,15 @@ impl Health {
     fn collapsed(&mut self, step: u64) -> Option<String> {
         let judged = self.max_steps >= MIN_STEPS
             && step >= self.first_judged
-            && self.recent.len() == self.window
-            && self.collapse == Collapse::Watched;
-        let mean = self.recent.iter().sum::<f64>() / self.recent.len() as f64;
+            && self.memory.recent.len() == self.window
+            && self.memory.collapse == Collapse::Watched;
+        let mean = self.memory.recent.iter().sum::<f64>() / self.memory.recent.len() as f64;
         let chance = self.chance();
         // Labels of one class alone say nothing: their chance is 0.
         if !judged || chance == 0.0 || mean <= COLLAPSE_SHARE * chance {
             return None;
         }
-        self.collapse = Collapse::Told;
+        self.memory.collapse = Collapse::Told;
         Some(format!(
             "the model does not seem to learn: over the last {} steps the mean loss is {mean:.3}, \
              and {chance:.3} is what ignoring the images gives (step {step} of {}); the learning \
@@ -141,7 +162,7 @@ impl Health {
             Some(weights) => f64::from(weights[class]),
             None => 1.0,
         };
-        let counts = self.label_counts.iter().enumerate();
+        let counts = self.memory.label_counts.iter().enumerate();
         let weighted: Vec<f64> = counts.map(|(k, &n)| n as f64 * weight(k)).collect();
         let total: f64 = weighted.iter().sum();
         let even = 1.0 / weighted.len() as f64;

@@ -13,6 +13,7 @@ mod metrics_file;
 pub mod optimizer_file;
 pub mod outcome;
 pub mod plan;
+mod resume;
 pub mod run_folder;
 mod saving;
 pub mod schedule;

@@ -69,6 +69,12 @@ impl Plan {
         self.accumulation.min(self.micro_batches_per_epoch - done)
     }
 
+    /// Images that the updates of an epoch before `update` have seen.
+    pub fn images_before(&self, update: u64, batch_size: usize) -> usize {
+        let micro_batches = (update * self.accumulation) as usize;
+        (micro_batches * batch_size).min(self.examples)
+    }
+
     /// Epochs done after `step`, the way the log shows them: whole epochs and the share of
     /// micro-batches of the one in progress.
     pub fn epoch_at(&self, step: u64) -> f64 {

@@ -59,6 +59,16 @@ impl RunFolder {
         Ok(folder)
     }
 
+    /// The folder of a run that goes on, created where it is missing; what a kill left half done is
+    /// deleted.
+    pub fn reopen(path: impl Into<PathBuf>) -> Result<Self> {
+        let folder = Self { path: path.into() };
+        let path = &folder.path;
+        fs::create_dir_all(path).map_err(|e| Error::io(path, "create the folder", e))?;
+        folder.clear_partial()?;
+        Ok(folder)
+    }
+
     /// Whether a run may have the folder `path`, which need not exist; changes nothing.
     ///
     /// # Errors
@@ -87,9 +97,7 @@ impl RunFolder {
         for step in self.checkpoints()? {
             self.remove_checkpoint(step)?;
         }
-        for left_by_a_kill in self.numbered(".checkpoint-", ".partial")? {
-            remove_folder(&self.hidden(left_by_a_kill))?;
-        }
+        self.clear_partial()?;
         let best = self.best();
         let model = MODEL_FILES.iter().map(|name| best.join(name));
         let records = RUN_FILES.iter().filter(|&&name| name != MODEL_FILES[2]);
@@ -103,6 +111,12 @@ impl RunFolder {
         }
         let _ = fs::remove_dir(best); // unless something of somebody else's is in it
         Ok(())
+    }
+
+    fn clear_partial(&self) -> Result<()> {
+        let left_by_a_kill = self.numbered(".checkpoint-", ".partial")?;
+        let mut folders = left_by_a_kill.into_iter().map(|step| self.hidden(step));
+        folders.try_for_each(|folder| remove_folder(&folder))
     }
 
     /// The folder itself.
@@ -188,6 +202,8 @@ impl RunFolder {
                 .or_else(|_| fs::copy(&from, &hidden).map(|_| ()))
                 .and_then(|()| fs::rename(&hidden, &to))
                 .map_err(|e| Error::io(&to, "write it", e))?;
+            // Where both were names of one file already, the renaming did nothing (POSIX).
+            let _ = fs::remove_file(&hidden);
         }
         Ok(())
     }

@@ -50,7 +50,8 @@ impl Run<'_> {
         let step = self.state.global_step;
         let params = self.finite_params()?;
         let optimizer = self.engine.optimizer()?;
-        self.state.totals().runtime_seconds = self.clock.session.elapsed().as_secs_f64();
+        self.state.totals().runtime_seconds = self.runtime();
+        self.state.stateful_callbacks.memory = self.memory();
         let checkpoint = self.folder.save_checkpoint(step, |folder| {
             self.job.model_files.save(folder, &params)?;
             optimizer_file::save(folder, self.engine.table(), &optimizer)?;
@@ -72,7 +73,7 @@ impl Run<'_> {
     }
 
     /// Deletes checkpoints beyond the limit.
-    fn rotate(&self) -> Result<()> {
+    pub(super) fn rotate(&self) -> Result<()> {
         match self.job.config.save_total_limit {
             Some(limit) => self.folder.rotate(limit, self.state.best_global_step),
             None => Ok(()),
@@ -114,8 +115,10 @@ impl Run<'_> {
                 self.plan.max_steps,
                 checkpoint.display()
             ),
-            help: "evaluate it, predict with it, or start another run from it with `--model`"
-                .into(),
+            help: format!(
+                "the same command with `--output-dir {} --resume` goes on from there",
+                self.folder.path().display()
+            ),
         }
     }
 }

@@ -6,6 +6,8 @@ use serde_json::{Map, Value};
 use crate::report::{Evaluated, Logged};
 
 use super::config::{Interval, TrainConfig};
+use super::evaluate::Evaluation;
+use super::health;
 use super::plan::Plan;
 
 /// The keys of transformers' `TrainerState`, in the order in which it writes them.
@@ -42,6 +44,11 @@ pub struct TrainerState {
 pub struct Callbacks {
     #[serde(rename = "RunTotals")]
     pub totals: RunTotals,
+    #[serde(rename = "RunMemory", default)]
+    pub memory: RunMemory,
+    /// By flag: what a resumed run must have in common with the one it goes on with.
+    #[serde(rename = "RunSettings", default)]
+    pub settings: Map<String, Value>,
 }
 
 /// Losses of some steps.
@@ -70,6 +77,15 @@ impl Losses {
     pub fn mean(&self) -> f64 {
         self.sum / self.finite as f64
     }
+}
+
+/// What else a resumed run needs to go on as if nothing had happened.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunMemory {
+    pub health: health::Memory,
+    /// The last evaluation and that of the best checkpoint, with their steps.
+    pub last_evaluation: Option<(u64, Evaluation)>,
+    pub best_evaluation: Option<(u64, Evaluation)>,
 }
 
 /// Sums over the whole run, which the reference forgets when it resumes.

@@ -20,7 +20,8 @@ use super::health::Health;
 use super::metrics_file::MetricsFile;
 use super::outcome::Outcome;
 use super::plan::{Due, Plan};
-use super::run_folder::{Existing, RunFolder};
+use super::resume;
+use super::run_folder::RunFolder;
 use super::schedule::LearningRate;
 use super::source::BatchSource;
 use super::state::TrainerState;
@@ -41,6 +42,9 @@ pub struct Job<'a> {
     pub model_files: &'a dyn ModelFiles,
     /// Lines for the header of the report; the plan of the run is added to them.
     pub facts: Vec<Fact>,
+    /// By flag, what else a resumed run must have in common with the run it goes on with: images,
+    /// device, precision.
+    pub identity: Vec<(&'static str, String)>,
     /// Commands to try after the run, shown at its end.
     pub next: Vec<String>,
     /// Set from outside to end the run after the step in progress.
@@ -54,8 +58,8 @@ pub struct Job<'a> {
 /// `load_best_model_at_end`.
 ///
 /// # Errors
-/// [`Error::Usage`] for settings that contradict each other or an output folder that holds another
-/// run; [`Error::Diverged`] when losses stop being finite; [`Error::Interrupted`], after a
+/// [`Error::Usage`] for settings that contradict each other, those of the run to be resumed among
+/// them, or an output folder that holds another run; [`Error::Diverged`] when losses stop being finite; [`Error::Interrupted`], after a
 /// checkpoint was written, when `job.stop` is set; and what engine, images and files report.
 pub fn train<'a>(
     engine: &'a mut dyn Engine,
@@ -66,7 +70,9 @@ pub fn train<'a>(
 ) -> Result<Outcome> {
     let mut run = Run::new(engine, images.len(), validation, job, reporter)?;
     run.start()?;
-    run.all_epochs(images)?;
+    if run.catch_up()? == Flow::Continue {
+        run.all_epochs(images)?;
+    }
     run.finish()
 }
 
@@ -76,7 +82,7 @@ pub(super) struct Run<'a> {
     pub(super) validation: Option<&'a dyn BatchSource>,
     pub(super) job: &'a Job<'a>,
     reporter: &'a mut dyn Reporter,
-    metrics: MetricsFile,
+    pub(super) metrics: MetricsFile,
     pub(super) folder: RunFolder,
     pub(super) plan: Plan,
     rate: LearningRate,
@@ -89,11 +95,14 @@ pub(super) struct Run<'a> {
     pub(super) last_evaluation: Option<(u64, Evaluation)>,
     pub(super) best_evaluation: Option<(u64, Evaluation)>,
     pub(super) early_stop: Option<String>,
+    /// Steps, and seconds, of the sessions before this one.
+    pub(super) first_step: u64,
+    pub(super) seconds_before: f64,
 }
 
 /// Whether the loop goes on after a step.
 #[derive(PartialEq)]
-enum Flow {
+pub(super) enum Flow {
     Continue,
     Stop,
 }
@@ -115,17 +124,16 @@ impl<'a> Run<'a> {
                 "give a `validation` folder or `--eval-samples`, or use `--eval-strategy no`",
             ));
         }
-        let existing = match config.overwrite_output_dir {
-            true => Existing::Overwrite,
-            false => Existing::Keep,
-        };
-        let folder = RunFolder::claim(&config.output_dir, existing)?;
+        let (folder, point) = resume::open(config)?;
         let rate = LearningRate::new(config, plan.max_steps);
         let classes = engine.config().num_labels();
-        Ok(Self {
+        let mut state = TrainerState::new(config, &plan);
+        let counts = (examples, validation.map_or(0, |images| images.len()));
+        state.stateful_callbacks.settings = resume::settings(job, engine, counts);
+        let mut run = Self {
             metrics: MetricsFile::append(folder.path().join("metrics.jsonl"))?,
             health: Health::new(config, plan.max_steps, rate.warmup_steps(), classes),
-            state: TrainerState::new(config, &plan),
+            state,
             engine,
             validation,
             job,
@@ -138,7 +146,13 @@ impl<'a> Run<'a> {
             last_evaluation: None,
             best_evaluation: None,
             early_stop: None,
-        })
+            first_step: 0,
+            seconds_before: 0.0,
+        };
+        if let Some(point) = point {
+            run.restore(point)?;
+        }
+        Ok(run)
     }
 
     fn start(&mut self) -> Result<()> {
@@ -148,16 +162,20 @@ impl<'a> Run<'a> {
             "plan",
             self.plan.in_words(self.job.config, validation),
         ));
+        facts.extend(self.resumed_at());
         let max_steps = self.plan.max_steps;
         self.emit(Event::RunStarted { facts, max_steps })
     }
 
     fn all_epochs(&mut self, images: &dyn BatchSource) -> Result<()> {
         let config = self.job.config;
-        for epoch in 0..self.plan.epochs {
-            let order = randperm(self.plan.examples, config.seed.wrapping_add(epoch));
+        let done = self.state.global_step;
+        for epoch in done / self.plan.updates_per_epoch..self.plan.epochs {
+            let mut order = randperm(self.plan.examples, config.seed.wrapping_add(epoch));
+            let first = done.saturating_sub(epoch * self.plan.updates_per_epoch);
+            order.drain(..self.plan.images_before(first, config.train_batch_size));
             let mut batches = images.batches(order, config.train_batch_size);
-            for update in 0..self.plan.updates_per_epoch {
+            for update in first..self.plan.updates_per_epoch {
                 let waiting = Instant::now();
                 let micro_batches = self.plan.micro_batches(update) as usize;
                 let batches: Vec<Batch> = batches
@@ -213,7 +231,8 @@ impl<'a> Run<'a> {
             epoch: self.state.epoch,
             loss: output.loss,
             images_per_second: self.clock.images_per_second(),
-            remaining_seconds: self.clock.session.elapsed().as_secs_f64() / step as f64
+            remaining_seconds: self.clock.session.elapsed().as_secs_f64()
+                / (step - self.first_step) as f64
                 * (self.plan.max_steps - step) as f64,
         };
         self.emit(Event::Progress(progress))
@@ -236,25 +255,27 @@ impl<'a> Run<'a> {
     /// Logs, evaluates and saves, where due.
     fn after_step(&mut self) -> Result<Flow> {
         let step = self.state.global_step;
-        let Due {
-            log,
-            evaluate,
-            save,
-        } = self.plan.due(step, self.job.config.logging_steps);
-        if log {
+        let due = self.plan.due(step, self.job.config.logging_steps);
+        if due.log {
             self.log()?;
         }
         if self.stop_is_set() {
             return Err(self.interrupted());
         }
-        if evaluate {
+        self.evaluate_and_save(due)
+    }
+
+    /// The rest of what is due after a step.
+    pub(super) fn evaluate_and_save(&mut self, due: Due) -> Result<Flow> {
+        let step = self.state.global_step;
+        if due.evaluate {
             match self.evaluate_step() {
                 Err(Error::Interrupted { .. }) => return Err(self.interrupted()),
                 evaluated => evaluated?,
             }
         }
         let last = step == self.plan.max_steps || self.early_stop.is_some();
-        if save || (last && self.job.config.save != Interval::Never) {
+        if due.save || (last && self.job.config.save != Interval::Never) {
             self.save()?;
         }
         match last {
@@ -326,17 +347,7 @@ impl<'a> Run<'a> {
                 BestMark::NotBest
             }
         };
-        let (since_best, best) = (totals.evaluations_since_best, totals.best_evaluation);
-        if config
-            .early_stopping_patience
-            .is_some_and(|patience| since_best >= patience)
-        {
-            self.early_stop = Some(format!(
-                "no better {} than {} in the last {since_best} evaluations (step {step})",
-                config.metric_for_best_model.name(),
-                best.map_or("none".into(), |b| format!("{b:.4}")),
-            ));
-        }
+        self.early_stop = self.early_stop_reason();
         let evaluated = Evaluated {
             step,
             epoch: self.state.epoch,
@@ -350,9 +361,27 @@ impl<'a> Run<'a> {
         self.emit(Event::Evaluated(evaluated))
     }
 
-    /// Seconds since the run began.
+    /// Why the run ends before its time, if it does.
+    pub(super) fn early_stop_reason(&mut self) -> Option<String> {
+        let (config, step) = (self.job.config, self.state.global_step);
+        let totals = self.state.totals();
+        let (since_best, best) = (totals.evaluations_since_best, totals.best_evaluation);
+        let stops = |patience| since_best >= patience;
+        config
+            .early_stopping_patience
+            .filter(|&p| stops(p))
+            .map(|_| {
+                format!(
+                    "no better {} than {} in the last {since_best} evaluations (step {step})",
+                    config.metric_for_best_model.name(),
+                    best.map_or("none".into(), |b| format!("{b:.4}")),
+                )
+            })
+    }
+
+    /// Seconds since the run began, without the time between its sessions.
     pub(super) fn runtime(&self) -> f64 {
-        self.clock.session.elapsed().as_secs_f64()
+        self.seconds_before + self.clock.session.elapsed().as_secs_f64()
     }
 
     /// Tells the listeners, and `metrics.jsonl` if the event belongs there.

@@ -78,6 +78,7 @@ impl Play {
             config: TrainConfig {
                 output_dir: folder.path().join("run"),
                 overwrite_output_dir: false,
+                resume: None,
                 learning_rate: 2e-4,
                 num_train_epochs: 1.0,
                 max_steps: None,
@@ -118,6 +119,7 @@ impl Play {
             config: &self.config,
             model_files: &self.model_files,
             facts: Vec::new(),
+            identity: Vec::new(),
             next: vec!["vitcuda predict".into()],
             stop: &self.stop,
         };

@@ -8,7 +8,7 @@ use super::recipe::{Recipe, name, with_default};
 use crate::cli::images::BadImagesArg;
 use crate::cli::numbers::{count, count_or_none, magnitude, positive, proper_fraction, share};
 use vitcuda::model::init::HeadInit;
-use vitcuda::train::config::{BestMetric, Interval, Schedule};
+use vitcuda::train::config::{BestMetric, Changes, Interval, Resume, Schedule};
 
 /// Fine-tune a pretrained model, or train one from scratch
 #[derive(Debug, Args)]
@@ -130,6 +130,15 @@ pub struct OutputArgs {
     /// Go on although the folder holds another run
     #[arg(long)]
     pub overwrite_output_dir: bool,
+    /// Go on with the run in --output-dir, from its newest checkpoint
+    #[arg(long, requires = "output_dir", conflicts_with = "overwrite_output_dir")]
+    pub resume: bool,
+    /// Go on from this checkpoint of a run; those after it are deleted
+    #[arg(long, value_name = "DIR", conflicts_with = "overwrite_output_dir")]
+    pub resume_from_checkpoint: Option<PathBuf>,
+    /// Go on although settings or images are not those of the run so far
+    #[arg(long)]
+    pub resume_with_changes: bool,
     #[arg(long, value_name = "WHEN", alias = "evaluation-strategy")]
     #[arg(help = with_default("When to evaluate: --eval-steps implies steps", |r| name(&r.eval)))]
     pub eval_strategy: Option<Strategy>,
@@ -226,6 +235,31 @@ impl OutputArgs {
     /// Whether evaluations are the person's wish and not only the recipe's.
     pub fn asks_for_evaluation(&self) -> bool {
         self.eval_strategy.is_some() || self.eval_steps.is_some() || self.load_best_model_at_end
+    }
+
+    /// How to go on with an earlier run, if that is what is asked for.
+    pub fn resume(&self) -> Option<Resume> {
+        let changes = match self.resume_with_changes {
+            true => Changes::Accept,
+            false => Changes::Refuse,
+        };
+        let checkpoint = self.resume_from_checkpoint.clone();
+        (self.resume || checkpoint.is_some()).then_some(Resume {
+            checkpoint,
+            changes,
+        })
+    }
+
+    /// The folder that is named, by itself or by a checkpoint in it.
+    pub fn folder(&self) -> Option<PathBuf> {
+        let of_checkpoint = self.resume_from_checkpoint.as_deref().map(|checkpoint| {
+            let parent = checkpoint.parent().unwrap_or(checkpoint);
+            match parent.as_os_str().is_empty() {
+                true => PathBuf::from("."),
+                false => parent.to_owned(),
+            }
+        });
+        self.output_dir.clone().or(of_checkpoint)
     }
 
     /// When to evaluate and when to save, by `recipe` where the person did not say.

@@ -79,6 +79,16 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
             inference: config.eval_batch_size,
         },
     )?;
+    let identity = vec![
+        ("--device and --precision", device.numbers()),
+        ("training images", train.dataset().fingerprint()),
+        (
+            "validation images",
+            validation
+                .as_ref()
+                .map_or(String::new(), |v| v.dataset().fingerprint()),
+        ),
+    ];
     facts.extend(described);
     let files = RunFiles {
         config: start.config,
@@ -89,6 +99,7 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
         config: &config,
         model_files: &files,
         facts,
+        identity,
         next: header::next(&config.output_dir, args.data.as_deref()),
         stop: &stop,
     };
@@ -143,11 +154,12 @@ fn config(args: &TrainArgs, counts: &[usize], validation: Option<&Loader>) -> Tr
         _ => eval,
     };
     TrainConfig {
-        output_dir: match &outputs.output_dir {
-            Some(folder) => folder.clone(),
+        output_dir: match outputs.folder() {
+            Some(folder) => folder,
             None => free_folder(args.data.as_deref()),
         },
         overwrite_output_dir: outputs.overwrite_output_dir,
+        resume: outputs.resume(),
         learning_rate: optimisation.learning_rate.unwrap_or(recipe.learning_rate),
         num_train_epochs: optimisation.epochs.unwrap_or(recipe.epochs),
         max_steps: optimisation.max_steps.filter(|&steps| steps > 0),

@@ -1,4 +1,5 @@
-// FNV-1a with 128 bits: names of cache entries and their checksums. Included by build.rs, too.
+// FNV-1a with 128 bits: names of cache entries and their checksums, fingerprints of data sets.
+// Included by build.rs, too.
 
 /// FNV-1a, 128 bits (Fowler, Noll, Vo). Tells texts and damaged files apart; it is no defence
 /// against a forger.

@@ -1,0 +1,264 @@
+//! Going on with a run that ended before its time, as if it had not: the same steps, the same
+//! images, the same numbers to the last bit.
+//!
+//! A checkpoint holds parameters, AdamW's state and `trainer_state.json`. The place in the data
+//! follows from the number of steps: the order of an epoch is drawn from the seed, and the images
+//! already seen are its first ones.
+
+use std::fs;
+
+use serde_json::{Map, Value, json};
+
+use crate::error::{Error, Result};
+use crate::report::{BestMark, Event, Fact, Saved};
+
+use super::config::{Changes, Resume, TrainConfig};
+use super::engine::Engine;
+use super::optimizer_file;
+use super::run_folder::{Existing, RunFolder};
+use super::state::{RunMemory, TrainerState};
+use super::trainer::{Flow, Job, Run};
+
+/// A checkpoint to go on from.
+pub(super) struct Point {
+    step: u64,
+    state: TrainerState,
+    changes: Changes,
+}
+
+/// The folder of a run, and where in it to go on; a run that ended before its first checkpoint
+/// starts again.
+pub(super) fn open(config: &TrainConfig) -> Result<(RunFolder, Option<Point>)> {
+    let output = &config.output_dir;
+    let Some(resume) = &config.resume else {
+        let existing = match config.overwrite_output_dir {
+            true => Existing::Overwrite,
+            false => Existing::Keep,
+        };
+        return Ok((RunFolder::claim(output, existing)?, None));
+    };
+    let folder = RunFolder::reopen(output)?;
+    let Some(step) = step_of(resume, &folder)? else {
+        if output.join("model.safetensors").exists() {
+            return Err(Error::usage(
+                format!(
+                    "{} holds a model, but no checkpoint of a run",
+                    output.display()
+                ),
+                "leave out `--resume` and choose another `--output-dir`",
+            ));
+        }
+        return Ok((RunFolder::claim(output, Existing::Overwrite)?, None));
+    };
+    let file = folder.checkpoint(step).join("trainer_state.json");
+    let text = fs::read_to_string(&file).map_err(|e| Error::io(&file, "read it", e))?;
+    let state: TrainerState = serde_json::from_str(&text).map_err(|e| {
+        Error::model(
+            &file,
+            format!("it is no state of a run of this program: {e}"),
+            "resume from another checkpoint with `--resume-from-checkpoint`",
+        )
+    })?;
+    let point = Point {
+        step,
+        state,
+        changes: resume.changes,
+    };
+    Ok((folder, Some(point)))
+}
+
+/// The step of the checkpoint that is asked for.
+fn step_of(resume: &Resume, folder: &RunFolder) -> Result<Option<u64>> {
+    let steps = folder.checkpoints()?;
+    let Some(wanted) = &resume.checkpoint else {
+        return Ok(steps.last().copied());
+    };
+    let same = |step: &&u64| {
+        let there = folder.checkpoint(**step).canonicalize().ok();
+        there.is_some() && there == wanted.canonicalize().ok()
+    };
+    match steps.iter().find(same) {
+        Some(&step) => Ok(Some(step)),
+        None => Err(Error::usage(
+            format!(
+                "{} is no checkpoint of the run in {}",
+                wanted.display(),
+                folder.path().display()
+            ),
+            format!("its checkpoints are of the steps {steps:?}"),
+        )),
+    }
+}
+
+/// What two sessions of a run must have in common, by flag.
+pub(super) fn settings(
+    job: &Job,
+    engine: &dyn Engine,
+    images: (usize, usize),
+) -> Map<String, Value> {
+    let (config, model) = (job.config, engine.config());
+    let hyper = &config.hyper;
+    let settings = json!({
+        "DATA": format!("{} + {} images", images.0, images.1),
+        "--model": model,
+        "--learning-rate": config.learning_rate,
+        "--epochs": config.num_train_epochs,
+        "--max-steps": config.max_steps,
+        "--batch-size": config.train_batch_size,
+        "--gradient-accumulation-steps": config.gradient_accumulation_steps,
+        "--lr-scheduler-type": config.schedule,
+        "--warmup-steps": config.warmup_steps,
+        "--warmup-ratio": config.warmup_ratio,
+        "--adam-beta1": hyper.beta1,
+        "--adam-beta2": hyper.beta2,
+        "--adam-epsilon": hyper.epsilon,
+        "--weight-decay": hyper.weight_decay,
+        "--max-grad-norm": hyper.max_grad_norm,
+        "--label-smoothing-factor": hyper.label_smoothing,
+        "--class-weights": hyper.class_weights,
+        "--seed": config.seed,
+        "--eval-steps": config.eval,
+        "--logging-steps": config.logging_steps,
+        "--save-steps": config.save,
+        "--metric-for-best-model": config.metric_for_best_model,
+    });
+    let Value::Object(mut settings) = settings else {
+        unreachable!("{settings} is no object")
+    };
+    let identity = job.identity.iter();
+    settings.extend(identity.map(|(flag, value)| ((*flag).to_owned(), json!(value))));
+    settings
+}
+
+/// The settings that differ, one a line; long values are not shown.
+fn differences(then: &Map<String, Value>, now: &Map<String, Value>) -> Vec<String> {
+    let differing = now
+        .iter()
+        .filter(|(key, value)| then.get(*key) != Some(value));
+    let shown = |value: Option<&Value>| {
+        let text = value.map_or("not known".into(), Value::to_string);
+        (text.len() < 60).then_some(text)
+    };
+    differing
+        .map(
+            |(key, value)| match (shown(then.get(key)), shown(Some(value))) {
+                (Some(then), Some(now)) => format!("{key}: {then} then, {now} now"),
+                _ => format!("{key} differs"),
+            },
+        )
+        .collect()
+}
+
+impl Run<'_> {
+    /// Takes over everything the checkpoint holds, and undoes what was done after it.
+    pub(super) fn restore(&mut self, point: Point) -> Result<()> {
+        let Point {
+            step,
+            mut state,
+            changes,
+        } = point;
+        let checkpoint = self.folder.checkpoint(step);
+        let now = self.state.stateful_callbacks.settings.clone();
+        let changed = differences(&state.stateful_callbacks.settings, &now);
+        if !changed.is_empty() && changes == Changes::Refuse {
+            return Err(Error::usage(
+                format!(
+                    "the run in {} had other settings:\n  {}",
+                    checkpoint.display(),
+                    changed.join("\n  ")
+                ),
+                "give the settings it was started with, or add `--resume-with-changes`",
+            ));
+        }
+        let params = self.job.model_files.load(&checkpoint)?;
+        self.engine.set_params(&params)?;
+        let optimizer = optimizer_file::load(&checkpoint, self.engine.table())?;
+        self.engine.set_optimizer(&optimizer)?;
+
+        let new = &self.state;
+        state.stateful_callbacks.settings = now;
+        (state.eval_steps, state.save_steps) = (new.eval_steps, new.save_steps);
+        (state.max_steps, state.logging_steps) = (new.max_steps, new.logging_steps);
+        state.num_train_epochs = new.num_train_epochs;
+        state.train_batch_size = new.train_batch_size;
+        let memory = std::mem::take(&mut state.stateful_callbacks.memory);
+        self.health.remember(memory.health);
+        self.last_evaluation = memory.last_evaluation;
+        self.best_evaluation = memory.best_evaluation;
+        self.state = state;
+        self.first_step = step;
+        self.seconds_before = self.state.totals().runtime_seconds;
+        self.early_stop = self.early_stop_reason();
+
+        for later in self.folder.checkpoints()?.into_iter().filter(|&s| s > step) {
+            self.folder.remove_checkpoint(later)?;
+        }
+        if let Some(best) = self.state.best_global_step {
+            self.folder.set_best(best)?;
+        }
+        self.rotate()?;
+        let saved = self.metrics.rewind(step)?;
+        if !saved {
+            let mark = match self.state.best_global_step == Some(step) {
+                true => BestMark::Best,
+                false => BestMark::NotBest,
+            };
+            let epoch = self.state.epoch;
+            self.metrics.write(&Event::Saved(Saved {
+                step,
+                epoch,
+                checkpoint,
+                mark,
+                seconds: 0.0, // not known: the run ended before it could say
+            }))?;
+        }
+        for change in changed {
+            let text = format!("going on with another setting: {change}");
+            self.emit(Event::Notice { text })?;
+        }
+        Ok(())
+    }
+
+    /// What a checkpoint remembers besides the sums.
+    pub(super) fn memory(&self) -> RunMemory {
+        RunMemory {
+            health: self.health.memory().clone(),
+            last_evaluation: self.last_evaluation.clone(),
+            best_evaluation: self.best_evaluation.clone(),
+        }
+    }
+
+    /// Does what was left of the step at which the run ended: Ctrl-C comes between a step and its
+    /// evaluation.
+    pub(super) fn catch_up(&mut self) -> Result<Flow> {
+        let step = self.state.global_step;
+        if step == 0 {
+            return Ok(Flow::Continue);
+        }
+        let due = self.plan.due(step, self.job.config.logging_steps);
+        let evaluated = self.last_evaluation.as_ref().map(|(step, _)| *step);
+        match due.evaluate && evaluated != Some(step) {
+            true => self.evaluate_and_save(due),
+            false if step >= self.plan.max_steps || self.early_stop.is_some() => Ok(Flow::Stop),
+            false => Ok(Flow::Continue),
+        }
+    }
+
+    /// A line for the header of the report.
+    pub(super) fn resumed_at(&self) -> Option<Fact> {
+        let (step, all) = (self.first_step, self.plan.max_steps);
+        let text = || format!("after step {step} of {all}");
+        (step > 0).then(|| Fact::new("resumed", text()))
+    }
+}
+
+/// Whether a line of `metrics.jsonl` belongs to the steps up to `step`, and whether it says that the
+/// checkpoint of `step` was written.
+pub(super) fn keep_line(line: &str, step: u64) -> (bool, bool) {
+    let Ok(value) = serde_json::from_str::<Value>(line) else {
+        return (false, false); // cut short by the end of the run
+    };
+    let at = value.get("step").and_then(Value::as_u64);
+    let saved = value.get("checkpoint").is_some() && at == Some(step);
+    (at.is_some_and(|at| at <= step), saved)
+}
