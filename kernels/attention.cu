@@ -59,12 +59,13 @@ attention_forward(element* o, float* lse, const element* qkv, int heads, int par
   }
   const float to_exponent = scale * LOG2_E;
   const int warp = threadIdx.x / WARP_SIZE;
+#pragma unroll 1
   for (int strip0 = work.part * WARPS; strip0 < Side<QUERIES>::STRIPS; strip0 += parts * WARPS) {
     const int first = (strip0 + warp) * STRIP;
     const bool has_strip = first < QUERIES;
     Operand own;
     Sums sum = {};
-    float total[2] = {}, largest[2] = {MINUS_INFINITY, MINUS_INFINITY};  // of exponents, by row
+    float total[2] = {}, largest[2] = {MINUS_INFINITY, MINUS_INFINITY};  // by row: Σ 2^(exponent − largest)
     if (has_strip) load_strip(own, q, 3 * C, first, QUERIES);
     walk<Keys, MASKED>(has_strip, load, [&](auto size, auto has_padding, int slot, int row) {
       constexpr int N = decltype(size)::value / 8;
@@ -73,10 +74,10 @@ attention_forward(element* o, float* lse, const element* qkv, int heads, int par
       if constexpr (decltype(has_padding)::value) mask_padding<Keys>(s);
 #pragma unroll
       for (int r = 0; r < 2; r++) {
-        float block = MINUS_INFINITY;
+        float score = MINUS_INFINITY;
 #pragma unroll
-        for (int tile = 0; tile < N; tile++) block = fmaxf(block, fmaxf(s[tile][2 * r], s[tile][2 * r + 1]));
-        const float now = fmaxf(largest[r], row_max(block) * to_exponent);
+        for (int tile = 0; tile < N; tile++) score = fmaxf(score, fmaxf(s[tile][2 * r], s[tile][2 * r + 1]));
+        const float now = fmaxf(largest[r], row_max(score) * to_exponent);
         if constexpr (!Keys::ONE_BLOCK) {  // what was summed so far was relative to a smaller maximum
           const float shrink = fast_exp2(largest[r] - now);
           total[r] *= shrink;
@@ -85,10 +86,9 @@ attention_forward(element* o, float* lse, const element* qkv, int heads, int par
         largest[r] = now;
 #pragma unroll
         for (int tile = 0; tile < N; tile++) {
-          float &first = s[tile][2 * r], &second = s[tile][2 * r + 1];
-          first = fast_exp2(fmaf(first, to_exponent, -now));
-          second = fast_exp2(fmaf(second, to_exponent, -now));
-          total[r] += first + second;
+          float* p = &s[tile][2 * r];
+          for (int v = 0; v < 2; v++) p[v] = fast_exp2(fmaf(p[v], to_exponent, -now));
+          total[r] += p[0] + p[1];
         }
       }
       times(sum, s, keys.tile(1, slot), row);
@@ -188,6 +188,7 @@ __device__ __forceinline__ void query_pass(
   __syncthreads();
   const float to_exponent = scale * LOG2_E;
   const int warp = threadIdx.x / WARP_SIZE;
+#pragma unroll 1
   for (int strip0 = work.part * WARPS; strip0 < Side<QUERIES>::STRIPS; strip0 += parts * WARPS) {
     const int first = (strip0 + warp) * STRIP;
     const bool has_strip = first < QUERIES;
@@ -262,6 +263,7 @@ __device__ __forceinline__ void key_pass(
   const int warp = threadIdx.x / WARP_SIZE;
   const auto along_strips = [&](auto of_k, auto of_v) {
     constexpr bool D_K = decltype(of_k)::value, D_V = decltype(of_v)::value;
+#pragma unroll 1
     for (int strip0 = work.part * WARPS; strip0 < Side<TOKENS>::STRIPS; strip0 += parts * WARPS) {
       const int first = (strip0 + warp) * STRIP;
       const bool has_strip = first < TOKENS;
