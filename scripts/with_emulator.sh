@@ -26,4 +26,6 @@ mkdir -p "$target/emulator-cache"
 export VITCUDA_EMULATOR_CACHE="${VITCUDA_EMULATOR_CACHE:-$target/emulator-cache}"
 export VITCUDA_EMULATE="${VITCUDA_EMULATE:-sm_80}"
 export LD_LIBRARY_PATH="$links${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+# It brings its own NVRTC; NVIDIA's crashes beside a driver that is not NVIDIA's.
+unset VITCUDA_NVRTC
 exec "$@"

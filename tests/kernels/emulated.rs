@@ -30,6 +30,11 @@ pub fn start(architectures: &'static [&'static str]) -> Devices {
         if !first::is_first() && vitcuda::device::cuda::probe().is_ok() {
             set_unless_set(REAL_GPU, Path::new("1"));
         }
+        // NVIDIA's NVRTC asks the driver for tables that the emulator does not have.
+        if let Some(nvrtc) = std::env::var_os("VITCUDA_NVRTC") {
+            std::env::set_var(REAL_NVRTC, nvrtc);
+            std::env::remove_var("VITCUDA_NVRTC");
+        }
         set_unless_set("VITCUDA_EMULATE", Path::new(&architectures.join(",")));
         set_unless_set("VITCUDA_EMULATOR_CACHE", &target.join("emulator-cache"));
         set_unless_set("VITCUDA_CACHE", &cache());
@@ -43,6 +48,8 @@ pub fn start(architectures: &'static [&'static str]) -> Devices {
 
 /// Set when the machine has a GPU of its own, which the emulator is about to hide.
 const REAL_GPU: &str = "VITCUDA_REAL_GPU";
+/// What `VITCUDA_NVRTC` was, for that GPU.
+const REAL_NVRTC: &str = "VITCUDA_REAL_NVRTC";
 
 /// `doctor --full` on the machine's own GPU; ignored where there is none.
 pub fn real_gpu() -> Trial {
@@ -57,6 +64,10 @@ pub fn real_gpu() -> Trial {
         let said = Command::new(env!("CARGO_BIN_EXE_vitcuda"))
             .args(["doctor", "--full", "--device", "cuda"])
             .env("LD_LIBRARY_PATH", path)
+            .env(
+                "VITCUDA_NVRTC",
+                std::env::var_os(REAL_NVRTC).unwrap_or_default(),
+            )
             .env_remove("VITCUDA_CACHE")
             .output()?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
