@@ -58,24 +58,26 @@ attention_forward(element* o, float* lse, const element* qkv, int heads, int par
     __syncthreads();
   }
   const float to_exponent = scale * LOG2_E;
+  const int warp = threadIdx.x / WARP_SIZE;
+#pragma unroll 1
   for (int strip0 = work.part * WARPS; strip0 < Side<QUERIES>::STRIPS; strip0 += parts * WARPS) {
-    const int strip = strip0 + threadIdx.x / WARP_SIZE, first = strip * STRIP;
-    const bool has_strip = strip < Side<QUERIES>::STRIPS;
+    const int first = (strip0 + warp) * STRIP;
+    const bool has_strip = first < QUERIES;
     Operand own;
     Sums sum = {};
-    float total[2] = {}, largest[2] = {MINUS_INFINITY, MINUS_INFINITY};  // of exponents, by row
+    float total[2] = {}, largest[2] = {MINUS_INFINITY, MINUS_INFINITY};  // by row: Σ 2^(exponent − largest)
     if (has_strip) load_strip(own, q, 3 * C, first, QUERIES);
-    walk<Keys>(has_strip, load, [&](auto size, auto last, int slot, int row) {
+    walk<Keys, MASKED>(has_strip, load, [&](auto size, auto has_padding, int slot, int row) {
       constexpr int N = decltype(size)::value / 8;
       float s[N][4] = {};
       times_transposed(s, own, keys.tile(0, slot), row);
-      if constexpr (decltype(last)::value) mask_padding<Keys>(s);
+      if constexpr (decltype(has_padding)::value) mask_padding<Keys>(s);
 #pragma unroll
       for (int r = 0; r < 2; r++) {
-        float block = MINUS_INFINITY;
+        float score = MINUS_INFINITY;
 #pragma unroll
-        for (int tile = 0; tile < N; tile++) block = fmaxf(block, fmaxf(s[tile][2 * r], s[tile][2 * r + 1]));
-        const float now = fmaxf(largest[r], row_max(block) * to_exponent);
+        for (int tile = 0; tile < N; tile++) score = fmaxf(score, fmaxf(s[tile][2 * r], s[tile][2 * r + 1]));
+        const float now = fmaxf(largest[r], row_max(score) * to_exponent);
         if constexpr (!Keys::ONE_BLOCK) {  // what was summed so far was relative to a smaller maximum
           const float shrink = fast_exp2(largest[r] - now);
           total[r] *= shrink;
@@ -84,10 +86,9 @@ attention_forward(element* o, float* lse, const element* qkv, int heads, int par
         largest[r] = now;
 #pragma unroll
         for (int tile = 0; tile < N; tile++) {
-          float &first = s[tile][2 * r], &second = s[tile][2 * r + 1];
-          first = fast_exp2(fmaf(first, to_exponent, -now));
-          second = fast_exp2(fmaf(second, to_exponent, -now));
-          total[r] += first + second;
+          float* p = &s[tile][2 * r];
+          for (int v = 0; v < 2; v++) p[v] = fast_exp2(fmaf(p[v], to_exponent, -now));
+          total[r] += p[0] + p[1];
         }
       }
       times(sum, s, keys.tile(1, slot), row);
@@ -97,7 +98,7 @@ attention_forward(element* o, float* lse, const element* qkv, int heads, int par
     for (int r = 0; r < 2; r++) {
       total[r] = row_sum(total[r]);
       const int query = first + lane_row() + 8 * r;
-      if (query < QUERIES && lane_column() == 0) lse[work.first_query() + query] = (largest[r] + log2f(total[r])) * (1.0f / LOG2_E);
+      if (query < QUERIES && lane_column() == 0) lse[work.in_queries() + query] = (largest[r] + log2f(total[r])) * (1.0f / LOG2_E);
       scale_row(sum, r, 1.0f / total[r]);
     }
     store_strip(o + work.in_output(), C, sum, first, QUERIES);
@@ -176,7 +177,7 @@ __device__ __forceinline__ void query_pass(
   using Keys = Side<TOKENS>;
   const Work work(heads, parts);
   const int C = work.C;
-  const size_t image = work.in_packed(), out = work.in_output(), query0 = work.first_query();
+  const size_t image = work.in_packed(), out = work.in_output(), query0 = work.in_queries();
   const element* q = qkv + image;
   const Tiles<Keys> keys = {reinterpret_cast<element*>(shared), {q + C, q + 2 * C}, {3 * C, 3 * C}};
   float* column_sums = reinterpret_cast<float*>(shared + Tiles<Keys>::BYTES);
@@ -186,9 +187,11 @@ __device__ __forceinline__ void query_pass(
   wait_for_copies();
   __syncthreads();
   const float to_exponent = scale * LOG2_E;
+  const int warp = threadIdx.x / WARP_SIZE;
+#pragma unroll 1
   for (int strip0 = work.part * WARPS; strip0 < Side<QUERIES>::STRIPS; strip0 += parts * WARPS) {
-    const int warp = threadIdx.x / WARP_SIZE, strip = strip0 + warp, first = strip * STRIP;
-    const bool has_strip = strip < Side<QUERIES>::STRIPS;
+    const int first = (strip0 + warp) * STRIP;
+    const bool has_strip = first < QUERIES;
     Operand own_q, own_d_o;
     float exponent[2] = {}, delta[2] = {};  // lse and delta of the lane's rows
     Sums d_q = {};
@@ -206,12 +209,12 @@ __device__ __forceinline__ void query_pass(
         if (lane_column() == 0) *reinterpret_cast<Statistics*>(statistics + 2 * (query0 + query)) = {exponent[r], delta[r]};
       }
     }
-    walk<Keys>(has_strip, load, [&](auto size, auto last, int slot, int row) {
+    walk<Keys, MASKED>(has_strip, load, [&](auto size, auto has_padding, int slot, int row) {
       constexpr int N = decltype(size)::value / 8;
       float s[N][4] = {}, d[N][4] = {};
       times_transposed(s, own_q, keys.tile(0, slot), row);
       times_transposed(d, own_d_o, keys.tile(1, slot), row);
-      if constexpr (decltype(last)::value) mask_padding<Keys>(s);
+      if constexpr (decltype(has_padding)::value) mask_padding<Keys>(s);
 #pragma unroll
       for (int tile = 0; tile < N; tile++)
 #pragma unroll
@@ -230,10 +233,6 @@ __device__ __forceinline__ void query_pass(
   write_column_sums(sums + work.in_sums(parts), column_sums);
 }
 
-// Two strips and two sums at a time, or, where those are too much for a thread's registers, dV and dK
-// one after the other, with S made twice.
-constexpr bool ONE_KEY_WALK = HEAD_SIZE <= 96;
-
 // dK and dV of a block's key strips. Padding queries have Q, dO, lse and delta 0, so P = 1 and
 // dS = 0 there, and both add nothing.
 __device__ __forceinline__ void key_pass(
@@ -243,7 +242,7 @@ __device__ __forceinline__ void key_pass(
   const Work work(heads, parts);
   const int C = work.C;
   const size_t image = work.in_packed(), out = work.in_output();
-  const float* statistics_head = statistics + 2 * work.first_query();
+  const float* statistics_head = statistics + 2 * work.in_queries();
   const element *q = qkv + image, *k = q + C, *v = q + 2 * C;
   const Tiles<Queries> queries = {reinterpret_cast<element*>(shared), {q, d_o + out}, {3 * C, C}};
   float* query_statistics = reinterpret_cast<float*>(shared + Tiles<Queries>::BYTES);
@@ -261,18 +260,20 @@ __device__ __forceinline__ void key_pass(
   wait_for_copies();
   __syncthreads();
   const float to_exponent = scale * LOG2_E;
-  for (int strip0 = work.part * WARPS; strip0 < Side<TOKENS>::STRIPS; strip0 += parts * WARPS) {
-    const int warp = threadIdx.x / WARP_SIZE, strip = strip0 + warp, first = strip * STRIP;
-    const bool has_strip = strip < Side<TOKENS>::STRIPS;
-    const auto one_walk = [&](auto of_k, auto of_v) {
-      constexpr bool D_K = decltype(of_k)::value, D_V = decltype(of_v)::value;
+  const int warp = threadIdx.x / WARP_SIZE;
+  const auto along_strips = [&](auto of_k, auto of_v) {
+    constexpr bool D_K = decltype(of_k)::value, D_V = decltype(of_v)::value;
+#pragma unroll 1
+    for (int strip0 = work.part * WARPS; strip0 < Side<TOKENS>::STRIPS; strip0 += parts * WARPS) {
+      const int first = (strip0 + warp) * STRIP;
+      const bool has_strip = first < TOKENS;
       Operand own_k, own_v;
       Sums d_k = {}, d_v = {};
       if (has_strip) {
         load_strip(own_k, k, 3 * C, first, TOKENS);
         if constexpr (D_K) load_strip(own_v, v, 3 * C, first, TOKENS);
       }
-      walk<Queries>(has_strip, load, [&](auto size, auto, int slot, int row) {
+      walk<Queries, HARMLESS>(has_strip, load, [&](auto size, auto, int slot, int row) {
         constexpr int N = decltype(size)::value / 8;
         float s[N][4] = {}, d[N][4] = {};  // transposed: keys by queries
         times_transposed(s, own_k, queries.tile(0, slot), row);
@@ -292,7 +293,7 @@ __device__ __forceinline__ void key_pass(
         if constexpr (D_V) times(d_v, s, queries.tile(1, slot), row);
         if constexpr (D_K) times(d_k, d, queries.tile(0, slot), row);
       });
-      if (!has_strip) return;
+      if (!has_strip) continue;
       if constexpr (D_K) {
         for (int r = 0; r < 2; r++) scale_row(d_k, r, scale);
         store_strip(d_qkv + image + C, 3 * C, d_k, first, TOKENS);
@@ -302,13 +303,15 @@ __device__ __forceinline__ void key_pass(
         store_strip(d_qkv + image + 2 * C, 3 * C, d_v, first, TOKENS);
         add_column_sums(column_sums + (WARPS + warp) * WIDTH, d_v, first, TOKENS);
       }
-    };
-    if constexpr (ONE_KEY_WALK) {
-      one_walk(Size<true>{}, Size<true>{});
-    } else {
-      one_walk(Size<false>{}, Size<true>{});
-      one_walk(Size<true>{}, Size<false>{});
     }
+  };
+  // Two strips and two strips of sums are too much for a thread's registers in wide heads: there S is
+  // made twice.
+  if constexpr (HEAD_SIZE <= 96) {
+    along_strips(Size<true>{}, Size<true>{});
+  } else {
+    along_strips(Size<false>{}, Size<true>{});
+    along_strips(Size<true>{}, Size<false>{});
   }
   __syncthreads();
   float* to = sums + work.in_sums(parts);
