@@ -10,13 +10,10 @@ use crate::report::format::learning_rate;
 use super::config::TrainConfig;
 use super::engine::{Batch, StepOutput};
 
-/// So many losses in a row that are not finite end the run. One bad batch is survived (the engine
-/// leaves the parameters alone); weights that are lost give NaN for every batch.
-pub const MAX_NONFINITE_LOSSES: u32 = 5;
-
-/// So many gradients in a row that overflow, with a finite loss, end the run: a loss scale of 2¹⁶
-/// that halves at each of them has then left the range of f16 altogether.
-pub const MAX_NONFINITE_GRADIENTS: u32 = 25;
+/// So many steps in a row whose loss, or whose gradient, is not finite end the run. Each of them
+/// leaves the parameters alone, so a bad batch is survived; in f16 a loss scale of 2¹⁶ that halves
+/// fifty times has left the range of the type altogether.
+pub const MAX_NONFINITE: u32 = 50;
 
 /// A mean loss above this share of chance counts as nothing learnt.
 pub const COLLAPSE_SHARE: f64 = 0.98;
@@ -110,7 +107,7 @@ impl Health {
         if !output.loss.is_finite() {
             self.memory.nonfinite_losses += 1;
             return match self.memory.nonfinite_losses {
-                MAX_NONFINITE_LOSSES => Err(self.diverged(step, "loss", output.loss)),
+                MAX_NONFINITE => Err(self.diverged(step, "loss", output.loss)),
                 1 => Ok(Some(format!(
                     "the loss of step {step} is {}; the step is left out",
                     output.loss
@@ -123,7 +120,7 @@ impl Health {
             true => 0,
             false => self.memory.nonfinite_gradients + 1,
         };
-        if self.memory.nonfinite_gradients == MAX_NONFINITE_GRADIENTS {
+        if self.memory.nonfinite_gradients == MAX_NONFINITE {
             return Err(self.diverged(step, "gradient", output.grad_norm));
         }
         self.memory.recent.push_back(output.loss);
@@ -174,14 +171,10 @@ impl Health {
     }
 
     fn diverged(&self, step: u64, what: &str, last: f64) -> Error {
-        let count = match what {
-            "loss" => MAX_NONFINITE_LOSSES,
-            _ => MAX_NONFINITE_GRADIENTS,
-        };
-        let first = step + 1 - u64::from(count);
+        let first = step + 1 - u64::from(MAX_NONFINITE);
         Error::Diverged {
             problem: format!(
-                "the run diverged: the {what} of {count} steps in a row, {first} to {step}, is not \
+                "the run diverged: the {what} of {MAX_NONFINITE} steps in a row, {first} to {step}, is not \
                  finite (last: {last})"
             ),
             help: format!(
