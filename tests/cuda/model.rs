@@ -11,7 +11,7 @@ use vitcuda::model::backward;
 use vitcuda::model::checkpoint::{self, LoadOptions};
 use vitcuda::model::gpu::activations::Activations;
 use vitcuda::model::gpu::arena::{Arena, Layout};
-use vitcuda::model::gpu::scratch::Scratch;
+use vitcuda::model::gpu::scratch::{Batches, Scratch};
 use vitcuda::model::gpu::{Gradients, Params, Pass};
 use vitcuda::model::init::HeadInit;
 use vitcuda::model::tensor_file::TensorFile;
@@ -85,7 +85,13 @@ fn on_device(
     let mut layout = Layout::default();
     let keep = Keep::ForBackward;
     let activations = Activations::plan(&mut layout, &vit.config, capacity, keep, last_block);
-    let scratch = Scratch::plan(&mut layout, gpu.properties(), vit, &activations);
+    let scratch = Scratch::plan(
+        &mut layout,
+        gpu.properties(),
+        vit,
+        &activations,
+        Batches::UpToFull,
+    );
     let arena = Arena::new(gpu, layout.bytes())?;
     let (params, copy) = (
         gpu.upload(&problem.params)?,
@@ -172,9 +178,6 @@ fn compare(
 ) -> Result<(), Failed> {
     let mut wrong = Vec::new();
     let mut judge = |what: &str, found: f64, plain: f64| {
-        if std::env::var_os("VITCUDA_SHOW").is_some() {
-            eprintln!("{what:60} {found:.3e} {plain:.3e} {:.2}", found / plain);
-        }
         if let Err(error) = at_most(what, found, 2.0 * plain) {
             wrong.push(error.message().unwrap_or_default().to_owned());
         }
@@ -184,11 +187,11 @@ fn compare(
         distance(&found.logits, &exact.logits),
         distance(&plain.logits, &exact.logits),
     );
-    judge(
-        "loss",
-        (found.loss - exact.loss).abs(),
-        (plain.loss - exact.loss).abs(),
-    );
+    // One number may be right by luck, so the loss is judged by what it is made of: as dL/dlogits is
+    // p − q, of absolute sum 2 at most, it is off by at most twice the logits' largest error.
+    let furthest = plain.logits.iter().zip(&exact.logits);
+    let furthest = furthest.fold(0.0, |m, (&a, b)| (f64::from(a) - b).abs().max(m));
+    judge("loss", (found.loss - exact.loss).abs(), 2.0 * furthest);
     for param in &vit.table.params {
         let at = |values: &[f32]| {
             distance(
