@@ -121,7 +121,7 @@ fn auto(folder: &Path) -> Result<(), Failed> {
         }
     }
     let score = |device: &str| -> Result<serde_json::Value, Failed> {
-        let line = format!("eval run --eval-samples 20 --json --device {device}");
+        let line = format!("eval run --json --device {device}");
         let said = vitcuda(folder, &line)?;
         Ok(serde_json::from_slice(&said.stdout).map_err(|e| format!("{e}: {said:?}"))?)
     };
