@@ -109,15 +109,21 @@ fn a_driver_without_gpus_is_refused() {
 }
 
 #[test]
-fn a_gpu_is_found_and_the_missing_engine_is_owned_up_to() {
-    let folder = driver_with(0, 1);
-    let fact =
-        "a CUDA 12.8 driver with Test GPU (sm_90) found, but this version has no CUDA engine";
-    bench(folder.path(), "cuda:0").failed(5).mentions(&[fact]);
-    bench(folder.path(), "auto")
-        .well()
-        .mentions(&["running on the CPU", fact]);
-    bench(folder.path(), "cuda:1")
+fn auto_without_nvrtc_says_so_and_takes_the_cpu() {
+    let (folder, empty) = (driver_with(0, 1), tempfile::tempdir().unwrap());
+    let run = |device| -> Said {
+        let output = vitcuda()
+            .env("LD_LIBRARY_PATH", folder.path())
+            .env("VITCUDA_NVRTC", empty.path())
+            .args(["bench", "--model", "vit_digits_patch2_8", "--repeats", "1"])
+            .args(["--device", device])
+            .output();
+        output.expect("the binary starts").into()
+    };
+    let fact = "VITCUDA_NVRTC: no libnvrtc in";
+    run("auto").well().mentions(&["running on the CPU", fact]);
+    run("cuda").failed(5).mentions(&[fact]);
+    run("cuda:1")
         .failed(5)
         .mentions(&["cuda:1 does not exist; the driver shows 1 GPU"]);
 }

@@ -1,4 +1,5 @@
 //! The process starts again with the emulator first on the library path.
+#![allow(dead_code)] // each test binary uses its own part
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -35,6 +35,16 @@ pub struct Scratch {
     pub squares: Place<f32>,
 }
 
+/// The batches that a [`Scratch`] is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Batches {
+    /// Of every size up to the activations'. How a sum is cut into parts does not grow evenly with
+    /// the batch: a short one may need more room.
+    UpToFull,
+    /// Of the activations' size alone: less work to find out, for estimates.
+    Full,
+}
+
 impl Scratch {
     /// Takes room for a backward pass behind `activations`.
     pub fn plan(
@@ -42,12 +52,16 @@ impl Scratch {
         gpu: &Properties,
         vit: &Vit,
         activations: &Activations,
+        batches: Batches,
     ) -> Self {
         let (images, last_block) = (activations.images, activations.last_block);
         let (c, f) = (vit.config.hidden_size, vit.config.intermediate_size);
         let rows = images * vit.config.tokens();
-        // How a sum is cut into parts does not grow evenly with the batch: a short one may need more.
-        let sums = (1..=images).map(|images| Sums::of(gpu, vit, images, last_block));
+        let smallest = match batches {
+            Batches::UpToFull => 1,
+            Batches::Full => images,
+        };
+        let sums = (smallest..=images).map(|images| Sums::of(gpu, vit, images, last_block));
         let sums = sums.fold(Sums::default(), Sums::or_more);
         Self {
             stream: layout.place(rows * c),

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::model::activations::{Keep, LastBlock};
 use crate::model::gpu::activations::Activations;
 use crate::model::gpu::arena::{Arena, Layout, Place};
-use crate::model::gpu::scratch::Scratch;
+use crate::model::gpu::scratch::{Batches, Scratch};
 use crate::model::vit::Vit;
 use crate::ops::adamw::gpu::{Decay, Tiles};
 use crate::report::format::thousands;
@@ -43,12 +43,12 @@ pub struct MemoryPlan {
     parameters: usize,
 }
 
-fn training(gpu: &Properties, vit: &Vit, images: usize) -> (Training, usize) {
+fn training(gpu: &Properties, vit: &Vit, images: usize, batches: Batches) -> (Training, usize) {
     let mut layout = Layout::default();
     let (keep, last) = (Keep::ForBackward, LastBlock::ClassToken);
     let activations = Activations::plan(&mut layout, &vit.config, images, keep, last);
     let training = Training {
-        scratch: Scratch::plan(&mut layout, gpu, vit, &activations),
+        scratch: Scratch::plan(&mut layout, gpu, vit, &activations, batches),
         d_logits: layout.place(images * vit.config.num_labels()),
         losses: layout.place(images),
         activations,
@@ -82,29 +82,78 @@ fn largest(most: usize, fits: impl Fn(usize) -> bool) -> Option<usize> {
 }
 
 impl MemoryPlan {
-    /// Plans for `capacity` in `free` bytes. Evaluation takes fewer images at once where it would
+    /// Plans for `capacity` in `free` bytes of `gpu`. Evaluation takes fewer images at once where it would
     /// need more memory than there is, or than training does.
     ///
     /// [`Error::Memory`] that names the largest batch that fits.
     pub fn new(gpu: &Properties, vit: &Vit, capacity: Capacity, free: u64) -> Result<Self> {
         let free = usize::try_from(free).unwrap_or(usize::MAX);
         let free = free.saturating_sub(RESERVE);
-        let plan = match capacity.training {
-            Some(images) => Self::for_training(gpu, vit, images, capacity.inference),
+        match capacity.training {
+            Some(images) => Self::training_in(gpu, vit, images, capacity.inference, free),
             None => {
                 let fits = |images| Self::for_inference(vit, images).bytes() <= free;
                 let images = largest(capacity.inference.max(1), fits).unwrap_or(1);
-                Self::for_inference(vit, images)
+                let plan = Self::for_inference(vit, images);
+                match plan.bytes() <= free {
+                    true => Ok(plan),
+                    false => Err(too_large(
+                        &format!("the model does not fit the GPU: {plan}"),
+                        free,
+                        "close other programs that use the GPU (nvidia-smi lists them), or run \
+                         with --device cpu"
+                            .into(),
+                    )),
+                }
             }
-        };
-        match plan.bytes() <= free {
-            true => Ok(plan),
-            false => Err(plan.too_large(gpu, vit, capacity, free)),
         }
     }
 
-    fn for_training(gpu: &Properties, vit: &Vit, images: usize, evaluated: usize) -> Self {
-        let (training, bytes) = training(gpu, vit, images);
+    fn training_in(
+        gpu: &Properties,
+        vit: &Vit,
+        images: usize,
+        evaluated: usize,
+        free: usize,
+    ) -> Result<Self> {
+        let plan = |images, batches| Self::for_training(gpu, vit, images, evaluated, batches);
+        // An estimate first, which is never too large: a whole plan for a million images would take
+        // a minute.
+        let least = plan(images, Batches::Full);
+        if least.bytes() <= free {
+            let plan = plan(images, Batches::UpToFull);
+            if plan.bytes() <= free {
+                return Ok(plan);
+            }
+        }
+        let fits = |images, batches| plan(images, batches).bytes() <= free;
+        let estimate = largest(images, |images| fits(images, Batches::Full)).unwrap_or(0);
+        let most = match estimate {
+            0 => None,
+            _ if fits(estimate, Batches::UpToFull) => Some(estimate),
+            _ => largest(estimate - 1, |images| fits(images, Batches::UpToFull)),
+        };
+        let help = match most {
+            None => {
+                "not even one image fits; take a smaller model, or run with --device cpu".into()
+            }
+            Some(most) => format!(
+                "the largest batch that fits is {most}: --batch-size {most}{}",
+                accumulated(images, most)
+            ),
+        };
+        let problem = format!("a batch of {images} does not fit the GPU: {least}");
+        Err(too_large(&problem, free, help))
+    }
+
+    fn for_training(
+        gpu: &Properties,
+        vit: &Vit,
+        images: usize,
+        evaluated: usize,
+        batches: Batches,
+    ) -> Self {
+        let (training, bytes) = training(gpu, vit, images, batches);
         let fits = |images| inference(vit, images).1 <= bytes;
         let evaluated = largest(evaluated.max(1), fits).unwrap_or(1);
         let (inference, inference_bytes) = inference(vit, evaluated);
@@ -147,33 +196,12 @@ impl MemoryPlan {
     pub fn bytes(&self) -> usize {
         self.parts().iter().map(|(_, bytes)| bytes).sum()
     }
+}
 
-    fn too_large(&self, gpu: &Properties, vit: &Vit, capacity: Capacity, free: usize) -> Error {
-        let room = mebibytes(free);
-        let Some(images) = capacity.training else {
-            return Error::Memory {
-                problem: format!("the model does not fit the GPU: {self}; {room} MiB are free"),
-                help: "close other programs that use the GPU (nvidia-smi lists them), or run with \
-                       --device cpu"
-                    .into(),
-            };
-        };
-        let fits = |images| Self::for_training(gpu, vit, images, 1).bytes() <= free;
-        let help = match largest(images, fits) {
-            Some(most) => format!(
-                "the largest batch that fits is {most}: --batch-size {most}{}",
-                accumulated(images, most)
-            ),
-            None => {
-                "not even one image fits; take a smaller model, or run with --device cpu".into()
-            }
-        };
-        Error::Memory {
-            problem: format!(
-                "a batch of {images} does not fit the GPU: {self}; {room} MiB are free"
-            ),
-            help,
-        }
+fn too_large(problem: &str, free: usize, help: String) -> Error {
+    Error::Memory {
+        problem: format!("{problem}; {} MiB are free", mebibytes(free)),
+        help,
     }
 }
 

@@ -1,0 +1,355 @@
+//! Steps of the engine: graphs, overflow, state, determinism.
+
+use libtest_mimic::{Failed, Trial};
+use vitcuda::Error;
+use vitcuda::data::Preprocessor;
+use vitcuda::device::{ElementType, Gpu};
+use vitcuda::model::config::VitConfig;
+use vitcuda::model::init;
+use vitcuda::model::params::ParamTable;
+use vitcuda::rng::{Philox, Purpose};
+use vitcuda::train::cpu::CpuEngine;
+use vitcuda::train::cuda::CudaEngine;
+use vitcuda::train::engine::{Batch, Capacity, Engine, Hyper, LossScale};
+
+use super::emulated::{Devices, counters, set_seed};
+use super::model::at_most;
+
+type Test = fn(usize, ElementType) -> Result<(), Failed>;
+
+const TESTS: [(&str, Test); 8] = [
+    ("the host waits for a step only at its end", waits),
+    (
+        "steps follow the CPU's, short batches and micro-batches too",
+        follows_the_cpu,
+    ),
+    (
+        "an overflow skips the step, halves the scale, and loses nothing",
+        overflow,
+    ),
+    (
+        "the same bits from run to run, in any order of threads",
+        same_bits,
+    ),
+    ("a saved state goes on with the same bits", saved_state),
+    (
+        "logits are the CPU's, however many images there are",
+        logits,
+    ),
+    (
+        "class weights and label smoothing are the CPU's",
+        weighted_loss,
+    ),
+    (
+        "a step does not fit: the batch that does is named",
+        too_large,
+    ),
+];
+
+pub fn trials(devices: Devices) -> Vec<Trial> {
+    let f16 = ElementType::F16;
+    let mut trials = Vec::new();
+    for (name, test) in TESTS {
+        for (ordinal, device) in [("sm_75", f16), ("sm_80", f16)].into_iter().enumerate() {
+            let name = format!("engine: {name}: {}", device.0);
+            // Engines own their GPU: the one that is handed over only shows that it can be opened.
+            trials.push(devices.trial(name, device, move |_| test(ordinal, f16)));
+        }
+    }
+    let device = ("sm_80", ElementType::Bf16);
+    let name = "engine: bf16 needs no loss scale".to_owned();
+    trials.push(devices.trial(name, device, |_| unscaled()));
+    trials
+}
+
+/// Odd sizes where they are allowed: 10 tokens, two heads of 8, MLP 40, 5 classes.
+fn config() -> VitConfig {
+    let mut config = VitConfig {
+        hidden_size: 16,
+        num_hidden_layers: 2,
+        num_attention_heads: 2,
+        intermediate_size: 40,
+        image_size: 12,
+        patch_size: 4,
+        ..VitConfig::default()
+    };
+    config.set_labels(&["a", "b", "c", "d", "e"]);
+    config
+}
+
+fn params(config: &VitConfig) -> Vec<f32> {
+    let table = ParamTable::new(config);
+    let mut params = init::params(&table, 3);
+    let mut noise = Philox::new(3, Purpose::Test, 0);
+    params
+        .iter_mut()
+        .for_each(|p| *p += 0.1 * noise.normal() as f32);
+    params
+}
+
+/// Images whose brightness tells the label.
+fn batch(index: u64, images: usize) -> Batch {
+    let config = config();
+    let mut random = Philox::new(4, Purpose::Test, index);
+    let labels: Vec<u32> = (0..images).map(|_| random.next_u32() % 5).collect();
+    let image = 3 * config.image_size.pow(2);
+    let pixels = labels.iter().flat_map(|&label| {
+        let values: Vec<u8> = (0..image)
+            .map(|_| (40 * label + random.next_u32() % 60) as u8)
+            .collect();
+        values
+    });
+    Batch {
+        images: pixels.collect(),
+        labels: labels.clone(),
+    }
+}
+
+fn hyper() -> Hyper {
+    Hyper {
+        weight_decay: 0.05,
+        ..Hyper::default()
+    }
+}
+
+fn with(ordinal: usize, element: ElementType, hyper: Hyper) -> Result<CudaEngine, Error> {
+    let config = config();
+    let lookup = Preprocessor::new(config.image_size).lookup();
+    let capacity = Capacity {
+        training: Some(6),
+        inference: 4,
+    };
+    let gpu = Gpu::open(ordinal, element)?;
+    let params = params(&config);
+    CudaEngine::new(gpu, config, &params, lookup, hyper, capacity)
+}
+
+fn cuda(ordinal: usize, element: ElementType) -> Result<CudaEngine, Error> {
+    with(ordinal, element, hyper())
+}
+
+fn cpu(hyper: Hyper) -> CpuEngine {
+    let config = config();
+    let lookup = Preprocessor::new(config.image_size).lookup();
+    let params = params(&config);
+    CpuEngine::new(config, params, lookup, hyper)
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|v| v.to_bits()).collect()
+}
+
+fn same(what: &str, a: &[f32], b: &[f32]) -> Result<(), Failed> {
+    match bits(a) == bits(b) {
+        true => Ok(()),
+        false => Err(format!("{what} differ").into()),
+    }
+}
+
+fn waits(ordinal: usize, element: ElementType) -> Result<(), Failed> {
+    let mut engine = cuda(ordinal, element)?;
+    let batches = [batch(0, 6), batch(1, 6)];
+    let both: Vec<&Batch> = batches.iter().collect();
+    // The first steps capture the graphs.
+    engine.train_step(&both[..1], 1e-3)?;
+    engine.train_step(&both, 1e-3)?;
+    for micro_batches in [&both[..1], &both] {
+        counters::reset_counters();
+        engine.begin_step(micro_batches, 1e-3)?;
+        let within = counters::host_synchronisations();
+        engine.finish_step()?;
+        let all = counters::host_synchronisations();
+        if within != 0 || all > 1 {
+            return Err(format!("{within} waits within a step, {all} with its end").into());
+        }
+    }
+    Ok(())
+}
+
+/// Losses and gradient norms of `engine`: full batches, a short one, and micro-batches.
+fn curve(engine: &mut dyn Engine) -> Result<Vec<(f64, f64)>, Error> {
+    let mut curve = Vec::new();
+    for step in 0..6 {
+        let (first, second) = match step {
+            2 => (batch(step, 5), None),
+            4 => (batch(step, 6), Some(batch(20 + step, 3))),
+            _ => (batch(step, 6), None),
+        };
+        let micro_batches: Vec<&Batch> = [Some(&first), second.as_ref()]
+            .into_iter()
+            .flatten()
+            .collect();
+        let output = engine.train_step(&micro_batches, 2e-3)?;
+        curve.push((output.loss, output.grad_norm));
+    }
+    Ok(curve)
+}
+
+/// Each loss and gradient norm within 2 % of the CPU's: what is asked of the CPU against its peer.
+fn close(found: &[(f64, f64)], wanted: &[(f64, f64)]) -> Result<(), Failed> {
+    for (step, (found, wanted)) in found.iter().zip(wanted).enumerate() {
+        at_most(
+            &format!("loss {step}"),
+            (found.0 / wanted.0 - 1.0).abs(),
+            0.02,
+        )?;
+        at_most(
+            &format!("norm {step}"),
+            (found.1 / wanted.1 - 1.0).abs(),
+            0.02,
+        )?;
+    }
+    Ok(())
+}
+
+fn follows_the_cpu(ordinal: usize, element: ElementType) -> Result<(), Failed> {
+    let found = curve(&mut cuda(ordinal, element)?)?;
+    close(&found, &curve(&mut cpu(hyper()))?)
+}
+
+fn weighted_loss(ordinal: usize, element: ElementType) -> Result<(), Failed> {
+    let hyper = Hyper {
+        label_smoothing: 0.1,
+        class_weights: Some(vec![1.0, 0.5, 2.0, 0.25, 1.5]),
+        ..hyper()
+    };
+    let found = curve(&mut with(ordinal, element, hyper.clone())?)?;
+    close(&found, &curve(&mut cpu(hyper))?)
+}
+
+fn overflow(ordinal: usize, element: ElementType) -> Result<(), Failed> {
+    let [mut disturbed, mut quiet] = [cuda(ordinal, element)?, cuda(ordinal, element)?];
+    let batches = [batch(0, 6), batch(1, 6)];
+    for engine in [&mut disturbed, &mut quiet] {
+        engine.train_step(&[&batches[0]], 1e-3)?;
+    }
+    let before = (disturbed.params()?, disturbed.optimizer()?);
+    // Far above what f16 holds: the gradients of the next step overflow.
+    let mut state = before.1.clone();
+    let planted = (2f32).powi(60);
+    state.loss_scale = Some(LossScale {
+        factor: planted,
+        good_steps: 7,
+    });
+    disturbed.set_optimizer(&state)?;
+    let output = disturbed.train_step(&[&batches[1]], 1e-3)?;
+    if output.grad_norm.is_finite() || !output.loss.is_finite() {
+        return Err(format!("no overflow: {output:?}").into());
+    }
+    let after = disturbed.optimizer()?;
+    same("parameters", &before.0, &disturbed.params()?)?;
+    same("first moments", &before.1.first, &after.first)?;
+    same("second moments", &before.1.second, &after.second)?;
+    let halved = Some(LossScale {
+        factor: planted / 2.0,
+        good_steps: 0,
+    });
+    if (after.step, after.loss_scale) != (before.1.step, halved) {
+        return Err(format!("step {}, scale {:?}", after.step, after.loss_scale).into());
+    }
+    // With the scale it had, the next step is the one that would have been.
+    disturbed.set_optimizer(&before.1)?;
+    for engine in [&mut disturbed, &mut quiet] {
+        engine.train_step(&[&batches[1]], 1e-3)?;
+    }
+    same(
+        "parameters of the next step",
+        &disturbed.params()?,
+        &quiet.params()?,
+    )
+}
+
+fn same_bits(ordinal: usize, element: ElementType) -> Result<(), Failed> {
+    let mut first: Option<Vec<f32>> = None;
+    for seed in 0..4 {
+        set_seed(seed);
+        let mut engine = cuda(ordinal, element)?;
+        curve(&mut engine)?;
+        let params = engine.params()?;
+        match &first {
+            Some(first) => same(&format!("parameters with seed {seed}"), first, &params)?,
+            None => first = Some(params),
+        }
+    }
+    Ok(())
+}
+
+fn saved_state(ordinal: usize, element: ElementType) -> Result<(), Failed> {
+    let mut engine = cuda(ordinal, element)?;
+    curve(&mut engine)?;
+    let mut restored = cuda(ordinal, element)?;
+    restored.set_params(&engine.params()?)?;
+    restored.set_optimizer(&engine.optimizer()?)?;
+    for engine in [&mut engine, &mut restored] {
+        engine.train_step(&[&batch(9, 6)], 1e-3)?;
+    }
+    same("parameters", &engine.params()?, &restored.params()?)?;
+    match engine.optimizer()? == restored.optimizer()? {
+        true => Ok(()),
+        false => Err("the optimiser's states differ".into()),
+    }
+}
+
+fn logits(ordinal: usize, element: ElementType) -> Result<(), Failed> {
+    // Three chunks, the last one short.
+    let batch = batch(0, 10);
+    let wanted = cpu(hyper()).logits(&batch)?;
+    let mut training = cuda(ordinal, element)?;
+    let largest = wanted.iter().fold(0f32, |m, v| m.max(v.abs()));
+    // Two layers of some four rounded tensors each, and the weights: a few units of 2⁻¹¹.
+    let limit = f64::from(largest) * 16.0 * element.epsilon() / 2.0;
+    for steps in 0..2 {
+        let found = training.logits(&batch)?;
+        assert_eq!(found.len(), wanted.len());
+        let distance = found
+            .iter()
+            .zip(&wanted)
+            .map(|(a, b)| f64::from((a - b).abs()));
+        let distance = distance.fold(0.0, |m, d| if d <= m { m } else { d });
+        at_most(&format!("logits after {steps} steps"), distance, limit)?;
+        // Training in between shares the memory, and at learning rate 0 changes nothing else.
+        training.train_step(&[&self::batch(1, 6)], 0.0)?;
+    }
+    Ok(())
+}
+
+fn too_large(ordinal: usize, element: ElementType) -> Result<(), Failed> {
+    let config = config();
+    let lookup = Preprocessor::new(config.image_size).lookup();
+    let capacity = Capacity {
+        training: Some(1_000_000),
+        inference: 4,
+    };
+    let gpu = Gpu::open(ordinal, element)?;
+    let params = params(&config);
+    let error = CudaEngine::new(gpu, config, &params, lookup, hyper(), capacity);
+    let error = error.expect_err("more than the device has");
+    let help = error.help().unwrap_or_default();
+    match error.exit_code() == 6 && help.contains("the largest batch that fits is ") {
+        true => Ok(()),
+        false => Err(format!("{error}: {help}").into()),
+    }
+}
+
+fn unscaled() -> Result<(), Failed> {
+    let bf16 = ElementType::Bf16;
+    let mut engine = cuda(1, bf16)?;
+    let found = curve(&mut engine)?;
+    // Eight bits of precision, three fewer than f16: eight times the error.
+    let wanted = curve(&mut cpu(hyper()))?;
+    for (step, (found, wanted)) in found.iter().zip(&wanted).enumerate() {
+        at_most(
+            &format!("loss {step}"),
+            (found.0 / wanted.0 - 1.0).abs(),
+            0.16,
+        )?;
+    }
+    let scale = engine
+        .optimizer()?
+        .loss_scale
+        .expect("a device that scales");
+    match scale.factor == 1.0 {
+        true => Ok(()),
+        false => Err(format!("{scale:?}").into()),
+    }
+}
