@@ -72,10 +72,11 @@ impl Tiling {
         let width = padded(shape.head_size);
         let (keys, asked) = (padded(shape.tokens), padded(queries.count(shape.tokens)));
         let strips = keys / STRIP;
-        // The key pass has two matrices of sums and two strips.
-        let most_warps = match width {
-            0..=32 => 16,
-            33..=64 if matches!(gpu.capability.0, 8 | 9) => 12,
+        // The key pass has two strips and two strips of sums; for some architectures the compiler
+        // makes more of them than for others.
+        let most_warps = match (width, gpu.capability.0) {
+            (0..=32, 7..=9) => 16,
+            (0..=32, _) | (33..=64, 8 | 9) => 12,
             _ => 8,
         };
         let walks = |walk: Walk, warps: usize| {
@@ -90,7 +91,7 @@ impl Tiling {
         {
             return resident.tiling(warps, blocks, STRIP, 1, walks(resident, warps));
         }
-        let most_warps = if width <= 32 { 16 } else { 8 };
+        let most_warps = if width <= 32 { most_warps } else { 8 };
         tiled(gpu, strips, most_warps, STRIP, walks)
     }
 }
