@@ -17,7 +17,7 @@ use super::model::at_most;
 
 type Test = fn(usize, ElementType) -> Result<(), Failed>;
 
-const TESTS: [(&str, Test); 8] = [
+const TESTS: [(&str, Test); 7] = [
     ("the host waits for a step only at its end", waits),
     (
         "steps follow the CPU's, short batches and micro-batches too",
@@ -39,10 +39,6 @@ const TESTS: [(&str, Test); 8] = [
     (
         "class weights and label smoothing are the CPU's",
         weighted_loss,
-    ),
-    (
-        "a step does not fit: the batch that does is named",
-        too_large,
     ),
 ];
 
@@ -311,24 +307,6 @@ fn logits(ordinal: usize, element: ElementType) -> Result<(), Failed> {
         training.train_step(&[&self::batch(1, 6)], 0.0)?;
     }
     Ok(())
-}
-
-fn too_large(ordinal: usize, element: ElementType) -> Result<(), Failed> {
-    let config = config();
-    let lookup = Preprocessor::new(config.image_size).lookup();
-    let capacity = Capacity {
-        training: Some(1_000_000),
-        inference: 4,
-    };
-    let gpu = Gpu::open(ordinal, element)?;
-    let params = params(&config);
-    let error = CudaEngine::new(gpu, config, &params, lookup, hyper(), capacity);
-    let error = error.expect_err("more than the device has");
-    let help = error.help().unwrap_or_default();
-    match error.exit_code() == 6 && help.contains("the largest batch that fits is ") {
-        true => Ok(()),
-        false => Err(format!("{error}: {help}").into()),
-    }
 }
 
 fn unscaled() -> Result<(), Failed> {

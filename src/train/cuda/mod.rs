@@ -130,13 +130,6 @@ impl CudaEngine {
             grad_norm: state.grad_norm.into(),
         })
     }
-
-    /// Gradients of the last step, times its loss scale.
-    pub fn gradients(&self) -> Result<Vec<f32>> {
-        let optimizer = self.memory.optimizer.as_ref();
-        let optimizer = optimizer.expect("an engine that trains");
-        self.gpu.read(optimizer.gradients.all())
-    }
 }
 
 impl Engine for CudaEngine {
