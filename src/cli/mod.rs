@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand, each of which parses, calls the library and prints.
 
 mod bench;
+mod doctor;
 mod eval;
 mod hugging_face;
 mod images;
@@ -43,6 +44,7 @@ enum Command {
     Predict(predict::PredictArgs),
     Info(info::InfoArgs),
     Bench(bench::BenchArgs),
+    Doctor(doctor::DoctorArgs),
 }
 
 /// What every subcommand takes.
@@ -88,6 +90,7 @@ fn run() -> Outcome {
         Command::Predict(args) => predict::run(args, &cli.global),
         Command::Info(args) => info::run(args, &cli.global),
         Command::Bench(args) => bench::run(args, &cli.global),
+        Command::Doctor(args) => doctor::run(args, &cli.global),
     }
 }
 

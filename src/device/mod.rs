@@ -1,9 +1,28 @@
-//! What a model runs on, and how it is chosen.
+//! What a model runs on, and how it is chosen. The only place that knows cudarc.
 
+pub mod architecture;
+pub mod cache;
+pub mod compiler;
 pub mod cuda;
+mod element;
+mod fnv;
+mod gpu;
+pub mod kernel;
+pub mod kernels;
+pub mod memory;
+mod module;
+pub mod nvrtc;
+mod stream;
+pub mod structs;
 
 use std::fmt;
 use std::str::FromStr;
+
+pub use element::{Element, ElementType};
+pub use gpu::{Gpu, OLDEST_CAPABILITY, OLDEST_DRIVER, Properties};
+pub use kernel::{Geometry, Kernel, Specialisation};
+pub use memory::{Buffer, Ptr, Slice};
+pub use stream::{Event, Graph, Pinned, Stream, Timing};
 
 use crate::error::{Error, Result};
 
@@ -97,6 +116,20 @@ pub fn select(
             };
             Err(Error::device(problem, "run with --device cpu"))
         }
+    }
+}
+
+/// An [`Error::Device`] that says what failed, and the driver's word for why.
+fn driver_error(what: &str) -> impl Fn(cudarc::driver::DriverError) -> Error {
+    move |error| {
+        let why = match error.error_string() {
+            Ok(text) => text.to_string_lossy().into_owned(),
+            Err(_) => "unknown error".to_owned(),
+        };
+        Error::device(
+            format!("{what}: {why} ({:?})", error.0),
+            "run with CUDA_LAUNCH_BLOCKING=1 to see the call at fault; vitcuda doctor checks the device",
+        )
     }
 }
 

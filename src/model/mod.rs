@@ -10,6 +10,7 @@ pub mod config;
 pub mod cost;
 pub mod init;
 pub mod interpolate;
+pub mod kernels;
 pub mod params;
 pub mod presets;
 pub mod tensor_file;

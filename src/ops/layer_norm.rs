@@ -5,9 +5,12 @@
 //!
 //! Saved for the backward pass: mean and rstd = 1 / √(var + eps), one each a row.
 
+pub mod gpu;
+
 use rayon::prelude::*;
 
 use super::gemm::Accumulate;
+use super::gpu::GpuOp;
 use super::parallel::{chunk_rows, chunks, rows_mut};
 use super::plain;
 use super::real::{Real, lane_sum, simd};
@@ -162,14 +165,55 @@ pub struct LayerNorm;
 
 const EPS: f64 = 1e-6;
 
+/// The variant in which x = u + bias, as a linear layer's output is added to the stream, and x goes
+/// on beside the norm, so that one row of `every` is an output, too (all rows, or the class tokens):
+/// the bias gradient and the residual gradient are what the backward pass is fused with.
+const IN_STREAM: &str = "in-stream";
+
 impl LayerNorm {
+    /// x; in the stream the inputs are (u, w, b, bias).
+    fn stream<T: Real>(&self, case: &Case, inputs: &[Vec<T>]) -> Vec<T> {
+        match (case.variant, inputs) {
+            (IN_STREAM, [u, _, _, bias]) => {
+                let rows = u.chunks_exact(bias.len());
+                rows.flat_map(|row| row.iter().zip(bias).map(|(&u, &bias)| u + bias))
+                    .collect()
+            }
+            (_, [x, ..]) => x.clone(),
+            _ => unreachable!("inputs of a case"),
+        }
+    }
+
+    /// `y`, and the rows of x that are an output.
+    fn outputs<T: Real>(&self, case: &Case, y: Vec<T>, x: &[T]) -> Vec<Vec<T>> {
+        match case.variant {
+            IN_STREAM => {
+                let rows = x.chunks_exact(case.dim("C")).step_by(case.dim("every"));
+                vec![y, rows.flatten().copied().collect()]
+            }
+            _ => vec![y],
+        }
+    }
+
+    /// The gradient that reaches x past the norm: `dy`'s second tensor in its rows, zero in others.
+    fn residual<T: Real>(&self, case: &Case, dy: &[Vec<T>]) -> Option<Vec<T>> {
+        let c = case.dim("C");
+        let passed = dy.get(1)?;
+        let mut residual = vec![T::zero(); case.dim("N") * c];
+        let rows = residual.chunks_exact_mut(c).step_by(case.dim("every"));
+        for (row, passed) in rows.zip(passed.chunks_exact(c)) {
+            row.copy_from_slice(passed);
+        }
+        Some(residual)
+    }
+
     fn run_forward<T: Real>(&self, case: &Case, inputs: &[Vec<T>]) -> Vec<Vec<T>> {
-        let (n, c) = (case.dim("N"), case.dim("C"));
-        let mut y = vec![T::zero(); n * c];
-        let (mut mean, mut rstd) = (vec![T::zero(); n], vec![T::zero(); n]);
-        let [x, w, b] = inputs else { unreachable!() };
-        forward(&mut y, &mut mean, &mut rstd, x, w, b, T::of(EPS));
-        vec![y]
+        let n = case.dim("N");
+        let x = self.stream(case, inputs);
+        let (mut y, mut mean, mut rstd) = (x.clone(), vec![T::zero(); n], vec![T::zero(); n]);
+        let (w, b) = (&inputs[1], &inputs[2]);
+        forward(&mut y, &mut mean, &mut rstd, &x, w, b, T::of(EPS));
+        self.outputs(case, y, &x)
     }
 
     fn run_backward<T: Real>(
@@ -179,41 +223,73 @@ impl LayerNorm {
         dy: &[Vec<T>],
     ) -> Vec<Option<Vec<T>>> {
         let (n, c) = (case.dim("N"), case.dim("C"));
-        let [x, w, b] = inputs else { unreachable!() };
-        let mut y = vec![T::zero(); n * c];
-        let (mut mean, mut rstd) = (vec![T::zero(); n], vec![T::zero(); n]);
-        forward(&mut y, &mut mean, &mut rstd, x, w, b, T::of(EPS));
-        let (mut dx, mut dw, mut db) = (y, vec![T::zero(); c], vec![T::zero(); c]);
+        let x = self.stream(case, inputs);
+        let (w, b) = (&inputs[1], &inputs[2]);
+        let (mut y, mut mean, mut rstd) = (x.clone(), vec![T::zero(); n], vec![T::zero(); n]);
+        forward(&mut y, &mut mean, &mut rstd, &x, w, b, T::of(EPS));
+        let (mut dx, residual) = match self.residual(case, dy) {
+            Some(residual) => (residual, Residual::Add),
+            None => (y, Residual::None),
+        };
+        let (mut dw, mut db) = (vec![T::zero(); c], vec![T::zero(); c]);
         backward(
             &mut dx,
             &mut dw,
             &mut db,
             &dy[0],
-            x,
+            &x,
             w,
             &mean,
             &rstd,
-            Residual::None,
+            residual,
             Accumulate::Overwrite,
         );
-        vec![Some(dx), Some(dw), Some(db)]
+        self.gradients(case, dx, dw, db)
     }
 
-    fn plain_forward<T: Real>(&self, _: &Case, inputs: &[Vec<T>]) -> Vec<Vec<T>> {
-        let [x, w, b] = inputs else { unreachable!() };
-        vec![plain::layer_norm(x, w, b, T::of(EPS))]
+    /// One for each input; the bias's is the sum of dx over the rows.
+    fn gradients<T: Real>(
+        &self,
+        case: &Case,
+        dx: Vec<T>,
+        dw: Vec<T>,
+        db: Vec<T>,
+    ) -> Vec<Option<Vec<T>>> {
+        let mut gradients = vec![Some(dx), Some(dw), Some(db)];
+        if case.variant == IN_STREAM {
+            let c = case.dim("C");
+            let mut bias = vec![T::zero(); c];
+            for row in gradients[0].iter().flat_map(|dx| dx.chunks_exact(c)) {
+                for (sum, &d) in bias.iter_mut().zip(row) {
+                    *sum += d;
+                }
+            }
+            gradients.push(Some(bias));
+        }
+        gradients
+    }
+
+    fn plain_forward<T: Real>(&self, case: &Case, inputs: &[Vec<T>]) -> Vec<Vec<T>> {
+        let x = self.stream(case, inputs);
+        let y = plain::layer_norm(&x, &inputs[1], &inputs[2], T::of(EPS));
+        self.outputs(case, y, &x)
     }
 
     fn plain_backward<T: Real>(
         &self,
-        _: &Case,
+        case: &Case,
         inputs: &[Vec<T>],
         dy: &[Vec<T>],
     ) -> Vec<Option<Vec<T>>> {
-        let [x, w, _] = inputs else { unreachable!() };
-        plain::layer_norm_backward(&dy[0], x, w, T::of(EPS))
-            .map(Some)
-            .into()
+        let x = self.stream(case, inputs);
+        let [mut dx, dw, db] = plain::layer_norm_backward(&dy[0], &x, &inputs[1], T::of(EPS));
+        for (dx, passed) in dx
+            .iter_mut()
+            .zip(self.residual(case, dy).into_iter().flatten())
+        {
+            *dx += passed;
+        }
+        self.gradients(case, dx, dw, db)
     }
 }
 
@@ -228,6 +304,9 @@ impl Op for LayerNorm {
             Case::new(&[("N", 3), ("C", 33)]),
             Case::new(&[("N", 197), ("C", 192)]),
             Case::new(&[("N", 514), ("C", 50)]),
+            Case::new(&[("N", 34), ("C", 384), ("every", 17)]).variant(IN_STREAM),
+            Case::new(&[("N", 5), ("C", 1024), ("every", 1)]).variant(IN_STREAM),
+            Case::new(&[("N", 3), ("C", 1540), ("every", 2)]).variant(IN_STREAM),
             Case::bench(&[("N", 4112), ("C", 384)]),
         ]
     }
@@ -248,11 +327,19 @@ impl Op for LayerNorm {
 
     fn inputs(&self, case: &Case) -> Vec<Input> {
         let (n, c) = (case.dim("N"), case.dim("C"));
-        vec![
+        let mut inputs = vec![
             Input::normal("x", n * c, 2.0).around(0.7),
             Input::normal("w", c, 0.3).around(1.0).role(Role::Parameter),
             Input::normal("b", c, 0.3).role(Role::Parameter),
-        ]
+        ];
+        if case.variant == IN_STREAM {
+            inputs.push(Input::normal("bias", c, 0.3).role(Role::Parameter));
+        }
+        inputs
+    }
+
+    fn gpu(&self) -> Option<&dyn GpuOp> {
+        Some(self)
     }
 
     real_passes!();

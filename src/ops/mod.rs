@@ -13,8 +13,11 @@
 pub mod adamw;
 pub mod attention;
 pub mod buffer;
+pub mod column_sum;
 pub mod cross_entropy;
 pub mod gemm;
+pub mod gpu;
+pub mod gpu_check;
 pub mod grad_norm;
 pub mod layer_norm;
 pub mod linear;

@@ -4,6 +4,7 @@
 //! gradients against central differences in f64, f32 against f64 with a budget of twice the error
 //! of a plain loop, and equal bits from run to run and for any number of threads.
 
+use super::gpu::GpuOp;
 use crate::rng::{Philox, Purpose};
 
 /// Every operation of the model and the optimiser.
@@ -23,6 +24,15 @@ pub const REGISTRY: &[&dyn Op] = &[
 pub enum Pass {
     Forward,
     Backward,
+}
+
+impl std::fmt::Display for Pass {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Forward => "forward",
+            Self::Backward => "backward",
+        })
+    }
 }
 
 /// One set of shapes to test, or to bench.
@@ -173,6 +183,19 @@ pub trait Op: Sync {
     /// Whether there is a backward pass to check.
     fn differentiable(&self) -> bool {
         true
+    }
+
+    /// The passes there are.
+    fn passes(&self) -> &'static [Pass] {
+        match self.differentiable() {
+            true => &[Pass::Forward, Pass::Backward],
+            false => &[Pass::Forward],
+        }
+    }
+
+    /// The operation's kernels; `None` where it has none.
+    fn gpu(&self) -> Option<&dyn GpuOp> {
+        None
     }
 
     /// The outputs.

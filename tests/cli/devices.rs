@@ -27,18 +27,28 @@ fn driver(source: &str) -> tempfile::TempDir {
 
 /// A driver whose cuInit answers `init` and which shows `count` GPUs.
 fn driver_with(init: u32, count: u32) -> tempfile::TempDir {
+    driver_of(init, count, 12080, (9, 0))
+}
+
+/// The same, of this version (12080 is CUDA 12.8), its GPUs of this compute capability.
+pub fn driver_of(
+    init: u32,
+    count: u32,
+    version: u32,
+    (major, minor): (u32, u32),
+) -> tempfile::TempDir {
     driver(&format!(
         r#"
         #include <string.h>
         int cuInit(unsigned flags) {{ return flags ? 1 : {init}; }}
-        int cuDriverGetVersion(int *version) {{ *version = 12080; return 0; }}
+        int cuDriverGetVersion(int *version) {{ *version = {version}; return 0; }}
         int cuDeviceGetCount(int *count) {{ *count = {count}; return 0; }}
         int cuDeviceGetName(char *name, int length, int device) {{
             strncpy(name, "Test GPU", length);
             return device < {count} ? 0 : 101;
         }}
         int cuDeviceGetAttribute(int *value, int attribute, int device) {{
-            *value = attribute == 75 ? 9 : 0;
+            *value = attribute == 75 ? {major} : attribute == 76 ? {minor} : 0;
             return device < {count} ? 0 : 101;
         }}
         "#

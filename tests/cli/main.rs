@@ -3,5 +3,7 @@
 mod arguments;
 #[cfg(target_os = "linux")]
 mod devices;
+#[cfg(target_os = "linux")]
+mod doctor;
 mod runs;
 mod support;

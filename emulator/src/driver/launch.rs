@@ -229,7 +229,11 @@ unsafe fn launch(
             );
         }
     }
-    let limit = allowed.max(crate::device::SHARED_DEFAULT);
+    // Of static and dynamic shared memory together; the attribute is about the dynamic part alone.
+    let limit = match allowed {
+        crate::device::SHARED_DEFAULT => allowed,
+        _ => device.shared_optin,
+    };
     let launch = Arc::new(Launch::new(
         kernel,
         (grid, block),

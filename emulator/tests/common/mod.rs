@@ -1,64 +1,18 @@
 //! What the emulator's tests share: standing first on the library path, compiling, counters.
-#![allow(dead_code)] // each test binary uses its own part
+#![allow(dead_code, unused_imports)] // each test binary uses its own part
 
-use std::ffi::{CString, c_char, c_int};
-use std::os::unix::process::CommandExt;
+use std::ffi::{CString, c_int};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 
 use cudarc::driver::{CudaContext, CudaFunction};
 use cudarc::nvrtc::{Ptx, sys as nvrtc};
 
-const READY: &str = "VITCUDA_EMULATOR_FIRST";
+mod counters;
+mod first;
 
-/// Starts this process again with the emulator first on the library path, unless it is already.
-pub fn stand_first() {
-    if std::env::var_os(READY).is_some() {
-        return;
-    }
-    let folder = links();
-    let mut path = folder.into_os_string();
-    if let Some(rest) = std::env::var_os("LD_LIBRARY_PATH").filter(|rest| !rest.is_empty()) {
-        path.push(":");
-        path.push(rest);
-    }
-    let own = std::env::current_exe().expect("a running test has a path");
-    let error = Command::new(own)
-        .args(std::env::args_os().skip(1))
-        .env("LD_LIBRARY_PATH", path)
-        .env(READY, "1")
-        .exec();
-    panic!("cannot start again: {error}");
-}
-
-/// A folder in which the driver's and NVRTC's names lead to the emulator.
-fn links() -> PathBuf {
-    let own = std::env::current_exe().expect("a running test has a path");
-    let deps = own.parent().expect("a test lies in a folder");
-    let name = "libvitcuda_emulator.so";
-    let library = [deps.join(name), deps.with_file_name(name)];
-    let built = library
-        .iter()
-        .filter_map(|path| Some((path.metadata().ok()?.modified().ok()?, path)));
-    let (_, library) = built
-        .max()
-        .expect("cargo builds the library before its tests");
-    let folder = deps.with_file_name("emulator");
-    std::fs::create_dir_all(&folder).expect("the target folder is writable");
-    for link in [
-        "libcuda.so",
-        "libcuda.so.1",
-        "libnvrtc.so",
-        "libnvrtc.so.13",
-        "libnvrtc.so.12",
-    ] {
-        let partial = folder.join(format!("{link}.{}", std::process::id()));
-        std::os::unix::fs::symlink(library, &partial).expect("the target folder is writable");
-        std::fs::rename(&partial, folder.join(link)).expect("the target folder is writable");
-    }
-    folder
-}
+pub use counters::{Counters, counters, host_synchronisations, reset_counters};
+pub use first::stand_first;
 
 /// Texts of the project's headers, as in-memory headers.
 const HEADERS: [(&str, &str); 2] = [
@@ -145,73 +99,12 @@ pub fn function_with(
         .expect("the kernel is in the file")
 }
 
-/// Mirror of the emulator's counters.
-#[repr(C)]
-#[derive(Debug, Default, Clone, Copy)]
-pub struct Counters {
-    pub launches: u64,
-    pub global_read: u64,
-    pub global_written: u64,
-    pub global_read_distinct: u64,
-    pub global_written_distinct: u64,
-    pub mma: u64,
-    pub mma_flops: u64,
-    pub ldmatrix: u64,
-    pub ldmatrix_bank_conflicts: u64,
-    pub cp_async: u64,
-    pub cp_async_bank_conflicts: u64,
-    pub barriers: u64,
-    pub warp_collectives: u64,
-    pub atomics: u64,
-    pub float_atomics: u64,
-    pub nanoseconds: u64,
-}
-
-fn driver() -> libloading::Library {
-    unsafe { libloading::Library::new("libcuda.so") }.expect("the emulator stands first")
-}
-
-/// What the kernel `name` did since the last reset.
-pub fn counters(name: &str) -> Counters {
-    let mut counters = Counters::default();
-    let name = CString::new(name).expect("a kernel's name");
-    unsafe {
-        let driver = driver();
-        let get: libloading::Symbol<unsafe extern "C" fn(*const c_char, *mut Counters) -> c_int> =
-            driver.get(b"vitcudaEmulatorCounters").expect("exported");
-        assert_eq!(get(name.as_ptr(), &mut counters), 0, "the kernel has run");
-    }
-    counters
-}
-
-/// How often the host waited since the last reset.
-pub fn host_synchronisations() -> u64 {
-    unsafe {
-        let driver = driver();
-        let get: libloading::Symbol<unsafe extern "C" fn() -> u64> = driver
-            .get(b"vitcudaEmulatorHostSynchronisations")
-            .expect("exported");
-        get()
-    }
-}
-
 /// Whether kernels are compiled to report every load and store (the default).
 pub fn sees_every_access() -> bool {
     !matches!(
         std::env::var("VITCUDA_EMULATOR_CHECKS").as_deref(),
         Ok("off" | "address")
     )
-}
-
-/// Sets the counters to zero.
-pub fn reset_counters() {
-    unsafe {
-        let driver = driver();
-        let reset: libloading::Symbol<unsafe extern "C" fn()> = driver
-            .get(b"vitcudaEmulatorResetCounters")
-            .expect("exported");
-        reset();
-    }
 }
 
 /// Uniform numbers in [-1, 1), the same every time.

@@ -1,0 +1,207 @@
+//! From a [`Specialisation`] to a cubin: out of the cache, or through NVRTC.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use super::cache::{Cache, Found};
+use super::element::ElementType;
+use super::fnv::fnv1a;
+use super::kernel::{Source, Specialisation};
+use super::kernels::{HEADERS, SOURCES};
+use super::nvrtc::{Compiled, Failure, Nvrtc};
+use crate::error::{Error, Result};
+
+/// Compiles for one architecture and element type.
+#[derive(Debug)]
+pub struct Compiler {
+    nvrtc: Arc<Nvrtc>,
+    cache: Cache,
+    /// 75 for sm_75.
+    arch: u32,
+    element: ElementType,
+    notices: Mutex<Vec<String>>,
+}
+
+/// Lines of a compiler's log in an error message; the report has all.
+const LOG_LINES: usize = 12;
+
+impl Compiler {
+    /// For a GPU of `capability`: (major, minor). NVRTC must have been found for it.
+    pub fn new(
+        nvrtc: Arc<Nvrtc>,
+        cache: Cache,
+        capability: (u32, u32),
+        element: ElementType,
+    ) -> Self {
+        let arch = architecture(&nvrtc.architectures, capability);
+        Self {
+            nvrtc,
+            cache,
+            arch,
+            element,
+            notices: Mutex::default(),
+        }
+    }
+
+    /// The NVRTC in use.
+    pub fn nvrtc(&self) -> &Nvrtc {
+        &self.nvrtc
+    }
+
+    /// The cache in use.
+    pub fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    /// What the person should know, each line once: a cache that cannot be written.
+    pub fn take_notices(&self) -> Vec<String> {
+        std::mem::take(&mut *self.notices.lock().expect("no panic while it is held"))
+    }
+
+    fn notice(&self, line: String) {
+        let mut notices = self.notices.lock().expect("no panic while it is held");
+        if !notices.contains(&line) {
+            notices.push(line);
+        }
+    }
+
+    /// The cubin of `spec`, from the cache where it has it.
+    ///
+    /// [`Error::Device`] with the compiler's messages where NVRTC refuses the text.
+    pub fn compile(&self, spec: &Specialisation) -> Result<Compiled> {
+        let key = self.key(spec);
+        match self.cache.read(&key) {
+            Found::Entry(compiled) => return Ok(compiled),
+            Found::Nothing => {}
+            Found::Damaged(path, what) => self.notice(format!(
+                "a compiled kernel is damaged and made anew: {}: {what}",
+                path.display()
+            )),
+        }
+        self.compile_anew(spec)
+    }
+
+    /// Compiles, whatever the cache has, and puts the result there.
+    pub fn compile_anew(&self, spec: &Specialisation) -> Result<Compiled> {
+        let compiled = self
+            .nvrtc
+            .compile(source(spec), HEADERS, &self.options(spec))
+            .map_err(|failure| self.report(spec, &failure))?;
+        if let Err(error) = self.cache.write(&self.key(spec), &compiled) {
+            self.notice(format!(
+                "compiled kernels are not kept ({error}); let VITCUDA_CACHE name a folder that can be written"
+            ));
+        }
+        Ok(compiled)
+    }
+
+    fn options(&self, spec: &Specialisation) -> Vec<String> {
+        let mut options = vec![
+            format!("--gpu-architecture=sm_{}", self.arch),
+            "--std=c++17".to_owned(),
+            "--generate-line-info".to_owned(),
+            "--ptxas-options=-v".to_owned(),
+        ];
+        if self.element == ElementType::Bf16 {
+            options.push("-DVITCUDA_BF16".to_owned());
+        }
+        let defines = spec.defines.iter();
+        options.extend(defines.map(|(name, value)| format!("-D{name}={value}")));
+        options
+    }
+
+    /// All that the cubin depends on.
+    fn key(&self, spec: &Specialisation) -> String {
+        let source = source(spec);
+        let (major, minor) = self.nvrtc.version;
+        format!(
+            "{} {:032x}\n{}\nNVRTC {major}.{minor}, {} bytes",
+            source.name,
+            source.hash,
+            self.options(spec).join(" "),
+            self.nvrtc.size,
+        )
+    }
+
+    /// The error for a text that does not compile; writes everything about it into a file.
+    fn report(&self, spec: &Specialisation, failure: &Failure) -> Error {
+        let (major, minor) = self.nvrtc.version;
+        let key = self.key(spec);
+        let text = format!(
+            "vitcuda {} could not compile a kernel.\n\n{key}\nNVRTC file: {}\n{}\n\n{}\n\n---- {}\n{}",
+            env!("CARGO_PKG_VERSION"),
+            self.nvrtc.path.display(),
+            failure.status,
+            failure.log,
+            spec.file,
+            source(spec).text,
+        );
+        let name = format!("nvrtc-failure-{:032x}.txt", fnv1a(key.as_bytes()));
+        let help = match self.keep_report(&name, &text) {
+            Some(path) => format!(
+                "this is a bug of vitcuda or of this NVRTC; the whole log is in {}",
+                path.display()
+            ),
+            None => "this is a bug of vitcuda or of this NVRTC".to_owned(),
+        };
+        let mut lines: Vec<&str> = failure.log.lines().collect();
+        let more = lines.len().saturating_sub(LOG_LINES);
+        lines.truncate(LOG_LINES);
+        let rest = match more {
+            0 => String::new(),
+            more => format!("\n  … {more} more lines"),
+        };
+        Error::device(
+            format!(
+                "NVRTC {major}.{minor} cannot compile {spec} for sm_{} ({}):\n  {}{rest}",
+                self.arch,
+                failure.status,
+                lines.join("\n  ")
+            ),
+            help,
+        )
+    }
+
+    /// Beside the cache, or where temporary files go.
+    fn keep_report(&self, name: &str, text: &str) -> Option<PathBuf> {
+        let folders = self.cache.folder().cloned().into_iter();
+        let mut paths = folders
+            .chain([std::env::temp_dir()])
+            .map(|folder| folder.join(name));
+        paths.find(|path| {
+            let folder = path.parent().expect("it was joined to one");
+            std::fs::create_dir_all(folder).is_ok() && std::fs::write(path, text).is_ok()
+        })
+    }
+}
+
+fn source(spec: &Specialisation) -> &'static Source {
+    SOURCES
+        .iter()
+        .find(|source| source.name == spec.file)
+        .expect("specialisations are made from generated kernels")
+}
+
+/// The architecture to compile for: that of the GPU, or the newest one that NVRTC knows whose
+/// cubins it runs (same major number).
+fn architecture(known: &[u32], (major, minor): (u32, u32)) -> u32 {
+    let own = 10 * major + minor;
+    let runs = known
+        .iter()
+        .filter(|&&arch| arch / 10 == major && arch <= own);
+    runs.max().copied().unwrap_or(own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::architecture;
+
+    #[test]
+    fn an_unknown_gpu_gets_the_next_older_of_its_family() {
+        let known = [75, 80, 86, 90, 120];
+        assert_eq!(architecture(&known, (8, 6)), 86);
+        assert_eq!(architecture(&known, (8, 9)), 86);
+        assert_eq!(architecture(&known, (12, 1)), 120);
+        assert_eq!(architecture(&[], (8, 9)), 89);
+    }
+}

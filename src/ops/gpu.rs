@@ -1,0 +1,163 @@
+//! What a registry entry can do on a GPU, for the tests, the benchmark and `vitcuda doctor`.
+
+use super::registry::{Case, Gradients, Op, Pass};
+use crate::device::{ElementType, Gpu, Kernel, Properties, Specialisation};
+use crate::error::Result;
+
+/// How a tensor lies in device memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Storage {
+    F32,
+    /// [`ElementType`]: activations between operations, and the weights that GEMMs read.
+    Element,
+}
+
+impl Storage {
+    /// `values` as the device holds them.
+    pub fn round(self, element: ElementType, values: &[f32]) -> Vec<f32> {
+        match self {
+            Self::F32 => values.to_vec(),
+            Self::Element => values.iter().map(|&v| element.round(v)).collect(),
+        }
+    }
+
+    /// Bytes of a value.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::Element => 2,
+        }
+    }
+}
+
+/// How the tensors of an operation lie in device memory, each list in the order of the registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    pub inputs: &'static [Storage],
+    pub outputs: &'static [Storage],
+    /// Gradients that the backward pass is given.
+    pub output_gradients: &'static [Storage],
+    /// Gradients that it makes, one for each input; a constant's is not looked at.
+    pub input_gradients: &'static [Storage],
+}
+
+/// The operation's kernels. Host values in, host values out, through the launchers that the model
+/// uses.
+pub trait GpuOp: Op {
+    /// How the tensors lie in device memory.
+    fn stored(&self, case: &Case) -> Stored;
+
+    /// The outputs; `inputs` are rounded as [`GpuOp::stored`] says.
+    fn gpu_forward(&self, gpu: &Gpu, case: &Case, inputs: &[Vec<f32>]) -> Result<Vec<Vec<f32>>>;
+
+    /// The gradients of `Σ output · d_output`, once for each of `micro_batches` equal
+    /// micro-batches: the first overwrites a parameter's gradient, later ones add to it.
+    fn gpu_backward(
+        &self,
+        gpu: &Gpu,
+        case: &Case,
+        inputs: &[Vec<f32>],
+        dy: &[Vec<f32>],
+        micro_batches: usize,
+    ) -> Result<Gradients<f32>>;
+
+    /// Bytes that the kernels of a pass must move, each tensor touched once, partial sums included.
+    fn gpu_bytes(&self, gpu: &Properties, case: &Case, pass: Pass) -> u64;
+
+    /// The kernels that a model launches for this operation, forward and backward.
+    fn plans(&self, gpu: &Properties, model: &ModelDims) -> Vec<Plan>;
+
+    /// The yardstick: the outputs by plain loops in f32, stored as the device stores them. An
+    /// operation that must round on its way (to hand a tensor core 16 bits) rounds there, too.
+    fn rounded_forward(
+        &self,
+        element: ElementType,
+        case: &Case,
+        inputs: &[Vec<f32>],
+    ) -> Vec<Vec<f32>> {
+        let outputs = self.plain_forward_f32(case, inputs);
+        let stored = self.stored(case).outputs;
+        let pairs = outputs.iter().zip(stored);
+        pairs
+            .map(|(y, storage)| storage.round(element, y))
+            .collect()
+    }
+
+    /// The yardstick for the gradients.
+    fn rounded_backward(
+        &self,
+        element: ElementType,
+        case: &Case,
+        inputs: &[Vec<f32>],
+        dy: &[Vec<f32>],
+    ) -> Gradients<f32> {
+        let gradients = self.plain_backward_f32(case, inputs, dy);
+        let stored = self.stored(case).input_gradients;
+        let pairs = gradients.into_iter().zip(stored);
+        pairs
+            .map(|(d, storage)| d.map(|d| storage.round(element, &d)))
+            .collect()
+    }
+}
+
+/// What of a model decides which kernels it launches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ModelDims {
+    /// Images in a step.
+    pub batch: usize,
+    /// Side of an image.
+    pub image: usize,
+    /// Side of a patch.
+    pub patch: usize,
+    /// Colours.
+    pub channels: usize,
+    /// T, the class token included.
+    pub tokens: usize,
+    /// C.
+    pub width: usize,
+    /// NH.
+    pub heads: usize,
+    /// F.
+    pub mlp: usize,
+    /// K.
+    pub classes: usize,
+}
+
+/// A kernel as a model launches it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Plan {
+    /// The `__global__` function.
+    pub kernel: &'static str,
+    pub spec: Specialisation,
+    /// Threads of a block.
+    pub threads: u32,
+    /// Dynamic shared memory of a block, in bytes.
+    pub shared: u32,
+    /// Blocks that a multiprocessor must be able to run at once, for the launcher's sake.
+    pub resident: u32,
+}
+
+impl Plan {
+    /// `K`, compiled as `spec` says, in blocks of `threads` threads.
+    pub fn of<K: Kernel>(spec: Specialisation, threads: u32) -> Self {
+        Self {
+            kernel: K::NAME,
+            spec,
+            threads,
+            shared: 0,
+            resident: 1,
+        }
+    }
+
+    /// The same with `bytes` of dynamic shared memory a block.
+    pub fn shared(self, bytes: usize) -> Self {
+        let shared = u32::try_from(bytes).expect("shared memory is small");
+        Self { shared, ..self }
+    }
+
+    /// The same, where the launcher counts on `blocks` blocks a multiprocessor.
+    pub fn resident(self, blocks: usize) -> Self {
+        let resident = u32::try_from(blocks).expect("a few");
+        Self { resident, ..self }
+    }
+}

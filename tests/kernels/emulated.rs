@@ -1,0 +1,158 @@
+//! The process starts again with the emulator first on the library path.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use vitcuda::device::{ElementType, Gpu};
+
+#[path = "../../emulator/tests/common/counters.rs"]
+pub mod counters;
+#[path = "../../emulator/tests/common/first.rs"]
+mod first;
+
+/// The emulated GPUs, by architecture.
+#[derive(Debug, Clone, Copy)]
+pub struct Devices {
+    architectures: &'static [&'static str],
+    compiler: bool,
+}
+
+/// Plays `architectures`, as devices 0, 1…; returns in a process that sees them.
+pub fn start(architectures: &'static [&'static str]) -> Devices {
+    let compiler = std::env::var("VITCUDA_EMULATOR_CXX").unwrap_or_else(|_| "c++".into());
+    let compiler = Command::new(compiler).arg("--version").output();
+    let own = std::env::current_exe().expect("a running test has a path");
+    let target = own.ancestors().nth(3).expect("target/profile/deps/test");
+    // SAFETY: no other thread yet.
+    unsafe {
+        if !first::is_first() && vitcuda::device::cuda::probe().is_ok() {
+            set_unless_set(REAL_GPU, Path::new("1"));
+        }
+        set_unless_set("VITCUDA_EMULATE", Path::new(&architectures.join(",")));
+        set_unless_set("VITCUDA_EMULATOR_CACHE", &target.join("emulator-cache"));
+        set_unless_set("VITCUDA_CACHE", &cache());
+    }
+    first::stand_first();
+    Devices {
+        architectures,
+        compiler: compiler.is_ok_and(|said| said.status.success()),
+    }
+}
+
+/// Set when the machine has a GPU of its own, which the emulator is about to hide.
+const REAL_GPU: &str = "VITCUDA_REAL_GPU";
+
+/// `doctor --full` on the machine's own GPU; ignored where there is none.
+pub fn real_gpu() -> Trial {
+    let there = std::env::var_os(REAL_GPU).is_some();
+    let label = match there {
+        true => "a real GPU passes doctor --full",
+        false => "a real GPU passes doctor --full [needs a GPU, absent]",
+    };
+    let test = || {
+        let path = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
+        let (_emulator, path) = path.split_once(':').unwrap_or_default();
+        let said = Command::new(env!("CARGO_BIN_EXE_vitcuda"))
+            .args(["doctor", "--full", "--device", "cuda"])
+            .env("LD_LIBRARY_PATH", path)
+            .env_remove("VITCUDA_CACHE")
+            .output()?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        println!("{}", text(&said.stdout));
+        match said.status.success() {
+            true => Ok(()),
+            false => Err(text(&said.stderr).into()),
+        }
+    };
+    Trial::test(label, test).with_ignored_flag(!there)
+}
+
+/// Cubins of this run: what the emulator keeps itself is enough between runs.
+fn cache() -> PathBuf {
+    std::env::temp_dir().join(format!("vitcuda-kernels-{}", std::process::id()))
+}
+
+/// Runs the tests, one by one: the counters are the process's.
+pub fn run(trials: Vec<Trial>) -> ! {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    let _ = std::fs::remove_dir_all(cache());
+    conclusion.exit()
+}
+
+/// # Safety
+/// No other thread reads or writes the environment.
+unsafe fn set_unless_set(name: &str, value: &Path) {
+    if std::env::var_os(name).is_none() {
+        // SAFETY: the caller's promise.
+        unsafe { std::env::set_var(name, value) };
+    }
+}
+
+impl Devices {
+    /// A test on one of the GPUs.
+    pub fn trial(
+        self,
+        name: String,
+        (architecture, element): (&'static str, ElementType),
+        test: impl FnOnce(&Gpu) -> Result<(), Failed> + Send + 'static,
+    ) -> Trial {
+        let required = std::env::var_os("VITCUDA_REQUIRE_EMULATOR").is_some_and(|v| v == "1");
+        let label = match self.compiler {
+            true => name,
+            false => format!("{name} [needs c++, absent]"),
+        };
+        Trial::test(label, move || {
+            if !self.compiler {
+                return Err("there is no C++ compiler, which the emulator needs".into());
+            }
+            test(self.gpu(architecture, element)?)
+        })
+        .with_ignored_flag(!self.compiler && !required)
+    }
+
+    /// Opened once; a failed kernel leaves the whole process without a device, as on a GPU, so the
+    /// first failure is the one to look at.
+    fn gpu(self, architecture: &str, element: ElementType) -> Result<&'static Gpu, Failed> {
+        static F16: [OnceLock<Gpu>; 6] = [const { OnceLock::new() }; 6];
+        static BF16: [OnceLock<Gpu>; 6] = [const { OnceLock::new() }; 6];
+        let ordinal = self.architectures.iter().position(|a| *a == architecture);
+        let ordinal = ordinal.expect("one of those that are played");
+        let slots = match element {
+            ElementType::F16 => &F16,
+            ElementType::Bf16 => &BF16,
+        };
+        if slots[ordinal].get().is_none() {
+            let gpu = Gpu::open(ordinal, element)?;
+            return Ok(slots[ordinal].get_or_init(|| gpu));
+        }
+        Ok(slots[ordinal].get().expect("set above"))
+    }
+}
+
+/// Kernels that start from now on run blocks, warps and threads in the order that `seed` draws.
+/// The GPU is idle.
+pub fn set_seed(seed: usize) {
+    // SAFETY: the emulator reads it when a kernel starts, and none does now; tests run one by one.
+    unsafe { std::env::set_var("VITCUDA_EMULATOR_SEED", seed.to_string()) };
+}
+
+/// Whether loads and stores are counted: not in the emulator's other modes.
+pub fn sees_every_access() -> bool {
+    let checks = std::env::var("VITCUDA_EMULATOR_CHECKS");
+    !matches!(checks.as_deref(), Ok("off" | "address"))
+}
+
+/// Forgets a failed kernel; a GPU would stay lost to the process.
+pub fn reset_device() {
+    // SAFETY: the signature is the emulator's.
+    unsafe {
+        let driver = libloading::Library::new("libcuda.so").expect("the emulator stands first");
+        let reset: libloading::Symbol<unsafe extern "C" fn()> =
+            driver.get("vitcudaEmulatorReset").expect("exported");
+        reset();
+    }
+}

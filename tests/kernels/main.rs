@@ -1,0 +1,26 @@
+//! The kernels of every registered operation against the f64 reference, on emulated GPUs.
+//!
+//! The emulator (a crate beside this one) stands in the place of libcuda and libnvrtc, and compiles
+//! the kernels with the C++ compiler. Without one the tests are reported as ignored; with
+//! `VITCUDA_REQUIRE_EMULATOR=1`, as in CI, they fail instead.
+
+#[cfg(target_os = "linux")]
+mod device;
+#[cfg(target_os = "linux")]
+mod emulated;
+#[cfg(target_os = "linux")]
+mod registry;
+
+#[cfg(target_os = "linux")]
+fn main() {
+    let devices = emulated::start(&["sm_75", "sm_80"]);
+    let mut trials = registry::trials(devices);
+    trials.extend(device::trials(devices));
+    trials.push(emulated::real_gpu());
+    emulated::run(trials);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() {
+    println!("the emulator is made for Linux: no kernel was tested");
+}

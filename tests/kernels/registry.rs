@@ -1,0 +1,101 @@
+//! Each operation, case, pass and device.
+
+use libtest_mimic::{Failed, Trial};
+use vitcuda::device::{ElementType, Gpu, kernels};
+use vitcuda::ops::gpu::GpuOp;
+use vitcuda::ops::{Case, Pass, REGISTRY, gpu_check};
+
+use super::emulated::{Devices, counters, sees_every_access, set_seed};
+
+/// Operations whose kernels are still to be written.
+const WITHOUT_KERNELS: &[&str] = &[
+    "patch_embed",
+    "linear",
+    "mlp",
+    "attention",
+    "cross_entropy",
+    "grad_norm",
+    "adamw",
+];
+
+const DEVICES: [(&str, ElementType); 3] = [
+    ("sm_75", ElementType::F16),
+    ("sm_80", ElementType::F16),
+    ("sm_80", ElementType::Bf16),
+];
+
+pub fn trials(devices: Devices) -> Vec<Trial> {
+    let mut trials = vec![Trial::test("operations without kernels are listed", || {
+        let without = REGISTRY.iter().filter(|op| op.gpu().is_none());
+        let without: Vec<_> = without.map(|op| op.name()).collect();
+        assert_eq!(without, WITHOUT_KERNELS);
+        Ok(())
+    })];
+    for name in WITHOUT_KERNELS {
+        let missing = Trial::test(format!("{name}: no kernels yet"), || Ok(()));
+        trials.push(missing.with_ignored_flag(true));
+    }
+    for op in REGISTRY.iter().filter_map(|op| op.gpu()) {
+        for case in op.cases().into_iter().filter(|case| !case.bench) {
+            for device in DEVICES {
+                let (architecture, element) = device;
+                for pass in op.passes() {
+                    let name = format!("{} {case} {pass}: {architecture} {element}", op.name());
+                    let case = case.clone();
+                    let test = move |gpu: &Gpu| numbers(op, &case, *pass, gpu);
+                    trials.push(devices.trial(name, device, test));
+                }
+            }
+        }
+    }
+    trials
+}
+
+/// The checks of `doctor --full`, each run with threads in another order; what the first run did
+/// to memory, too.
+fn numbers(op: &dyn GpuOp, case: &Case, pass: Pass, gpu: &Gpu) -> Result<(), Failed> {
+    let mut traffic = Ok(());
+    let wrong = gpu_check::check(op, case, pass, gpu, &mut |run| {
+        match run {
+            0 => counters::reset_counters(),
+            1 => traffic = self::traffic(op, case, pass, gpu),
+            _ => {}
+        }
+        // Runs 0 and 3 have the same order.
+        set_seed(run % 3);
+    })?;
+    match wrong {
+        Some(wrong) => Err(wrong.into()),
+        None => traffic,
+    }
+}
+
+/// What must be so whatever the numbers: no float atomics, no bank conflicts in the tiles, and no
+/// more global memory touched than the operation needs.
+fn traffic(op: &dyn GpuOp, case: &Case, pass: Pass, gpu: &Gpu) -> Result<(), Failed> {
+    let mut bytes = 0;
+    for name in kernels::NAMES {
+        let Some(count) = counters::counters_if_run(name) else {
+            continue;
+        };
+        bytes += count.global_read_distinct + count.global_written_distinct;
+        for (what, number) in [
+            ("float atomics", count.float_atomics),
+            ("bank conflicts of ldmatrix", count.ldmatrix_bank_conflicts),
+            ("bank conflicts of cp.async", count.cp_async_bank_conflicts),
+        ] {
+            if number > 0 {
+                return Err(format!("{name}: {number} {what}").into());
+            }
+        }
+    }
+    if !sees_every_access() {
+        return Ok(());
+    }
+    let expected = op.gpu_bytes(gpu.properties(), case, pass);
+    let ratio = bytes as f64 / expected as f64;
+    match (0.95..=1.05).contains(&ratio) {
+        true => Ok(()),
+        false => Err(format!("{bytes} bytes of global memory, {expected} expected").into()),
+    }
+}
