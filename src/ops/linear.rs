@@ -6,9 +6,12 @@
 //!
 //! Saved for the backward pass: x, and h = x Wᵀ + b where a GELU follows.
 
+pub mod gpu;
+
 use rayon::prelude::*;
 
 use super::gemm::{Accumulate, Mat, MatMut, Packed, matmul_packed};
+use super::gpu::GpuOp;
 use super::parallel::{chunks, rows_mut};
 use super::plain;
 use super::real::{Real, simd};
@@ -421,6 +424,10 @@ impl Op for Linear {
             inputs.push(Input::normal("residual", s.rows * s.outputs, 1.0));
         }
         inputs
+    }
+
+    fn gpu(&self) -> Option<&dyn GpuOp> {
+        Some(self)
     }
 
     real_passes!();

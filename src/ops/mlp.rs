@@ -4,10 +4,13 @@
 //! dh = (dy W₂) ⊙ gelu′(h), dx = dh W₁; the weights' gradients are [`linear::backward_weight`]'s,
 //! from gelu(h), which the backward pass computes again.
 
+pub mod gpu;
+
 use rayon::prelude::*;
 
 use super::buffer::Scratch;
 use super::gemm::Accumulate;
+use super::gpu::GpuOp;
 use super::linear::{self, Epilogue, Layer, Transposed};
 use super::parallel::{chunk_rows, chunks, rows_mut};
 use super::plain;
@@ -268,6 +271,10 @@ impl Op for Mlp {
             weight("fc2_weight", s.hidden),
             Input::normal("fc2_bias", s.width, 0.5).role(Role::Parameter),
         ]
+    }
+
+    fn gpu(&self) -> Option<&dyn GpuOp> {
+        Some(self)
     }
 
     real_passes!();

@@ -27,5 +27,6 @@ pub mod patch_embed;
 pub mod plain;
 pub mod real;
 pub mod registry;
+pub mod rows;
 
 pub use registry::{Case, Cost, Input, Op, Pass, REGISTRY, Role};

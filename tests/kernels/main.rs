@@ -9,12 +9,15 @@ mod device;
 #[cfg(target_os = "linux")]
 mod emulated;
 #[cfg(target_os = "linux")]
+mod linear;
+#[cfg(target_os = "linux")]
 mod registry;
 
 #[cfg(target_os = "linux")]
 fn main() {
     let devices = emulated::start(&["sm_75", "sm_80"]);
     let mut trials = registry::trials(devices);
+    trials.extend(linear::trials(devices));
     trials.extend(device::trials(devices));
     trials.push(emulated::real_gpu());
     emulated::run(trials);

@@ -10,8 +10,6 @@ use super::emulated::{Devices, counters, sees_every_access, set_seed};
 /// Operations whose kernels are still to be written.
 const WITHOUT_KERNELS: &[&str] = &[
     "patch_embed",
-    "linear",
-    "mlp",
     "attention",
     "cross_entropy",
     "grad_norm",

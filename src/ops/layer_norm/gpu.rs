@@ -7,6 +7,7 @@ use crate::ops::column_sum::{self, Partials};
 use crate::ops::gemm::Accumulate;
 use crate::ops::gpu::{GpuOp, ModelDims, Plan, Storage, Stored};
 use crate::ops::registry::{Case, Gradients, Pass};
+use crate::ops::rows::Rows;
 
 use super::{EPS, LayerNorm};
 
@@ -20,35 +21,6 @@ fn resident(width: usize) -> usize {
         0..=256 => 6,
         257..=512 => 5,
         _ => 3,
-    }
-}
-
-/// Rows of a tensor in memory.
-#[derive(Debug, Clone, Copy)]
-pub struct Rows<'a, T> {
-    /// From the first value of the first row to the last value of the last row, at least.
-    pub values: Slice<'a, T>,
-    /// Values from a row's start to the next one's.
-    pub stride: usize,
-}
-
-impl<'a, T> Rows<'a, T> {
-    /// Rows of `width` values with nothing between.
-    pub fn packed(values: Slice<'a, T>, width: usize) -> Self {
-        Self {
-            values,
-            stride: width,
-        }
-    }
-
-    fn check(&self, what: &str, rows: usize, width: usize) {
-        let needed = (rows - 1) * self.stride + width;
-        assert!(
-            self.stride >= width && self.values.len() >= needed && self.stride <= i32::MAX as usize,
-            "layer_norm: {what}: {rows} rows of {width}, {} apart, in {} values",
-            self.stride,
-            self.values.len()
-        );
     }
 }
 
@@ -110,7 +82,7 @@ pub fn forward(
     eps: f32,
 ) -> Result<()> {
     let (rows, width) = (mean.len(), w.len());
-    x.check("x", rows, width);
+    x.check("layer_norm: x", rows, width);
     assert_eq!(y.len(), rows * width, "layer_norm: y");
     assert_eq!((rstd.len(), b.len()), (rows, width), "layer_norm: rstd, b");
     let access = Access::of(width, x.stride, &[x.values, w, b], &[y]);
@@ -175,7 +147,7 @@ pub fn backward<'a>(
 ) -> Result<Partials<'a>> {
     let (rows, width) = (mean.len(), w.len());
     let values = rows * width;
-    x.check("x", rows, width);
+    x.check("layer_norm: x", rows, width);
     assert_eq!((dx.len(), dy.len()), (values, values), "layer_norm: dx, dy");
     assert_eq!(rstd.len(), rows, "layer_norm: rstd");
     assert_eq!(
