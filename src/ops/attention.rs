@@ -9,13 +9,16 @@
 //! Q, K and V are read where the projection wrote them, and their gradients written in the same
 //! layout: no head is ever moved.
 
+mod entry;
+pub mod gpu;
+
 use rayon::prelude::*;
 
 use super::buffer::Scratch;
 use super::gemm::{Accumulate, Mat, MatMut, matmul};
-use super::plain::{self, Head};
 use super::real::{Real, lane_max, lane_sum, simd};
-use super::registry::{Case, Cost, Input, Op, Pass, real_passes};
+
+pub use entry::Attention;
 
 /// Sizes of an attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -263,198 +266,4 @@ pub fn backward<T: Real>(
         .into_par_iter()
         .enumerate()
         .for_each_init(scratch, |scratch, (b, d)| one_image(scratch, b, d));
-}
-
-/// Registry entry; variants: every token asks, or only the `class token`.
-pub struct Attention;
-
-impl Attention {
-    fn shape(case: &Case) -> Shape {
-        Shape {
-            images: case.dim("B"),
-            tokens: case.dim("T"),
-            heads: case.dim("NH"),
-            head_size: case.dim("HS"),
-        }
-    }
-
-    fn queries(case: &Case) -> usize {
-        match case.variant {
-            "class token" => 1,
-            _ => case.dim("T"),
-        }
-    }
-
-    fn qkv<T>(inputs: &[Vec<T>]) -> Qkv<&[T]> {
-        match inputs {
-            [packed] => Qkv::Packed(packed),
-            [query, key_value] => Qkv::ClassToken { query, key_value },
-            _ => unreachable!(),
-        }
-    }
-
-    fn run<T: Real>(case: &Case, inputs: &[Vec<T>]) -> (Vec<T>, Vec<T>) {
-        let shape = Self::shape(case);
-        let rows = shape.images * Self::queries(case);
-        let mut out = vec![T::zero(); rows * shape.width()];
-        let mut lse = vec![T::zero(); rows * shape.heads];
-        forward(&mut out, &mut lse, Self::qkv(inputs), shape);
-        (out, lse)
-    }
-
-    fn run_forward<T: Real>(&self, case: &Case, inputs: &[Vec<T>]) -> Vec<Vec<T>> {
-        vec![Self::run(case, inputs).0]
-    }
-
-    fn run_backward<T: Real>(
-        &self,
-        case: &Case,
-        inputs: &[Vec<T>],
-        dy: &[Vec<T>],
-    ) -> Vec<Option<Vec<T>>> {
-        let (out, lse) = Self::run(case, inputs);
-        let mut d: Vec<Vec<T>> = inputs.iter().map(|v| vec![T::nan(); v.len()]).collect();
-        let d_qkv = match d.as_mut_slice() {
-            [packed] => Qkv::Packed(packed.as_mut_slice()),
-            [query, key_value] => Qkv::ClassToken {
-                query: query.as_mut_slice(),
-                key_value,
-            },
-            _ => unreachable!(),
-        };
-        let shape = Self::shape(case);
-        backward(d_qkv, &dy[0], &out, &lse, Self::qkv(inputs), shape);
-        d.into_iter().map(Some).collect()
-    }
-
-    /// Head `head` of image `b`: queries, keys and values.
-    fn plain_heads<'a, T>(
-        case: &Case,
-        inputs: &'a [Vec<T>],
-        b: usize,
-        head: usize,
-    ) -> [Head<'a, T>; 3] {
-        let shape = Self::shape(case);
-        let qkv = Self::qkv(inputs);
-        let layout = qkv.layout(shape);
-        let (query, key_value) = image(&qkv, layout, shape.tokens, b);
-        let at = head * shape.head_size;
-        let view = |data, at, stride, count| Head {
-            data,
-            at,
-            stride,
-            count,
-            size: shape.head_size,
-        };
-        [
-            view(query, at, layout.query_stride, layout.queries),
-            view(key_value, layout.key + at, layout.stride, shape.tokens),
-            view(
-                key_value,
-                layout.key + layout.width + at,
-                layout.stride,
-                shape.tokens,
-            ),
-        ]
-    }
-
-    fn plain_forward<T: Real>(&self, case: &Case, inputs: &[Vec<T>]) -> Vec<Vec<T>> {
-        let (shape, queries) = (Self::shape(case), Self::queries(case));
-        let mut out = vec![T::zero(); shape.images * queries * shape.width()];
-        for b in 0..shape.images {
-            for head in 0..shape.heads {
-                let [q, k, v] = Self::plain_heads(case, inputs, b, head);
-                let rows = plain::attention(q, k, v);
-                for (i, row) in rows.chunks_exact(shape.head_size).enumerate() {
-                    let at = (b * queries + i) * shape.width() + head * shape.head_size;
-                    out[at..][..shape.head_size].copy_from_slice(row);
-                }
-            }
-        }
-        vec![out]
-    }
-
-    fn plain_backward<T: Real>(
-        &self,
-        case: &Case,
-        inputs: &[Vec<T>],
-        dy: &[Vec<T>],
-    ) -> Vec<Option<Vec<T>>> {
-        let (shape, queries) = (Self::shape(case), Self::queries(case));
-        let mut d: Vec<Vec<T>> = inputs.iter().map(|v| vec![T::nan(); v.len()]).collect();
-        let last = d.len() - 1;
-        let image_sizes = [d[0].len(), d[last].len()].map(|len| len / shape.images);
-        for b in 0..shape.images {
-            for head in 0..shape.heads {
-                let heads = Self::plain_heads(case, inputs, b, head);
-                let d_out = Head {
-                    data: &dy[0],
-                    at: b * queries * shape.width() + head * shape.head_size,
-                    stride: shape.width(),
-                    count: queries,
-                    size: shape.head_size,
-                };
-                let parts = plain::attention_backward(d_out, heads[0], heads[1], heads[2]);
-                for (part, (rows, head)) in parts.iter().zip(heads).enumerate() {
-                    let tensor = if part == 0 { 0 } else { last };
-                    let first = b * image_sizes[tensor.min(1)] + head.at;
-                    for (i, row) in rows.chunks_exact(head.size).enumerate() {
-                        d[tensor][first + i * head.stride..][..head.size].copy_from_slice(row);
-                    }
-                }
-            }
-        }
-        d.into_iter().map(Some).collect()
-    }
-}
-
-impl Op for Attention {
-    fn name(&self) -> &'static str {
-        "attention"
-    }
-
-    fn cases(&self) -> Vec<Case> {
-        vec![
-            Case::new(&[("B", 1), ("T", 1), ("NH", 1), ("HS", 4)]),
-            Case::new(&[("B", 2), ("T", 5), ("NH", 3), ("HS", 7)]),
-            Case::new(&[("B", 1), ("T", 197), ("NH", 2), ("HS", 16)]),
-            Case::new(&[("B", 2), ("T", 257), ("NH", 1), ("HS", 24)]),
-            Case::new(&[("B", 3), ("T", 17), ("NH", 2), ("HS", 8)]).variant("class token"),
-            Case::bench(&[("B", 16), ("T", 257), ("NH", 6), ("HS", 64)]),
-        ]
-    }
-
-    fn cost(&self, case: &Case, pass: Pass) -> Cost {
-        let s = Self::shape(case);
-        let rows = s.images * Self::queries(case);
-        let product = 2 * (rows * s.heads * s.tokens * s.head_size) as u64;
-        let (o, qkv) = (
-            rows * s.width(),
-            rows * s.width() + 2 * s.images * s.tokens * s.width(),
-        );
-        match pass {
-            Pass::Forward => Cost {
-                bytes: 4 * (qkv + o) as u64,
-                flops: 2 * product,
-            },
-            Pass::Backward => Cost {
-                bytes: 4 * (2 * qkv + 2 * o) as u64,
-                flops: 5 * product,
-            },
-        }
-    }
-
-    fn inputs(&self, case: &Case) -> Vec<Input> {
-        let s = Self::shape(case);
-        let tokens = s.images * s.tokens * s.width();
-        match case.variant {
-            "class token" => vec![
-                Input::normal("query", s.images * s.width(), 1.5),
-                Input::normal("key_value", 2 * tokens, 1.5),
-            ],
-            _ => vec![Input::normal("qkv", 3 * tokens, 1.5)],
-        }
-    }
-
-    real_passes!();
 }

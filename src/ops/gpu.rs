@@ -44,6 +44,11 @@ pub struct Stored {
 /// The operation's kernels. Host values in, host values out, through the launchers that the model
 /// uses.
 pub trait GpuOp: Op {
+    /// Whether the kernels have the shapes of `case`; a model with others is refused on a GPU.
+    fn takes(&self, _case: &Case) -> bool {
+        true
+    }
+
     /// How the tensors lie in device memory.
     fn stored(&self, case: &Case) -> Stored;
 

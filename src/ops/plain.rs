@@ -134,46 +134,52 @@ fn probabilities<T: Real>(q: Head<T>, k: Head<T>, i: usize) -> Vec<T> {
     scores.iter().map(|&s| (s - max).exp() / sum).collect()
 }
 
-/// softmax(Q Kᵀ / √size) V, rows one after the other.
-pub fn attention<T: Real>(q: Head<T>, k: Head<T>, v: Head<T>) -> Vec<T> {
+/// softmax(Q Kᵀ / √size) V, rows one after the other. `round` is what happens to probabilities on
+/// their way into a matrix product, and to the output: nothing, or a rounding to fewer bits.
+pub fn attention<T: Real>(
+    q: Head<T>,
+    k: Head<T>,
+    v: Head<T>,
+    round: impl Fn(T) -> T + Copy,
+) -> Vec<T> {
     let mut out = Vec::with_capacity(q.count * q.size);
     for i in 0..q.count {
         let p = probabilities(q, k, i);
         for c in 0..q.size {
             let mut sum = T::zero();
             for (j, &p) in p.iter().enumerate() {
-                sum += p * v.row(j)[c];
+                sum += round(p) * v.row(j)[c];
             }
-            out.push(sum);
+            out.push(round(sum));
         }
     }
     out
 }
 
-/// dQ, dK, dV, rows one after the other, for the gradient `d_out` of the output.
+/// dQ, dK, dV, rows one after the other, for the gradient `d_out` of the output, from the output
+/// as [`attention`] leaves it; `round` is what happens to P and dS on their way into a product.
 pub fn attention_backward<T: Real>(
     d_out: Head<T>,
     q: Head<T>,
     k: Head<T>,
     v: Head<T>,
+    round: impl Fn(T) -> T + Copy,
 ) -> [Vec<T>; 3] {
     let size = q.size;
     let scale = T::one() / T::of(size as f64).sqrt();
+    let out = attention(q, k, v, round);
     let mut dq = vec![T::zero(); q.count * size];
     let [mut dk, mut dv] = [(); 2].map(|()| vec![T::zero(); k.count * size]);
     for i in 0..q.count {
         let p = probabilities(q, k, i);
-        let dp: Vec<T> = (0..k.count).map(|j| v.dot(j, d_out.row(i))).collect();
-        let mut mean = T::zero();
-        for (&p, &dp) in p.iter().zip(&dp) {
-            mean += p * dp;
-        }
+        let delta = d_out.dot(i, &out[i * size..][..size]);
         for j in 0..k.count {
-            let ds = p[j] * (dp[j] - mean) * scale;
+            let p_rounded = round(p[j]);
+            let ds = round(p[j] * (v.dot(j, d_out.row(i)) - delta));
             for c in 0..size {
-                dq[i * size + c] += ds * k.row(j)[c];
-                dk[j * size + c] += ds * q.row(i)[c];
-                dv[j * size + c] += p[j] * d_out.row(i)[c];
+                dq[i * size + c] += ds * k.row(j)[c] * scale;
+                dk[j * size + c] += ds * q.row(i)[c] * scale;
+                dv[j * size + c] += p_rounded * d_out.row(i)[c];
             }
         }
     }
