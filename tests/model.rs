@@ -313,10 +313,12 @@ fn tiny_steps(dir: &Path) -> Result<(), Failed> {
         for param in &tiny.vit.table.params {
             let range = param.range.clone();
             let update = Update {
+                constants: adamw::Constants {
+                    beta1: 0.9,
+                    beta2: 0.999,
+                    epsilon: 1e-8,
+                },
                 lr: wanted("lr_used"),
-                beta1: 0.9,
-                beta2: 0.999,
-                epsilon: 1e-8,
                 weight_decay: if param.decay { 0.05 } else { 0.0 },
                 coefficient: grad_norm::clip_coefficient(norm, 1.0),
                 step: number,

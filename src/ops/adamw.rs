@@ -3,21 +3,53 @@
 //! p ← p (1 − lr·wd); m ← m + (1 − β₁)(g − m); v ← β₂ v + (1 − β₂) g²;
 //! p ← p − lr / (1 − β₁ᵗ) · m / (√v / √(1 − β₂ᵗ) + eps).
 
+pub mod gpu;
+
 use rayon::prelude::*;
 
+use super::gpu::GpuOp;
 use super::real::{Real, simd};
 use super::registry::{Case, Cost, Gradients, Input, Op, Pass, Role, real_passes};
 
 /// Values of a chunk: four arrays of 64 KiB.
 const CHUNK: usize = 1 << 14;
 
-/// What one update needs to know.
+/// What stays the same over all updates of a run.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Update {
-    pub lr: f64,
+pub struct Constants {
     pub beta1: f64,
     pub beta2: f64,
     pub epsilon: f64,
+}
+
+/// What the formula takes from learning rate and step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rates {
+    /// 1 − lr·wd.
+    pub keep: f64,
+    /// lr / (1 − β₁ᵗ).
+    pub rate: f64,
+    /// √(1 − β₂ᵗ).
+    pub root: f64,
+}
+
+impl Rates {
+    /// Of update `step`, 1 for the first, at learning rate `lr`.
+    pub fn new(constants: Constants, lr: f64, weight_decay: f64, step: u64) -> Self {
+        let power = |beta: f64| 1.0 - beta.powi(step.min(i32::MAX as u64) as i32);
+        Self {
+            keep: 1.0 - lr * weight_decay,
+            rate: lr / power(constants.beta1),
+            root: power(constants.beta2).sqrt(),
+        }
+    }
+}
+
+/// What one update needs to know.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Update {
+    pub constants: Constants,
+    pub lr: f64,
     /// wd; 0 for tensors that do not decay.
     pub weight_decay: f64,
     /// Factor on the gradients (clipping).
@@ -32,13 +64,20 @@ pub fn update<T: Real>(p: &mut [T], m: &mut [T], v: &mut [T], g: &[T], update: U
         p.len() == g.len() && m.len() == g.len() && v.len() == g.len(),
         "adamw: lengths"
     );
-    let power = |beta: f64| 1.0 - beta.powi(update.step.min(i32::MAX as u64) as i32);
-    let keep = T::of(1.0 - update.lr * update.weight_decay);
-    let rate = T::of(update.lr / power(update.beta1));
-    let root = T::of(power(update.beta2).sqrt());
-    let (rest1, beta2) = (T::of(1.0 - update.beta1), T::of(update.beta2));
-    let rest2 = T::of(1.0 - update.beta2);
-    let (epsilon, coefficient) = (T::of(update.epsilon), T::of(update.coefficient));
+    let Constants {
+        beta1,
+        beta2,
+        epsilon,
+    } = update.constants;
+    let rates = Rates::new(
+        update.constants,
+        update.lr,
+        update.weight_decay,
+        update.step,
+    );
+    let (keep, rate, root) = (T::of(rates.keep), T::of(rates.rate), T::of(rates.root));
+    let (rest1, rest2, beta2) = (T::of(1.0 - beta1), T::of(1.0 - beta2), T::of(beta2));
+    let (epsilon, coefficient) = (T::of(epsilon), T::of(update.coefficient));
     p.par_chunks_mut(CHUNK)
         .zip(m.par_chunks_mut(CHUNK))
         .zip(v.par_chunks_mut(CHUNK))
@@ -62,10 +101,12 @@ pub fn update<T: Real>(p: &mut [T], m: &mut [T], v: &mut [T], g: &[T], update: U
 pub struct AdamW;
 
 const CHECK: Update = Update {
+    constants: Constants {
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+    },
     lr: 1e-2,
-    beta1: 0.9,
-    beta2: 0.999,
-    epsilon: 1e-8,
     weight_decay: 0.05,
     coefficient: 0.5,
     step: 3,
@@ -87,15 +128,20 @@ impl AdamW {
             unreachable!()
         };
         let of = T::of;
+        let Constants {
+            beta1,
+            beta2,
+            epsilon,
+        } = CHECK.constants;
         let mut outputs = [(); 3].map(|()| Vec::new());
         for i in 0..p.len() {
             let g = g[i] * of(CHECK.coefficient);
-            let m = of(CHECK.beta1) * m[i] + of(1.0 - CHECK.beta1) * g;
-            let v = of(CHECK.beta2) * root_v[i] * root_v[i] + of(1.0 - CHECK.beta2) * g * g;
-            let m_hat = m / of(1.0 - CHECK.beta1.powi(3));
-            let v_hat = v / of(1.0 - CHECK.beta2.powi(3));
+            let m = of(beta1) * m[i] + of(1.0 - beta1) * g;
+            let v = of(beta2) * root_v[i] * root_v[i] + of(1.0 - beta2) * g * g;
+            let m_hat = m / of(1.0 - beta1.powi(3));
+            let v_hat = v / of(1.0 - beta2.powi(3));
             let decayed = p[i] - of(CHECK.lr * CHECK.weight_decay) * p[i];
-            let p = decayed - of(CHECK.lr) * m_hat / (v_hat.sqrt() + of(CHECK.epsilon));
+            let p = decayed - of(CHECK.lr) * m_hat / (v_hat.sqrt() + of(epsilon));
             for (output, value) in outputs.iter_mut().zip([p, m, v]) {
                 output.push(value);
             }
@@ -144,6 +190,10 @@ impl Op for AdamW {
 
     fn differentiable(&self) -> bool {
         false
+    }
+
+    fn gpu(&self) -> Option<&dyn GpuOp> {
+        Some(self)
     }
 
     real_passes!();

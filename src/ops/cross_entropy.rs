@@ -6,6 +6,9 @@
 //!
 //! dlogits_c = (p_c Σ q − q_c) / Σ w_label, times a scale. Loss and gradient come from one pass.
 
+pub mod gpu;
+
+use super::gpu::GpuOp;
 use super::plain;
 use super::real::Real;
 use super::registry::{Case, Cost, Input, Op, Pass, Role, real_passes};
@@ -156,6 +159,10 @@ impl Op for CrossEntropy {
                 .around(1.0)
                 .role(Role::Constant),
         ]
+    }
+
+    fn gpu(&self) -> Option<&dyn GpuOp> {
+        Some(self)
     }
 
     real_passes!();

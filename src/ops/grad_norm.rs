@@ -5,8 +5,11 @@
 //! Squares are summed in f64, chunk by chunk in order; one gradient that is not finite makes the
 //! norm not finite.
 
+pub mod gpu;
+
 use rayon::prelude::*;
 
+use super::gpu::GpuOp;
 use super::real::{Real, lane_sum, simd};
 use super::registry::{Case, Cost, Gradients, Input, Op, Pass, real_passes};
 
@@ -89,6 +92,10 @@ impl Op for GradNorm {
 
     fn differentiable(&self) -> bool {
         false
+    }
+
+    fn gpu(&self) -> Option<&dyn GpuOp> {
+        Some(self)
     }
 
     real_passes!();

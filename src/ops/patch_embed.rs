@@ -7,9 +7,12 @@
 //!
 //! Saved for the backward pass: the patches (B, T, V). Images get no gradient.
 
+pub mod gpu;
+
 use rayon::prelude::*;
 
 use super::gemm::{Accumulate, Mat, MatMut, Packed, matmul_packed};
+use super::gpu::GpuOp;
 use super::linear;
 use super::plain;
 use super::real::{Real, simd};
@@ -297,6 +300,7 @@ impl Op for PatchEmbed {
             Case::new(&[("B", 1), ("side", 3), ("P", 3), ("C", 1)]),
             Case::new(&[("B", 2), ("side", 10), ("P", 2), ("C", 9)]),
             Case::new(&[("B", 3), ("side", 8), ("P", 4), ("C", 20)]).variant("bytes"),
+            Case::new(&[("B", 2), ("side", 28), ("P", 14), ("C", 24)]).variant("bytes"),
             Case::bench(&[("B", 16), ("side", 224), ("P", 14), ("C", 384)]).variant("bytes"),
         ]
     }
@@ -334,6 +338,10 @@ impl Op for PatchEmbed {
             parameter("weight", s.width * s.values()),
             parameter("bias", s.width),
         ]
+    }
+
+    fn gpu(&self) -> Option<&dyn GpuOp> {
+        Some(self)
     }
 
     real_passes!();

@@ -91,10 +91,12 @@ impl CpuEngine {
                 &mut second[range.clone()],
                 &grads[range],
                 Update {
+                    constants: adamw::Constants {
+                        beta1: self.hyper.beta1,
+                        beta2: self.hyper.beta2,
+                        epsilon: self.hyper.epsilon,
+                    },
                     lr,
-                    beta1: self.hyper.beta1,
-                    beta2: self.hyper.beta2,
-                    epsilon: self.hyper.epsilon,
                     weight_decay: match group[0].decay {
                         true => self.hyper.weight_decay,
                         false => 0.0,

@@ -11,7 +11,8 @@ use vitcuda::device::kernels::{ColumnSum, LayerNormForward};
 use vitcuda::device::{ElementType, Geometry, Gpu, Kernel, Specialisation, Timing};
 use vitcuda::ops::column_sum::{self, Partials};
 use vitcuda::ops::gemm::Accumulate;
-use vitcuda::ops::layer_norm::gpu::{Rows, forward};
+use vitcuda::ops::layer_norm::gpu::forward;
+use vitcuda::ops::rows::Rows;
 
 use super::emulated::{Devices, counters, reset_device};
 

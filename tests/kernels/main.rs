@@ -9,9 +9,17 @@ mod device;
 #[cfg(target_os = "linux")]
 mod emulated;
 #[cfg(target_os = "linux")]
+mod ends;
+#[cfg(target_os = "linux")]
 mod linear;
 #[cfg(target_os = "linux")]
 mod registry;
+#[cfg(target_os = "linux")]
+mod step;
+
+/// What one operation's kernels do beyond the registry's checks.
+#[cfg(target_os = "linux")]
+type Test = fn(&vitcuda::device::Gpu) -> Result<(), libtest_mimic::Failed>;
 
 #[cfg(target_os = "linux")]
 fn main() {
@@ -20,6 +28,12 @@ fn main() {
     trials.extend(linear::trials(devices));
     trials.extend(device::trials(devices));
     trials.push(emulated::real_gpu());
+    for (fact, test) in ends::TESTS.into_iter().chain(step::TESTS) {
+        for device @ (architecture, element) in registry::DEVICES {
+            let name = format!("{fact}: {architecture} {element}");
+            trials.push(devices.trial(name, device, test));
+        }
+    }
     emulated::run(trials);
 }
 

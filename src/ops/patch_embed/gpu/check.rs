@@ -1,0 +1,199 @@
+//! The registry's entry on a GPU.
+
+use super::{Gradients, Images, Params, THREADS, backward, cut, forward, specialise, workspace};
+use crate::device::kernels::{ColumnSum, PatchEmbedForwardBytes, PatchEmbedForwardValues};
+use crate::device::{Buffer, Element, ElementType, Gpu, Properties};
+use crate::error::Result;
+use crate::ops::gemm::Accumulate;
+use crate::ops::gpu::{GpuOp, ModelDims, Plan, Storage, Stored};
+use crate::ops::linear::gpu::WeightPlan;
+use crate::ops::patch_embed::{PatchEmbed, Shape};
+use crate::ops::registry::{self, Case, Pass};
+use crate::ops::{column_sum, plain};
+
+/// A case's tensors on the device.
+struct Tensors {
+    bytes: Buffer<u8>,
+    lookup: Buffer<f32>,
+    values: Buffer<f32>,
+    class_token: Buffer<f32>,
+    position: Buffer<f32>,
+    weight: Buffer<Element>,
+    bias: Buffer<f32>,
+    x: Buffer<f32>,
+    patches: Buffer<Element>,
+    shape: Shape,
+}
+
+impl Tensors {
+    fn new(gpu: &Gpu, case: &Case, inputs: &[Vec<f32>]) -> Result<Self> {
+        let shape = PatchEmbed::shape(case);
+        let bytes: Vec<u8> = inputs[0].iter().map(|&v| v as u8).collect();
+        let rows = shape.images * shape.tokens();
+        Ok(Self {
+            bytes: gpu.upload(&bytes)?,
+            lookup: gpu.upload(&PatchEmbed::lookup().concat())?,
+            values: gpu.upload(&inputs[0])?,
+            class_token: gpu.upload(&inputs[1])?,
+            position: gpu.upload(&inputs[2])?,
+            weight: gpu.upload_elements(&inputs[3])?,
+            bias: gpu.upload(&inputs[4])?,
+            x: gpu.alloc(rows * shape.width)?,
+            patches: gpu.alloc(shape.patches() * shape.values())?,
+            shape,
+        })
+    }
+
+    fn images(&self, case: &Case) -> Images<'_> {
+        match case.variant {
+            "bytes" => Images::Bytes {
+                pixels: self.bytes.all(),
+                lookup: self.lookup.all(),
+            },
+            _ => Images::Values(self.values.all()),
+        }
+    }
+}
+
+impl PatchEmbed {
+    /// The images as the product reads them.
+    fn rounded_pixels(element: ElementType, case: &Case, inputs: &[Vec<f32>]) -> Vec<f32> {
+        Storage::Element.round(element, &Self::plain_pixels(case, inputs))
+    }
+}
+
+impl GpuOp for PatchEmbed {
+    fn stored(&self, _: &Case) -> Stored {
+        use Storage::{Element, F32};
+        Stored {
+            inputs: &[F32, F32, F32, Element, F32],
+            outputs: &[F32],
+            output_gradients: &[Element],
+            input_gradients: &[F32; 5],
+        }
+    }
+
+    fn gpu_forward(&self, gpu: &Gpu, case: &Case, inputs: &[Vec<f32>]) -> Result<Vec<Vec<f32>>> {
+        let t = Tensors::new(gpu, case, inputs)?;
+        let params = Params {
+            class_token: t.class_token.all(),
+            position: t.position.all(),
+            weight: t.weight.all(),
+            bias: t.bias.all(),
+        };
+        let (x, patches) = (t.x.all(), t.patches.all());
+        forward(gpu, x, patches, t.images(case), params, t.shape)?;
+        Ok(vec![gpu.read(x)?])
+    }
+
+    fn gpu_backward(
+        &self,
+        gpu: &Gpu,
+        case: &Case,
+        inputs: &[Vec<f32>],
+        dy: &[Vec<f32>],
+        micro_batches: usize,
+    ) -> Result<registry::Gradients<f32>> {
+        let t = Tensors::new(gpu, case, inputs)?;
+        let (class_token, position) = (t.class_token.all(), t.position.all());
+        let (images, patches) = (t.images(case), t.patches.all());
+        cut(
+            gpu,
+            patches,
+            t.x.all(),
+            images,
+            class_token,
+            position,
+            t.shape,
+        )?;
+        let (dx, dx_copy) = (gpu.upload(&dy[0])?, gpu.upload_elements(&dy[0])?);
+        let scratch = gpu.alloc(workspace(gpu.properties(), t.shape))?;
+        let [class_token, position, weight, bias] =
+            [1, 2, 3, 4].map(|input: usize| gpu.alloc(inputs[input].len()));
+        let (class_token, position) = (class_token?, position?);
+        let (weight, bias) = (weight?, bias?);
+        let gradients = Gradients {
+            class_token: class_token.all(),
+            position: position.all(),
+            weight: weight.all(),
+            bias: bias.all(),
+        };
+        for micro_batch in 0..micro_batches {
+            let accumulate = match micro_batch {
+                0 => Accumulate::Overwrite,
+                _ => Accumulate::Add,
+            };
+            let (scratch, dx, dx_copy) = (scratch.all(), dx.all(), dx_copy.all());
+            backward(
+                gpu, gradients, None, scratch, dx, dx_copy, patches, accumulate, t.shape,
+            )?;
+        }
+        let found = [class_token, position, weight, bias].map(|d| gpu.read(d.all()));
+        let found = found.into_iter().map(|d| d.map(Some));
+        std::iter::once(Ok(None)).chain(found).collect()
+    }
+
+    fn gpu_bytes(&self, gpu: &Properties, case: &Case, pass: Pass) -> u64 {
+        let s = Self::shape(case);
+        let (c, v, images) = (s.width, s.values(), s.images);
+        let (rows, per_image) = (s.patches(), s.tokens() - 1);
+        let read = match case.variant {
+            "bytes" => images * s.pixels() + 4 * 256 * s.channels,
+            _ => 4 * images * s.pixels(),
+        };
+        // Class token and its position for the class rows.
+        let cut = read + 2 * rows * v + 4 * c * (2 + images);
+        let rest = match pass {
+            Pass::Forward => 2 * (rows * v + c * v) + 4 * c * (1 + per_image + rows),
+            Pass::Backward => {
+                let position = 4 * c * (images + 1) * s.tokens();
+                let class_and_bias = 4 * c * (2 + per_image + 1);
+                let parts = 4 * 2 * WeightPlan::new(gpu, s.product()).workspace();
+                let weight = 2 * rows * (v + c) + 4 * c * v + parts;
+                position + class_and_bias + weight
+            }
+        };
+        (cut + rest) as u64
+    }
+
+    fn plans(&self, _: &Properties, model: &ModelDims) -> Vec<Plan> {
+        let spec = specialise(Shape {
+            images: model.batch,
+            channels: model.channels,
+            side: model.image,
+            patch: model.patch,
+            width: model.width,
+        });
+        vec![
+            Plan::of::<PatchEmbedForwardBytes>(spec.clone(), THREADS),
+            Plan::of::<PatchEmbedForwardValues>(spec, THREADS),
+            Plan::of::<ColumnSum>(column_sum::specialisation(), column_sum::THREADS),
+        ]
+    }
+
+    fn rounded_forward(
+        &self,
+        element: ElementType,
+        case: &Case,
+        inputs: &[Vec<f32>],
+    ) -> Vec<Vec<f32>> {
+        let pixels = Self::rounded_pixels(element, case, inputs);
+        vec![plain::patch_embed(
+            &pixels,
+            &Self::params(inputs),
+            Self::shape(case),
+        )]
+    }
+
+    fn rounded_backward(
+        &self,
+        element: ElementType,
+        case: &Case,
+        inputs: &[Vec<f32>],
+        dy: &[Vec<f32>],
+    ) -> registry::Gradients<f32> {
+        let pixels = Self::rounded_pixels(element, case, inputs);
+        let d = plain::patch_embed_backward(&dy[0], &pixels, Self::shape(case));
+        std::iter::once(None).chain(d.map(Some)).collect()
+    }
+}
