@@ -6,12 +6,19 @@ use super::Global;
 use super::model;
 use super::numbers::count;
 use super::output::{self, Outcome, Table};
-use vitcuda::bench::{self, Pass, Setup};
+use vitcuda::Error;
+use vitcuda::bench::{self, Ceiling, Ceilings, KernelSetup, KernelTime, Pass, Place, Setup};
+use vitcuda::device::{DeviceChoice, ElementType, Gpu};
+use vitcuda::model::config::VitConfig;
+use vitcuda::ops::REGISTRY;
 
-/// Measure how fast a model trains and runs on this machine
+/// Measure how fast this machine runs a model: each kernel, and whole steps
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// Time whole steps, training and inference (all that there is in this version)
+    /// Only the kernels, one by one
+    #[arg(long, conflicts_with = "step")]
+    pub kernels: bool,
+    /// Only whole steps, training and inference
     #[arg(long)]
     pub step: bool,
     /// Name of a preset, or folder with config.json; the weights are random
@@ -25,34 +32,145 @@ pub struct BenchArgs {
     /// Images in a step
     #[arg(long, short, value_name = "N", default_value_t = 8, value_parser = count::<usize>)]
     pub batch_size: usize,
-    /// Steps before the clock starts
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub warmup: usize,
-    /// Steps timed, of each kind
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = count::<usize>)]
-    pub repeats: usize,
+    /// What a GPU's kernels multiply: f16 or bf16
+    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = element)]
+    pub precision: ElementType,
+    /// Runs before the clock starts [default: 3 of a kernel, 1 of a step]
+    #[arg(long, value_name = "N")]
+    pub warmup: Option<usize>,
+    /// Runs on the clock [default: 20 of a kernel, 5 of a step]
+    #[arg(long, value_name = "N", value_parser = count::<usize>)]
+    pub repeats: Option<usize>,
+}
+
+fn element(text: &str) -> Result<ElementType, String> {
+    match text {
+        "f16" | "fp16" => Ok(ElementType::F16),
+        "bf16" => Ok(ElementType::Bf16),
+        _ => Err("expected f16 or bf16".into()),
+    }
 }
 
 pub fn run(args: &BenchArgs, global: &Global) -> Outcome {
-    let device = global.device()?;
     let mut config = model::find(&args.model)?.config()?;
     if config.num_labels() == 0 {
         config.set_labels(&["cat", "dog"]);
     }
+    if !args.step {
+        kernels(args, &config, global)?;
+    }
+    if !args.kernels {
+        steps(args, config, global)?;
+    }
+    Ok(())
+}
+
+/// The GPU that was asked for, or the first usable one where the choice is ours.
+fn gpu(args: &BenchArgs, global: &Global) -> Result<Option<Gpu>, Error> {
+    match global.device {
+        DeviceChoice::Cpu => Ok(None),
+        DeviceChoice::Cuda(ordinal) => Gpu::open(ordinal, args.precision).map(Some),
+        DeviceChoice::Auto => match Gpu::open(0, args.precision) {
+            Ok(gpu) => Ok(Some(gpu)),
+            Err(error) => {
+                global.notice(format_args!("timing the kernels of the CPU: {error}"));
+                Ok(None)
+            }
+        },
+    }
+}
+
+fn kernels(args: &BenchArgs, config: &VitConfig, global: &Global) -> Outcome {
+    let gpu = gpu(args, global)?;
+    let place = gpu.as_ref().map_or(Place::Cpu, Place::Gpu);
+    let ceilings = &Ceilings::of(place)?;
+    if ceilings.emulated {
+        global.notice("the GPU is emulated: these times say nothing about any GPU");
+    }
+    if global.json {
+        output::json(ceilings)?;
+    }
+    let setup = KernelSetup {
+        place,
+        ceilings,
+        model: &args.model,
+        config,
+        batch_size: args.batch_size,
+        warmup: args.warmup.unwrap_or(3),
+        repeats: args.repeats.unwrap_or(20),
+    };
+    let mut times = Vec::new();
+    for &op in REGISTRY {
+        for time in bench::kernels(op, &setup)? {
+            if global.json {
+                output::json(&time)?;
+            }
+            times.push(time);
+        }
+    }
+    match global.json {
+        true => Ok(()),
+        false => print(&times, &setup),
+    }
+}
+
+fn print(times: &[KernelTime], setup: &KernelSetup) -> Outcome {
+    let ceilings = setup.ceilings;
+    let precision = times.first().map_or("", |time| &time.precision);
+    output::result(format_args!(
+        "{} on {}, {precision}, batch {}, {} runs each, caches cleared before each",
+        setup.model, ceilings.device, setup.batch_size, setup.repeats
+    ))?;
+    output::result(format_args!(
+        "copy: {:.1} GB/s, read and written, measured",
+        ceilings.copy_gb_s
+    ))?;
+    if let (Some(tflops), Some(how)) = (ceilings.tensor_tflops, &ceilings.tensor_computed_as) {
+        output::result(format_args!(
+            "tensor cores: {tflops:.1} TFLOP/s, computed: {how}"
+        ))?;
+    }
+    let mut table = Table::new(&["kernel", "ms", "ms (min)", "TFLOP/s", "GB/s", "of"]);
+    for time in times {
+        let ceiling = match (time.ceiling, time.percent) {
+            (Some(Ceiling::Copy), Some(percent)) => format!("{percent:.1} % of copy"),
+            (Some(Ceiling::Tensor), Some(percent)) => format!("{percent:.1} % of tensor"),
+            _ => "-".into(),
+        };
+        table.row(vec![
+            format!("{} {}", time.op, time.call),
+            format!("{:.4}", time.ms),
+            format!("{:.4}", time.ms_min),
+            time.tflops.map_or("-".into(), |t| format!("{t:.2}")),
+            format!("{:.1}", time.gb_s),
+            ceiling,
+        ]);
+    }
+    table.print()?;
+    match ceilings.emulated {
+        true => output::result("EMULATED: these times say nothing about any GPU"),
+        false => Ok(()),
+    }
+}
+
+fn steps(args: &BenchArgs, config: VitConfig, global: &Global) -> Outcome {
+    let device = global.device()?;
     let mut engine = bench::random_engine(device, config)?;
     let setup = Setup {
         device,
         model: &args.model,
         batch_size: args.batch_size,
-        warmup: args.warmup,
-        repeats: args.repeats,
+        warmup: args.warmup.unwrap_or(1),
+        repeats: args.repeats.unwrap_or(5),
     };
     let mut table = Table::new(&["pass", "images/s", "ms", "ms (min)"]);
+    let mut precision = "";
     for pass in [Pass::Train, Pass::Inference] {
         let time = bench::step(engine.as_mut(), pass, &setup)?;
         if global.json {
             output::json(&time)?;
         }
+        precision = time.precision;
         table.row(vec![
             match pass {
                 Pass::Train => "training".into(),
@@ -67,11 +185,11 @@ pub fn run(args: &BenchArgs, global: &Global) -> Outcome {
         return Ok(());
     }
     output::result(format_args!(
-        "{} on {device}, {} threads, f32, batch {}, {} steps each",
+        "{} on {device}, {} threads, {precision}, batch {}, {} steps each",
         args.model,
         rayon::current_num_threads(),
-        args.batch_size,
-        args.repeats
+        setup.batch_size,
+        setup.repeats
     ))?;
     table.print()
 }
