@@ -95,11 +95,11 @@ done
 
 if wanted torch && [ -n "$torch" ]; then
     for pair in $models; do
-        name=$(printf %s "${pair%:*}" | tr _ -) batch=${pair#*:}
-        run "torch kernels $pair" torch.jsonl python3 "$torch" kernels --model "$name" \
+        peer=$(printf %s "${pair%:*}" | tr _ -) batch=${pair#*:}
+        run "torch kernels $pair" torch.jsonl python3 "$torch" kernels --model "$peer" \
             --batch "$batch"
         for mode in eager compile; do
-            run "torch $mode step $pair" torch.jsonl python3 "$torch" step --model "$name" \
+            run "torch $mode step $pair" torch.jsonl python3 "$torch" step --model "$peer" \
                 --batch "$batch" --precision fp16 --mode $mode
         done
     done
