@@ -146,6 +146,15 @@ impl Gpu {
         Ok((free as u64, total as u64))
     }
 
+    /// The highest clock of the multiprocessors, in kHz; what a GPU sustains is less.
+    pub fn peak_clock_khz(&self) -> Result<u32> {
+        let clock = self
+            .context
+            .attribute(Attribute::CU_DEVICE_ATTRIBUTE_CLOCK_RATE)
+            .map_err(driver_error("the GPU's clock"))?;
+        Ok(clock.max(0) as u32)
+    }
+
     /// Waits for all work issued so far; reports what went wrong in it.
     pub fn synchronise(&self) -> Result<()> {
         let failed = driver_error("the work on the GPU failed");

@@ -3,13 +3,14 @@
 //! p ← p (1 − lr·wd); m ← m + (1 − β₁)(g − m); v ← β₂ v + (1 − β₂) g²;
 //! p ← p − lr / (1 − β₁ᵗ) · m / (√v / √(1 − β₂ᵗ) + eps).
 
+mod bench;
 pub mod gpu;
 
 use rayon::prelude::*;
 
 use super::gpu::GpuOp;
 use super::real::{Real, simd};
-use super::registry::{Case, Cost, Gradients, Input, Op, Pass, Role, real_passes};
+use super::registry::{Case, Gradients, Input, Op, Role, real_passes};
 
 /// Values of a chunk: four arrays of 64 KiB.
 const CHUNK: usize = 1 << 14;
@@ -164,18 +165,7 @@ impl Op for AdamW {
     }
 
     fn cases(&self) -> Vec<Case> {
-        vec![
-            Case::new(&[("n", 1)]),
-            Case::new(&[("n", 2 * CHUNK + 37)]),
-            Case::bench(&[("n", 22_000_000)]),
-        ]
-    }
-
-    fn cost(&self, case: &Case, _: Pass) -> Cost {
-        Cost {
-            bytes: 7 * 4 * case.dim("n") as u64,
-            flops: 15 * case.dim("n") as u64,
-        }
+        vec![Case::new(&[("n", 1)]), Case::new(&[("n", 2 * CHUNK + 37)])]
     }
 
     fn inputs(&self, case: &Case) -> Vec<Input> {

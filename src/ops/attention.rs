@@ -9,6 +9,7 @@
 //! Q, K and V are read where the projection wrote them, and their gradients written in the same
 //! layout: no head is ever moved.
 
+mod bench;
 mod entry;
 pub mod gpu;
 

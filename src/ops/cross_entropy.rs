@@ -6,12 +6,13 @@
 //!
 //! dlogits_c = (p_c Σ q − q_c) / Σ w_label, times a scale. Loss and gradient come from one pass.
 
+mod bench;
 pub mod gpu;
 
 use super::gpu::GpuOp;
 use super::plain;
 use super::real::Real;
-use super::registry::{Case, Cost, Input, Op, Pass, Role, real_passes};
+use super::registry::{Case, Input, Op, Role, real_passes};
 
 /// What is being minimised.
 #[derive(Debug, Clone, Copy)]
@@ -134,20 +135,7 @@ impl Op for CrossEntropy {
             Case::new(&[("B", 5), ("K", 3)]).variant("smoothed"),
             Case::new(&[("B", 16), ("K", 37)]).variant("smoothed weighted"),
             Case::new(&[("B", 2), ("K", 1000)]).variant("weighted"),
-            Case::bench(&[("B", 64), ("K", 1000)]),
         ]
-    }
-
-    fn cost(&self, case: &Case, pass: Pass) -> Cost {
-        let values = (case.dim("B") * case.dim("K")) as u64;
-        // One pass does both; the whole of it is counted as the forward.
-        match pass {
-            Pass::Forward => Cost {
-                bytes: 2 * 4 * values,
-                flops: 8 * values,
-            },
-            Pass::Backward => Cost { bytes: 0, flops: 0 },
-        }
     }
 
     fn inputs(&self, case: &Case) -> Vec<Input> {

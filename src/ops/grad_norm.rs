@@ -5,13 +5,14 @@
 //! Squares are summed in f64, chunk by chunk in order; one gradient that is not finite makes the
 //! norm not finite.
 
+mod bench;
 pub mod gpu;
 
 use rayon::prelude::*;
 
 use super::gpu::GpuOp;
 use super::real::{Real, lane_sum, simd};
-use super::registry::{Case, Cost, Gradients, Input, Op, Pass, real_passes};
+use super::registry::{Case, Gradients, Input, Op, real_passes};
 
 /// Values of a chunk: 256 KiB of f32.
 const CHUNK: usize = 1 << 16;
@@ -75,15 +76,7 @@ impl Op for GradNorm {
             Case::new(&[("n", 1)]),
             Case::new(&[("n", 1001)]),
             Case::new(&[("n", 3 * CHUNK + 17)]),
-            Case::bench(&[("n", 22_000_000)]),
         ]
-    }
-
-    fn cost(&self, case: &Case, _: Pass) -> Cost {
-        Cost {
-            bytes: 4 * case.dim("n") as u64,
-            flops: 2 * case.dim("n") as u64,
-        }
     }
 
     fn inputs(&self, case: &Case) -> Vec<Input> {

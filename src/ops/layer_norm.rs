@@ -5,6 +5,7 @@
 //!
 //! Saved for the backward pass: mean and rstd = 1 / √(var + eps), one each a row.
 
+mod bench;
 pub mod gpu;
 
 use rayon::prelude::*;
@@ -14,7 +15,7 @@ use super::gpu::GpuOp;
 use super::parallel::{chunk_rows, chunks, rows_mut};
 use super::plain;
 use super::real::{Real, lane_sum, simd};
-use super::registry::{Case, Cost, Input, Op, Pass, Role, real_passes};
+use super::registry::{Case, Input, Op, Role, real_passes};
 
 #[inline(always)]
 fn forward_row<T: Real>(y: &mut [T], x: &[T], w: &[T], b: &[T], eps: T) -> (T, T) {
@@ -307,22 +308,7 @@ impl Op for LayerNorm {
             Case::new(&[("N", 34), ("C", 384), ("every", 17)]).variant(IN_STREAM),
             Case::new(&[("N", 5), ("C", 1024), ("every", 1)]).variant(IN_STREAM),
             Case::new(&[("N", 3), ("C", 1540), ("every", 2)]).variant(IN_STREAM),
-            Case::bench(&[("N", 4112), ("C", 384)]),
         ]
-    }
-
-    fn cost(&self, case: &Case, pass: Pass) -> Cost {
-        let values = (case.dim("N") * case.dim("C")) as u64;
-        match pass {
-            Pass::Forward => Cost {
-                bytes: 2 * 4 * values,
-                flops: 8 * values,
-            },
-            Pass::Backward => Cost {
-                bytes: 3 * 4 * values,
-                flops: 15 * values,
-            },
-        }
     }
 
     fn inputs(&self, case: &Case) -> Vec<Input> {

@@ -6,6 +6,7 @@
 //!
 //! Saved for the backward pass: x, and h = x Wᵀ + b where a GELU follows.
 
+pub(in crate::ops) mod bench;
 pub mod gpu;
 
 use rayon::prelude::*;
@@ -15,7 +16,7 @@ use super::gpu::GpuOp;
 use super::parallel::{chunks, rows_mut};
 use super::plain;
 use super::real::{Real, simd};
-use super::registry::{Case, Cost, Input, Op, Pass, Role, real_passes};
+use super::registry::{Case, Input, Op, Role, real_passes};
 
 /// Shape of a linear layer applied to `rows` rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -387,29 +388,7 @@ impl Op for Linear {
             Case::new(&[("N", 197), ("I", 24), ("O", 72)]),
             Case::new(&[("N", 514), ("I", 40), ("O", 10)]).variant("residual"),
             Case::new(&[("N", 3), ("I", 20), ("O", 390)]).variant("gelu"),
-            Case::bench(&[("N", 4112), ("I", 384), ("O", 1152)]),
-            Case::bench(&[("N", 4112), ("I", 384), ("O", 384)]).variant("residual"),
-            Case::bench(&[("N", 4112), ("I", 384), ("O", 1536)]).variant("gelu"),
-            Case::bench(&[("N", 4112), ("I", 1536), ("O", 384)]).variant("residual"),
         ]
-    }
-
-    fn cost(&self, case: &Case, pass: Pass) -> Cost {
-        let s = Self::shape(case);
-        let product = 2 * (s.rows * s.inputs * s.outputs) as u64;
-        let (x, y) = (s.rows * s.inputs, s.rows * s.outputs);
-        let extra = if case.variant.is_empty() { 0 } else { y };
-        let w = s.inputs * s.outputs;
-        match pass {
-            Pass::Forward => Cost {
-                bytes: 4 * (x + w + y + extra) as u64,
-                flops: product,
-            },
-            Pass::Backward => Cost {
-                bytes: 4 * (2 * x + 2 * w + 2 * y + extra) as u64,
-                flops: 2 * product,
-            },
-        }
     }
 
     fn inputs(&self, case: &Case) -> Vec<Input> {

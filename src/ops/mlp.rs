@@ -4,6 +4,7 @@
 //! dh = (dy W₂) ⊙ gelu′(h), dx = dh W₁; the weights' gradients are [`linear::backward_weight`]'s,
 //! from gelu(h), which the backward pass computes again.
 
+mod bench;
 pub mod gpu;
 
 use rayon::prelude::*;
@@ -15,7 +16,7 @@ use super::linear::{self, Epilogue, Layer, Transposed};
 use super::parallel::{chunk_rows, chunks, rows_mut};
 use super::plain;
 use super::real::Real;
-use super::registry::{Case, Cost, Input, Op, Pass, Role, real_passes};
+use super::registry::{Case, Input, Op, Role, real_passes};
 
 /// Sizes of an MLP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -237,24 +238,7 @@ impl Op for Mlp {
         vec![
             Case::new(&[("N", 1), ("C", 3), ("F", 5)]),
             Case::new(&[("N", 257), ("C", 18), ("F", 50)]),
-            Case::bench(&[("N", 4112), ("C", 384), ("F", 1536)]),
         ]
-    }
-
-    fn cost(&self, case: &Case, pass: Pass) -> Cost {
-        let s = Self::shape(case);
-        let (x, h, w) = (s.rows * s.width, s.rows * s.hidden, s.width * s.hidden);
-        let product = 2 * (s.rows * w) as u64;
-        match pass {
-            Pass::Forward => Cost {
-                bytes: 4 * (3 * x + h + 2 * w) as u64,
-                flops: 2 * product,
-            },
-            Pass::Backward => Cost {
-                bytes: 4 * (3 * x + 5 * h + 4 * w) as u64,
-                flops: 4 * product,
-            },
-        }
     }
 
     fn inputs(&self, case: &Case) -> Vec<Input> {

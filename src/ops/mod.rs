@@ -1,7 +1,8 @@
 //! The operations of a Vision Transformer: one file each, forward and backward.
 //!
 //! Each file holds, in this order: the maths, the CPU forward and backward, generic over `f32` (the
-//! CPU device) and `f64` (the judge), and the registry entry with its plain loops, cases and costs.
+//! CPU device) and `f64` (the judge), and the registry entry with its plain loops and cases. What the
+//! benchmark times is in a child module.
 //!
 //! The gradient rule of the project: `d<activation>` is overwritten; `d<parameter>` is written by
 //! the first micro-batch of a step and added to by later ones ([`gemm::Accumulate`]). Arguments
@@ -12,6 +13,7 @@
 
 pub mod adamw;
 pub mod attention;
+pub mod bench;
 pub mod buffer;
 pub mod column_sum;
 pub mod cross_entropy;
@@ -30,4 +32,4 @@ pub mod real;
 pub mod registry;
 pub mod rows;
 
-pub use registry::{Case, Cost, Input, Op, Pass, REGISTRY, Role};
+pub use registry::{Case, Input, Op, Pass, REGISTRY, Role};

@@ -7,6 +7,7 @@
 //!
 //! Saved for the backward pass: the patches (B, T, V). Images get no gradient.
 
+mod bench;
 pub mod gpu;
 
 use rayon::prelude::*;
@@ -16,7 +17,7 @@ use super::gpu::GpuOp;
 use super::linear;
 use super::plain;
 use super::real::{Real, simd};
-use super::registry::{Case, Cost, Input, Op, Pass, Role, real_passes};
+use super::registry::{Case, Input, Op, Role, real_passes};
 
 /// Sizes of a patch embedding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -301,26 +302,7 @@ impl Op for PatchEmbed {
             Case::new(&[("B", 2), ("side", 10), ("P", 2), ("C", 9)]),
             Case::new(&[("B", 3), ("side", 8), ("P", 4), ("C", 20)]).variant("bytes"),
             Case::new(&[("B", 2), ("side", 28), ("P", 14), ("C", 24)]).variant("bytes"),
-            Case::bench(&[("B", 16), ("side", 224), ("P", 14), ("C", 384)]).variant("bytes"),
         ]
-    }
-
-    fn cost(&self, case: &Case, pass: Pass) -> Cost {
-        let s = Self::shape(case);
-        let rows = s.images * s.tokens();
-        let (x, patches, w) = (rows * s.width, rows * s.values(), s.width * s.values());
-        let pixels = match case.variant {
-            "bytes" => s.images * s.pixels() / 4,
-            _ => s.images * s.pixels(),
-        };
-        let values = match pass {
-            Pass::Forward => pixels + patches + w + x,
-            Pass::Backward => patches + w + x,
-        };
-        Cost {
-            bytes: 4 * values as u64,
-            flops: 2 * (rows * s.values() * s.width) as u64,
-        }
     }
 
     fn inputs(&self, case: &Case) -> Vec<Input> {

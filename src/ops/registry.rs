@@ -4,6 +4,7 @@
 //! gradients against central differences in f64, f32 against f64 with a budget of twice the error
 //! of a plain loop, and equal bits from run to run and for any number of threads.
 
+use super::bench::Bench;
 use super::gpu::GpuOp;
 use crate::rng::{Philox, Purpose};
 
@@ -35,32 +36,18 @@ impl std::fmt::Display for Pass {
     }
 }
 
-/// One set of shapes to test, or to bench.
+/// One set of shapes to test.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Case {
     dims: &'static [(&'static str, usize)],
     /// A word that selects a variant of the operation; empty for the plain one.
     pub variant: &'static str,
-    /// Whether the case is large, for measuring: not part of the tests.
-    pub bench: bool,
 }
 
 impl Case {
     /// A case for the tests.
     pub const fn new(dims: &'static [(&'static str, usize)]) -> Self {
-        Self {
-            dims,
-            variant: "",
-            bench: false,
-        }
-    }
-
-    /// A case for the benchmark.
-    pub const fn bench(dims: &'static [(&'static str, usize)]) -> Self {
-        Self {
-            bench: true,
-            ..Self::new(dims)
-        }
+        Self { dims, variant: "" }
     }
 
     /// The same shapes, another variant.
@@ -85,15 +72,6 @@ impl std::fmt::Display for Case {
             variant => write!(f, " {variant}"),
         }
     }
-}
-
-/// Memory traffic and arithmetic of one pass, as if each tensor were touched once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cost {
-    /// In f32.
-    pub bytes: u64,
-    /// Multiplications and additions.
-    pub flops: u64,
 }
 
 /// What an input is to the gradient check.
@@ -167,15 +145,12 @@ impl Input {
 pub type Gradients<T> = Vec<Option<Vec<T>>>;
 
 /// A registry entry.
-pub trait Op: Sync {
+pub trait Op: Bench + Sync {
     /// The file's name.
     fn name(&self) -> &'static str;
 
-    /// Shapes to test and to bench, odd ones included.
+    /// Shapes to test, odd ones included.
     fn cases(&self) -> Vec<Case>;
-
-    /// Bytes and flops of a pass.
-    fn cost(&self, case: &Case, pass: Pass) -> Cost;
 
     /// The tensors [`Op::forward_f64`] and the others take, in order.
     fn inputs(&self, case: &Case) -> Vec<Input>;

@@ -59,7 +59,8 @@ pub fn driver_of(
 fn bench(folder: &Path, device: &str) -> Said {
     let output = vitcuda()
         .env("LD_LIBRARY_PATH", folder)
-        .args(["bench", "--model", "vit_digits_patch2_8", "--repeats", "1"])
+        .args(["bench", "--step", "--model", "vit_digits_patch2_8"])
+        .args(["--repeats", "1"])
         .args(["--device", device])
         .output();
     output.expect("the binary starts").into()

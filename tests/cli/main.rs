@@ -1,6 +1,7 @@
 //! The binary, end to end.
 
 mod arguments;
+mod bench;
 #[cfg(target_os = "linux")]
 mod devices;
 #[cfg(target_os = "linux")]

@@ -5,6 +5,8 @@
 //! `VITCUDA_REQUIRE_EMULATOR=1`, as in CI, they fail instead.
 
 #[cfg(target_os = "linux")]
+mod bench;
+#[cfg(target_os = "linux")]
 mod device;
 #[cfg(target_os = "linux")]
 mod emulated;
@@ -26,6 +28,7 @@ fn main() {
     let devices = emulated::start(&["sm_75", "sm_80"]);
     let mut trials = registry::trials(devices);
     trials.extend(linear::trials(devices));
+    trials.extend(bench::trials(devices));
     trials.extend(device::trials(devices));
     for (fact, test) in ends::TESTS.into_iter().chain(step::TESTS) {
         for device @ (architecture, element) in registry::DEVICES {

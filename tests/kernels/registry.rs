@@ -22,7 +22,7 @@ pub fn trials(devices: Devices) -> Vec<Trial> {
     })];
     for op in REGISTRY.iter().filter_map(|op| op.gpu()) {
         let cases = op.cases().into_iter();
-        for case in cases.filter(|case| !case.bench && op.takes(case)) {
+        for case in cases.filter(|case| op.takes(case)) {
             for device in DEVICES {
                 let (architecture, element) = device;
                 for pass in op.passes() {

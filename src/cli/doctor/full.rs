@@ -63,8 +63,7 @@ pub fn run(gpu: Gpu, global: &Global) -> Outcome {
 /// Errors of the device end it: after one, the driver refuses everything.
 fn check(op: &dyn GpuOp, gpu: &Gpu) -> Result<Vec<Option<String>>, Error> {
     let mut checks = Vec::new();
-    let cases = op.cases().into_iter();
-    for case in cases.filter(|case| !case.bench && op.takes(case)) {
+    for case in op.cases().into_iter().filter(|case| op.takes(case)) {
         for &pass in op.passes() {
             let verdict = gpu_check::check(op, &case, pass, gpu, &mut |_| ())?;
             checks.push(verdict.map(|wrong| format!("{} {}", gpu.element(), wrong)));

@@ -7,7 +7,7 @@ use super::{Layout, Qkv, Shape, backward, forward, image};
 use crate::ops::gpu::GpuOp;
 use crate::ops::plain::{self, Head};
 use crate::ops::real::Real;
-use crate::ops::registry::{Case, Cost, Input, Op, Pass, Role, real_passes};
+use crate::ops::registry::{Case, Input, Op, Role, real_passes};
 
 /// Only the class token asks.
 pub(super) const CLASS_TOKEN: &str = "class-token";
@@ -251,28 +251,7 @@ impl Op for Attention {
             Case::new(&[("B", 3), ("T", 17), ("NH", 2), ("HS", 8)]).variant(CLASS_TOKEN),
             Case::new(&[("B", 2), ("T", 50), ("NH", 2), ("HS", 80)]).variant(CLASS_TOKEN_BIAS),
             Case::new(&[("B", 1), ("T", 340), ("NH", 1), ("HS", 128)]).variant(CLASS_TOKEN),
-            Case::bench(&[("B", 16), ("T", 257), ("NH", 6), ("HS", 64)]),
         ]
-    }
-
-    fn cost(&self, case: &Case, pass: Pass) -> Cost {
-        let s = Self::shape(case);
-        let rows = s.images * Self::queries(case).count(s.tokens);
-        let product = 2 * (rows * s.heads * s.tokens * s.head_size) as u64;
-        let (o, qkv) = (
-            rows * s.width(),
-            rows * s.width() + 2 * s.images * s.tokens * s.width(),
-        );
-        match pass {
-            Pass::Forward => Cost {
-                bytes: 4 * (qkv + o) as u64,
-                flops: 2 * product,
-            },
-            Pass::Backward => Cost {
-                bytes: 4 * (2 * qkv + 2 * o) as u64,
-                flops: 5 * product,
-            },
-        }
     }
 
     fn inputs(&self, case: &Case) -> Vec<Input> {

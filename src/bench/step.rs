@@ -1,9 +1,10 @@
-//! Timing whole steps of a model, for `vitcuda bench` and `cargo bench`.
+//! Timing whole steps of a model.
 
 use std::time::Instant;
 
 use serde::Serialize;
 
+use super::median;
 use crate::data::Preprocessor;
 use crate::device::Device;
 use crate::error::Result;
@@ -123,26 +124,5 @@ fn random_batch(engine: &dyn Engine, images: usize) -> Batch {
     Batch {
         images: (0..values).map(|_| random.next_u32() as u8).collect(),
         labels: (0..images).map(|_| random.next_u32() % classes).collect(),
-    }
-}
-
-/// Of sorted values, at least one.
-fn median(sorted: &[f64]) -> f64 {
-    let middle = sorted.len() / 2;
-    match sorted.len() % 2 {
-        0 => (sorted[middle - 1] + sorted[middle]) / 2.0,
-        _ => sorted[middle],
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::median;
-
-    #[test]
-    fn the_median_is_the_middle() {
-        assert_eq!(median(&[3.0]), 3.0);
-        assert_eq!(median(&[1.0, 2.0, 9.0]), 2.0);
-        assert_eq!(median(&[1.0, 2.0, 4.0, 9.0]), 3.0);
     }
 }
