@@ -1,9 +1,14 @@
 //! The binary, end to end.
 
 mod arguments;
+mod data;
 #[cfg(target_os = "linux")]
 mod devices;
 #[cfg(target_os = "linux")]
 mod doctor;
+#[path = "../data/pictures.rs"]
+mod pictures;
 mod runs;
 mod support;
+#[path = "../data/tables.rs"]
+mod tables;
