@@ -129,8 +129,7 @@ impl Contents {
             None => Dataset::default(),
             Some(place) => {
                 let other = self.splits.swap_remove(place);
-                let dataset = relabelled(other, &train, &mut notices)?;
-                dataset
+                relabelled(other, &train, &mut notices)?
             }
         };
         Ok(Splits {

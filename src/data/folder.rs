@@ -228,7 +228,8 @@ impl Entry {
 
 /// What is in a folder, sorted by name, without hidden entries.
 fn visible(folder: &Path, left_out: &mut LeftOut) -> Result<Vec<Entry>> {
-    const WANTED: &str = "wanted a folder of class folders, with or without train/ and validation/";
+    const WANTED: &str = "wanted a folder of class folders, with or without train/ and validation/, Parquet files, \
+                          or a manifest (.csv, .tsv, .jsonl)";
     if !folder.exists() {
         return Err(Error::data(folder, "there is no such folder", WANTED));
     }

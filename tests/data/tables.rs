@@ -16,10 +16,12 @@ use parquet::schema::parser::parse_message_type;
 use crate::pictures::png_of;
 use vitcuda::data::Rgb;
 
+type BytesAndPath = (Option<Vec<u8>>, Option<String>);
+
 /// What one column holds, row by row.
 pub enum Column {
     /// An optional struct of optional bytes and path; `None` is a null struct.
-    Images(Vec<Option<(Option<Vec<u8>>, Option<String>)>>),
+    Images(Vec<Option<BytesAndPath>>),
     /// Optional bytes.
     Bytes(Vec<Option<Vec<u8>>>),
     /// Optional 64-bit numbers.
