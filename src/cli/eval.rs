@@ -8,8 +8,9 @@ use clap::Args;
 use super::images::{self, BadImagesArg};
 use super::numbers::count;
 use super::output::{self, Outcome, Table};
+use super::source::ColumnArgs;
 use super::{Global, model};
-use vitcuda::data::source::{self, Labelled, Part, Source};
+use vitcuda::data::source::{self, Labelled, Part};
 use vitcuda::report::format::{thousands, wilson};
 use vitcuda::report::{Console, Reporters};
 use vitcuda::train::engine::{Capacity, Hyper};
@@ -22,9 +23,14 @@ use vitcuda::{Error, Result};
 pub struct EvalArgs {
     /// Folder with config.json and model.safetensors
     pub checkpoint: PathBuf,
-    /// Folder with one folder of images for each class, or with validation/ inside [default: the
-    /// validation part of the embedded digits]
+    /// Folder with one folder of images for each class, or with validation/ inside; Parquet file or
+    /// folder of them; manifest (.csv, .tsv, .jsonl) [default: the embedded digits' validation part]
     pub data: Option<PathBuf>,
+    /// Split to evaluate on [default: validation or test, or else the only one]
+    #[arg(long, value_name = "NAME")]
+    pub split: Option<String>,
+    #[command(flatten)]
+    pub columns: ColumnArgs,
     /// Photos computed at once
     #[arg(long, short, value_name = "N", default_value_t = 8, value_parser = count::<usize>)]
     #[arg(aliases = ["per-device-eval-batch-size", "eval-batch-size"])]
@@ -37,7 +43,7 @@ pub struct EvalArgs {
 pub fn run(args: &EvalArgs, global: &Global) -> Outcome {
     let device = global.device()?;
     let (mut loaded, preprocessor) = model::load_classifier(&args.checkpoint)?;
-    let data = labelled(args.data.as_deref(), &loaded.config.labels())?;
+    let data = labelled(args, &loaded.config.labels())?;
     loaded.config.set_labels(&data.classes);
     for notice in loaded.notices.iter().chain(&data.notices) {
         global.notice(notice);
@@ -83,12 +89,12 @@ pub fn run(args: &EvalArgs, global: &Global) -> Outcome {
 }
 
 /// The photos, labelled by their place among the model's `classes`.
-fn labelled(folder: Option<&Path>, classes: &[String]) -> Result<Labelled> {
-    let (source, root) = match folder {
-        Some(folder) => (Source::Folder(folder.to_owned()), folder),
-        None => (Source::Digits, Path::new("the embedded digits")),
-    };
-    let mut data = source::open_part(&source, Part::Validation)?;
+fn labelled(args: &EvalArgs, classes: &[String]) -> Result<Labelled> {
+    let source = args.columns.find(args.data.as_deref())?;
+    let name = source.to_string();
+    let root = Path::new(&name);
+    let part = args.split.clone().map_or(Part::Validation, Part::Named);
+    let mut data = source::open_part(&source, part)?;
     if !unnamed(classes) {
         return data.with_classes(classes, root);
     }

@@ -177,7 +177,7 @@ const FOREIGN: &[(&str, Value, Rule)] = &[
     (
         "remove-unused-columns",
         Truth,
-        NoEffect("images are the only input; there are no columns"),
+        NoEffect("images are the only input; columns that are not read stay where they are"),
     ),
     ("report-to", Word, NoEffect(REPORTS)),
     ("run-name", Word, NoEffect(REPORTS)),

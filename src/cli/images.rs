@@ -31,22 +31,26 @@ pub fn open(
     bad_images: BadImagesArg,
     global: &Global,
 ) -> Result<Loader> {
-    let mut options = LoaderOptions {
+    let options = LoaderOptions {
         bad_images: bad_images.into(),
+        threads: global.decoding_threads(),
         ..LoaderOptions::default()
     };
-    if let Some(threads) = global.threads {
-        options.threads = threads;
-    }
-    let bar = match global.quiet {
-        true => ProgressBar::hidden(),
-        false => ProgressBar::new(dataset.len() as u64),
-    };
-    let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len}");
-    bar.set_style(style.expect("a valid template"));
-    bar.set_message(what);
+    let bar = progress_bar(what, dataset.len(), global);
     let progress = |done, _| bar.set_position(done as u64);
     let loader = Loader::open(dataset, preprocessor, &options, progress);
     bar.finish_and_clear();
     loader
+}
+
+/// A bar of `total` images, called `what`; hidden from those who asked for quiet.
+pub fn progress_bar(what: &'static str, total: usize, global: &Global) -> ProgressBar {
+    let bar = match global.quiet {
+        true => ProgressBar::hidden(),
+        false => ProgressBar::new(total as u64),
+    };
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len}");
+    bar.set_style(style.expect("a valid template"));
+    bar.set_message(what);
+    bar
 }

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand, each of which parses, calls the library and prints.
 
 mod bench;
+mod data;
 mod doctor;
 mod eval;
 mod hugging_face;
@@ -11,6 +12,7 @@ mod model;
 mod numbers;
 mod output;
 mod predict;
+mod source;
 mod train;
 
 use std::process::ExitCode;
@@ -19,6 +21,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use output::Outcome;
 use vitcuda::Error;
+use vitcuda::data::LoaderOptions;
 use vitcuda::device::{self, Device, DeviceChoice, ElementType, Machine, cuda, nvrtc};
 
 /// Fine-tune, train, evaluate and run Vision Transformers.
@@ -42,6 +45,8 @@ enum Command {
     Train(Box<train::TrainArgs>),
     Eval(eval::EvalArgs),
     Predict(predict::PredictArgs),
+    #[command(subcommand)]
+    Data(data::DataCommand),
     Info(info::InfoArgs),
     Bench(bench::BenchArgs),
     Doctor(doctor::DoctorArgs),
@@ -107,6 +112,7 @@ fn run() -> Outcome {
         Command::Train(args) => train::run(args, &cli.global),
         Command::Eval(args) => eval::run(args, &cli.global),
         Command::Predict(args) => predict::run(args, &cli.global),
+        Command::Data(command) => data::run(command, &cli.global),
         Command::Info(args) => info::run(args, &cli.global),
         Command::Bench(args) => bench::run(args, &cli.global),
         Command::Doctor(args) => doctor::run(args, &cli.global),
@@ -119,6 +125,12 @@ impl Global {
         if !self.quiet {
             output::notice(format_args!("notice: {line}"));
         }
+    }
+
+    /// Threads that decode images.
+    fn decoding_threads(&self) -> usize {
+        self.threads
+            .unwrap_or_else(|| LoaderOptions::default().threads)
     }
 
     fn start_threads(&self) -> Result<(), Error> {

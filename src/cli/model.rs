@@ -11,7 +11,7 @@ use vitcuda::train::trainer::ModelFiles;
 use vitcuda::{Error, Result};
 
 /// Name of the file with the image processing in a model's folder.
-const PREPROCESSOR: &str = "preprocessor_config.json";
+pub const PREPROCESSOR: &str = "preprocessor_config.json";
 
 /// What a MODEL argument means.
 pub enum Named {

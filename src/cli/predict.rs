@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::numbers::count;
 use super::output::{self, Outcome};
+use super::source::ColumnArgs;
 use super::{Global, model};
 use vitcuda::Error;
 use vitcuda::data::decode::Undecodable;
@@ -20,9 +21,11 @@ use vitcuda::train::engines;
 pub struct PredictArgs {
     /// Folder with config.json and model.safetensors
     pub checkpoint: PathBuf,
-    /// Image files, and folders to search for them
+    /// Image files, folders to search for them, Parquet files, manifests (.csv, .tsv, .jsonl)
     #[arg(required = true, value_name = "IMAGE|FOLDER")]
     pub images: Vec<PathBuf>,
+    #[command(flatten)]
+    pub columns: ColumnArgs,
     /// Classes to name for each image, most probable first
     #[arg(long, short = 'k', value_name = "K", default_value_t = 5, value_parser = count::<usize>)]
     #[arg(alias = "top")]
@@ -45,7 +48,7 @@ pub enum Format {
 pub fn run(args: &PredictArgs, global: &Global) -> Outcome {
     let device = global.device()?;
     let (loaded, preprocessor) = model::load_classifier(&args.checkpoint)?;
-    let (images, notices) = source::open_unlabelled(&args.images)?;
+    let (images, notices) = source::open_unlabelled(&args.images, &args.columns.columns())?;
     for notice in loaded.notices.iter().chain(&notices) {
         global.notice(notice);
     }

@@ -1,17 +1,21 @@
 //! A list of images and their labels; nothing is read until an image is asked for.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::fnv::fnv1a;
 
-use super::decode::{Undecodable, decode};
-use super::digits;
+use super::decode::Undecodable;
+use super::encoded::Reader;
+use super::parquet::ImageRows;
 use super::rgb::Rgb;
 
 /// Where one image comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     File(PathBuf),
+    /// A row of a Parquet file.
+    Row(Arc<ImageRows>, usize),
     /// A digit of the embedded set.
     Digit(usize),
 }
@@ -61,10 +65,15 @@ impl Dataset {
         self.samples[i].label
     }
 
-    /// Name of image `i`: its path relative to the data folder, with `/` between the parts.
+    /// Name of image `i`: its path relative to the data folder, with `/` between the parts; of a
+    /// row `FILE#COLUMN[ROW]`.
     pub fn name(&self, i: usize) -> String {
         match &self.samples[i].origin {
             Origin::File(path) => relative_name(&self.root, path),
+            Origin::Row(rows, row) => {
+                let file = relative_name(&self.root, rows.file().path());
+                row_name(&file, rows.column(), *row)
+            }
             Origin::Digit(index) => format!("digit-{index:04}"),
         }
     }
@@ -79,7 +88,7 @@ impl Dataset {
     pub fn path(&self, i: usize) -> Option<&Path> {
         match &self.samples[i].origin {
             Origin::File(path) => Some(path),
-            Origin::Digit(_) => None,
+            Origin::Row(..) | Origin::Digit(_) => None,
         }
     }
 
@@ -107,20 +116,31 @@ impl Dataset {
         counts
     }
 
+    /// Where image `i` comes from.
+    pub fn origin(&self, i: usize) -> &Origin {
+        &self.samples[i].origin
+    }
+
     /// Reads and decodes image `i`.
     pub fn image(&self, i: usize) -> Result<Rgb, Undecodable> {
-        match &self.samples[i].origin {
-            Origin::Digit(index) => Ok(digits::image(*index)),
-            Origin::File(path) if path.is_dir() => {
-                Err(Undecodable("it is a folder, not an image".into()))
-            }
-            Origin::File(path) => {
-                let bytes = std::fs::read(path)
-                    .map_err(|e| Undecodable(format!("it cannot be read: {e}")))?;
-                decode(&bytes)
-            }
-        }
+        Reader::default().read(self.origin(i)).decode()
     }
+
+    /// All indices in the order in which reading them is cheapest: rows of a file as they are
+    /// stored, everything else as it comes.
+    pub(super) fn storage_order(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.len()).collect();
+        order.sort_by_key(|&i| match self.origin(i) {
+            Origin::Row(rows, row) => Some((rows.file().path(), *row)),
+            Origin::File(_) | Origin::Digit(_) => None,
+        });
+        order
+    }
+}
+
+/// How a row is named, also in manifests.
+pub(super) fn row_name(file: &str, column: &str, row: usize) -> String {
+    format!("{file}#{column}[{row}]")
 }
 
 /// `path` below `root` with `/` between the parts, or all of it when it lies elsewhere.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::dataset::relative_name;
+use super::contents::{Contents, Split};
+use super::dataset::{Dataset, Origin, Sample, relative_name};
 use crate::error::{Error, Result};
 
 /// Endings of image files that are looked at, in lower case.
@@ -84,6 +85,58 @@ pub fn read(root: &Path) -> Result<Layout> {
             })
         }
     }
+}
+
+/// The splits of a data folder: `train` alone, or `train` and `validation`, whatever the folders
+/// are called. A class folder without images is dropped and said.
+pub fn contents(root: &Path) -> Result<Contents> {
+    let mut contents = Contents::default();
+    match read(root)? {
+        Layout::Whole(folders) => contents.add(root, "train", folders),
+        Layout::Split { train, validation } => {
+            contents.add(root, "train", train);
+            contents.add(root, "validation", validation);
+        }
+    }
+    Ok(contents)
+}
+
+impl Contents {
+    fn add(&mut self, root: &Path, name: &str, mut folders: ClassFolders) {
+        self.notices.append(&mut folders.notices);
+        self.notices.extend(drop_empty(&mut folders));
+        let mut samples = Vec::new();
+        for (label, files) in (0..).zip(folders.classes.values_mut()) {
+            samples.extend(files.drain(..).map(|file| Sample {
+                origin: Origin::File(file),
+                label,
+            }));
+        }
+        self.splits.push(Split {
+            name: name.into(),
+            place: folders.folder,
+            classes: folders.classes.into_keys().collect(),
+            dataset: Dataset::new(root, samples),
+        });
+    }
+}
+
+fn drop_empty(folders: &mut ClassFolders) -> Option<String> {
+    let is_empty = |(_, files): &(&String, &Vec<PathBuf>)| files.is_empty();
+    let empty: Vec<String> = folders
+        .classes
+        .iter()
+        .filter(is_empty)
+        .map(|(name, _)| format!("`{name}`"))
+        .collect();
+    folders.classes.retain(|_, files| !files.is_empty());
+    (!empty.is_empty()).then(|| {
+        let folder = folders.folder.display();
+        format!(
+            "class folders without images in {folder}: {}",
+            some_of(&empty)
+        )
+    })
 }
 
 /// Reads the class folders of `folder`; `root` is what names in notices are relative to.
@@ -175,7 +228,8 @@ impl Entry {
 
 /// What is in a folder, sorted by name, without hidden entries.
 fn visible(folder: &Path, left_out: &mut LeftOut) -> Result<Vec<Entry>> {
-    const WANTED: &str = "wanted a folder of class folders, with or without train/ and validation/";
+    const WANTED: &str = "wanted a folder of class folders, with or without train/ and validation/, Parquet files, \
+                          or a manifest (.csv, .tsv, .jsonl)";
     if !folder.exists() {
         return Err(Error::data(folder, "there is no such folder", WANTED));
     }
@@ -232,7 +286,7 @@ fn images_below(folder: &Path, left_out: &mut LeftOut) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn has_image_extension(path: &Path) -> bool {
+pub(super) fn has_image_extension(path: &Path) -> bool {
     let extension = path.extension().and_then(OsStr::to_str);
     extension.is_some_and(|found| EXTENSIONS.iter().any(|e| found.eq_ignore_ascii_case(e)))
 }

@@ -19,8 +19,10 @@ use super::batch::Batch;
 use super::cache::default_budget;
 use super::dataset::Dataset;
 use super::decode::Undecodable;
+use super::encoded::Encoded;
 use super::prefetch::Prefetch;
 use super::preprocess::Preprocessor;
+use super::scan::scan;
 use crate::error::{Error, Result};
 
 /// What to do about images that cannot be used.
@@ -90,35 +92,35 @@ impl Loader {
         let total = dataset.len();
         let size = preprocessor.output_size();
         let fitting = options.cache_bytes / (3 * size.height * size.width) as u64;
-        let all = Arc::new(Images {
-            dataset,
-            preprocessor: preprocessor.clone(),
-            cache: Vec::new(),
-        });
-        let shared = all.clone();
-        let decode = move |i: usize| {
-            let planes = shared.decode(i)?;
+        let apply = preprocessor.clone();
+        let decode = move |i: usize, encoded: Encoded| {
+            let planes = apply.apply(&encoded.decode()?);
             Ok::<_, Undecodable>(((i as u64) < fitting).then(|| planes.into_boxed_slice()))
         };
+        let dataset = Arc::new(dataset);
+        let mut decoded: Vec<_> = (0..total).map(|_| None).collect();
+        let scan = scan(dataset.clone(), options.threads, decode);
+        for (done, (i, result)) in (1..).zip(scan) {
+            decoded[i] = Some(result);
+            progress(done, total);
+        }
         let (mut good, mut cache, mut bad) = (Vec::new(), Vec::new(), Vec::new());
-        let decoded = Prefetch::new(total, 4 * options.threads, options.threads, decode);
-        for (i, result) in decoded.enumerate() {
-            match result {
+        for (i, result) in decoded.into_iter().enumerate() {
+            match result.expect("every image was scanned") {
                 Ok(planes) => {
                     good.push(i);
                     cache.push(planes);
                 }
                 Err(Undecodable(reason)) => bad.push(BadImage {
-                    name: all.dataset.name(i),
+                    name: dataset.name(i),
                     reason,
                 }),
             }
-            progress(i + 1, total);
         }
-        refuse(&all.dataset, &bad, options.bad_images)?;
+        refuse(&dataset, &bad, options.bad_images)?;
         Ok(Self {
             images: Arc::new(Images {
-                dataset: all.dataset.select(&good),
+                dataset: dataset.select(&good),
                 preprocessor: preprocessor.clone(),
                 cache,
             }),

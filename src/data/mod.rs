@@ -3,20 +3,32 @@
 
 mod batch;
 mod cache;
+mod columns;
+mod contents;
+mod csv;
 pub mod dataset;
 pub mod decode;
 pub mod digits;
+mod encoded;
 pub mod folder;
+pub mod grid;
 mod jpeg;
 pub mod loader;
+pub mod manifest;
+pub mod parquet;
 mod prefetch;
 pub mod preprocess;
 pub mod resize;
 mod rgb;
+mod scan;
+pub mod shards;
 pub mod source;
 pub mod split;
+pub mod stats;
 
 pub use batch::Batch;
+pub use columns::Columns;
+pub use contents::{Contents, Split};
 pub use dataset::Dataset;
 pub use loader::{BadImage, BadImages, Loader, LoaderOptions};
 pub use preprocess::Preprocessor;

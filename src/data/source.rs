@@ -1,9 +1,14 @@
 //! From what the person named to labelled data sets.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::columns::Columns;
+use super::contents::{Contents, Split};
 use super::dataset::{Dataset, Origin, Sample};
-use super::folder::{self, ClassFolders, Layout, some_of};
+use super::folder::{self, some_of};
+use super::manifest::{self, Manifest};
+use super::shards::{self, Shards};
 use super::{digits, split};
 use crate::error::{Error, Result};
 
@@ -14,12 +19,77 @@ pub enum Source {
     Digits,
     /// A folder of class folders, with or without `train/` and `validation/` inside.
     Folder(PathBuf),
+    /// Parquet files with images in a column.
+    Parquet(Shards),
+    /// A table of image files and their classes.
+    Manifest(Manifest),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Digits => f.write_str("the embedded digits"),
+            _ => self.root().display().fmt(f),
+        }
+    }
+}
+
+impl Source {
+    /// What lies at `path`: a Parquet file or a folder of them, a manifest, or a folder of class
+    /// folders. A path that leads nowhere is left to the reader of folders, who says so.
+    ///
+    /// [`Error::Usage`] for `columns` of what has none.
+    pub fn find(path: &Path, columns: &Columns) -> Result<Self> {
+        if let Some(shards) = Shards::find(path, columns)? {
+            return Ok(Self::Parquet(shards));
+        }
+        if manifest::is_manifest(path) {
+            return Ok(Self::Manifest(Manifest {
+                path: path.to_owned(),
+                columns: columns.clone(),
+            }));
+        }
+        match columns == &Columns::default() {
+            true => Ok(Self::Folder(path.to_owned())),
+            false => Err(Error::usage(
+                format!(
+                    "--image-column and --label-column: {} is no table and has no columns",
+                    path.display()
+                ),
+                "leave them out, or name Parquet files or a manifest (.csv, .tsv, .jsonl)",
+            )),
+        }
+    }
+
+    /// The path that was named; empty for the embedded set.
+    pub fn root(&self) -> &Path {
+        match self {
+            Self::Digits => Path::new(""),
+            Self::Folder(root) => root,
+            Self::Parquet(shards) => &shards.root,
+            Self::Manifest(manifest) => &manifest.path,
+        }
+    }
+
+    /// All that it holds. An image without a label is left out and said.
+    pub fn contents(&self) -> Result<Contents> {
+        match self {
+            Self::Digits => Ok(digit_contents()),
+            Self::Folder(root) => folder::contents(root),
+            Self::Parquet(shards) => shards::contents(shards),
+            Self::Manifest(manifest) => manifest::contents(manifest),
+        }
+    }
 }
 
 /// What to train and validate on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DataSpec {
     pub source: Source,
+    /// The split to train on; `train` where none is named, or the only one.
+    pub train_split: Option<String>,
+    /// The split to validate on; `validation` or `test` where none is named.
+    pub eval_split: Option<String>,
     /// Train on this many images, drawn by `seed`.
     pub train_samples: Option<usize>,
     /// Validate on this many images, drawn by `seed`.
@@ -35,6 +105,8 @@ impl DataSpec {
     pub fn new(source: Source) -> Self {
         Self {
             source,
+            train_split: None,
+            eval_split: None,
             train_samples: None,
             eval_samples: None,
             validation_fraction: 0.15,
@@ -46,7 +118,7 @@ impl DataSpec {
 /// A training and a validation set.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Splits {
-    /// Class names by label index, sorted by bytes.
+    /// Class names by label index: in the order the source gives, or else sorted by bytes.
     pub classes: Vec<String>,
     pub train: Dataset,
     pub validation: Dataset,
@@ -57,19 +129,21 @@ pub struct Splits {
 /// One labelled set.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Labelled {
-    /// Class names by label index, sorted by bytes.
+    /// Class names by label index: in the order the source gives, or else sorted by bytes.
     pub classes: Vec<String>,
     pub dataset: Dataset,
     pub notices: Vec<String>,
 }
 
 /// Which part of a source to open alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Part {
     /// The training part, or everything where the source is not split.
     Train,
     /// The validation part, or everything where the source is not split.
     Validation,
+    /// The split of this name.
+    Named(String),
 }
 
 /// Opens a source for training.
@@ -80,72 +154,89 @@ pub enum Part {
 ///   validation fraction, or for training all the rest); without counts the fraction of each class
 ///   validates ([`split::stratified`]).
 ///
-/// The classes are those of the training part. A class folder without images is dropped and said;
-/// a class that only the validation part has, or a single class, is an error.
+/// The classes are those of the training part. A class that only the validation part has, or a
+/// single class, is an error.
 pub fn open(spec: &DataSpec) -> Result<Splits> {
-    let (mut splits, is_split) = match &spec.source {
-        Source::Digits => (open_digits()?, true),
-        Source::Folder(root) => match folder::read(root)? {
-            Layout::Split { train, validation } => (both_parts(root, train, validation)?, true),
-            Layout::Whole(folders) => {
-                let whole = labelled(root, folders);
-                let splits = Splits {
-                    classes: whole.classes,
-                    train: whole.dataset,
-                    validation: Dataset::default(),
-                    notices: whole.notices,
-                };
-                (splits, false)
-            }
-        },
-    };
-    if let (Source::Folder(root), [only]) = (&spec.source, &splits.classes[..]) {
+    let root = spec.source.root();
+    let mut contents = spec.source.contents()?;
+    let names = contents.names();
+    let train = contents.train(root, spec.train_split.as_deref())?;
+    let validation = contents.validation(root, spec.eval_split.as_deref(), train)?;
+    let unused = |i: &usize| *i != train && Some(*i) != validation;
+    let unused: Vec<String> = (0..names.len())
+        .filter(unused)
+        .map(|i| names[i].clone())
+        .collect();
+    if !unused.is_empty() {
+        let listed = some_of(&unused);
+        contents
+            .notices
+            .push(format!("splits that are not used: {listed}"));
+    }
+    let mut splits = contents.joined(train, validation)?;
+    if let [only] = &splits.classes[..] {
         return Err(Error::data(
             root,
             format!("there is a single class, `{only}`"),
-            "a classifier needs two classes at least: a folder for each",
+            match spec.source {
+                Source::Folder(_) => "a classifier needs two classes at least: a folder for each",
+                _ => "a classifier needs two classes at least",
+            },
         ));
     }
-    match is_split {
-        true => draw_from_parts(&mut splits, spec)?,
-        false => split_whole(&mut splits, spec)?,
+    match validation {
+        Some(_) => draw_from_parts(&mut splits, spec)?,
+        None => split_whole(&mut splits, spec)?,
     }
     Ok(splits)
 }
 
 /// Opens one part of a source, for evaluation. A single class is fine here.
 pub fn open_part(source: &Source, part: Part) -> Result<Labelled> {
-    let choose = |splits: Splits| Labelled {
-        dataset: match part {
-            Part::Train => splits.train,
-            Part::Validation => splits.validation,
+    let root = source.root();
+    let contents = source.contents()?;
+    let (train, other) = match part {
+        Part::Named(name) => (contents.called("--split", &name)?, None),
+        Part::Train => (contents.train(root, None)?, None),
+        Part::Validation => match contents.usual_validation(None) {
+            Some(validation) => (
+                contents.train(root, None).unwrap_or(validation),
+                Some(validation),
+            ),
+            None => (contents.train(root, None)?, None),
         },
-        classes: splits.classes,
-        notices: splits.notices,
     };
-    match source {
-        Source::Digits => Ok(choose(open_digits()?)),
-        Source::Folder(root) => match folder::read(root)? {
-            Layout::Whole(folders) => Ok(labelled(root, folders)),
-            Layout::Split { train, validation } => Ok(choose(both_parts(root, train, validation)?)),
+    // A validation part is labelled by the classes of the training part, as in training.
+    let other = other.filter(|&other| other != train);
+    let splits = contents.joined(train, other)?;
+    Ok(Labelled {
+        classes: splits.classes,
+        dataset: match other {
+            Some(_) => splits.validation,
+            None => splits.train,
         },
-    }
+        notices: splits.notices,
+    })
 }
 
-/// Opens images without labels: files, and folders with all the images in them, in the order
-/// given. Files are taken whatever their name; a missing one is an error.
-pub fn open_unlabelled(paths: &[PathBuf]) -> Result<(Dataset, Vec<String>)> {
-    let mut files = Vec::new();
+/// Opens images without labels, in the order given: files, folders with all the images in them,
+/// and tables. Files are taken whatever their name; a missing one is an error.
+pub fn open_unlabelled(paths: &[PathBuf], columns: &Columns) -> Result<(Dataset, Vec<String>)> {
+    let mut samples = Vec::new();
     let mut notices = Vec::new();
     for path in paths {
-        if path.is_dir() {
+        if let Some(shards) = Shards::find(path, columns)? {
+            samples.extend(unlabelled(shards::images(&shards)?));
+        } else if path.is_file() && manifest::is_manifest(path) {
+            samples.extend(unlabelled(manifest::images(path, columns)?));
+        } else if path.is_dir() {
             let (found, said) = folder::read_images(path)?;
-            files.extend(found);
+            samples.extend(unlabelled(found.into_iter().map(Origin::File)));
             notices.extend(said);
         } else if path.exists() {
-            files.push(path.clone());
+            samples.extend(unlabelled([Origin::File(path.clone())]));
         } else {
-            let help = "name image files, or folders that hold images";
+            let help = "name image files, folders that hold images, Parquet files or manifests";
             return Err(Error::data(path, "there is no such file or folder", help));
         }
     }
@@ -153,18 +244,24 @@ pub fn open_unlabelled(paths: &[PathBuf]) -> Result<(Dataset, Vec<String>)> {
         [folder] if folder.is_dir() => folder.as_path(),
         _ => Path::new(""),
     };
-    Ok((Dataset::new(root, samples(files, 0).collect()), notices))
+    Ok((Dataset::new(root, samples), notices))
+}
+
+fn unlabelled(origins: impl IntoIterator<Item = Origin>) -> impl Iterator<Item = Sample> {
+    let labelled = |origin| Sample { origin, label: 0 };
+    origins.into_iter().map(labelled)
 }
 
 impl Labelled {
-    /// The same set with labels that index `classes` (a model's), matched by name. A class that
-    /// is not among them is an [`Error::Data`].
+    /// The same set with labels that index `classes` (a model's), matched by name. A class of its
+    /// images that is not among them is an [`Error::Data`].
     pub fn with_classes(mut self, classes: &[String], root: &Path) -> Result<Self> {
         let place = |name: &String| classes.iter().position(|known| known == name);
         let places: Vec<Option<usize>> = self.classes.iter().map(place).collect();
-        let unknown: Vec<String> = std::iter::zip(&self.classes, &places)
-            .filter(|(_, place)| place.is_none())
-            .map(|(name, _)| format!("`{name}`"))
+        let counts = self.dataset.class_counts(self.classes.len());
+        let unknown: Vec<String> = (0..places.len())
+            .filter(|&i| places[i].is_none() && counts[i] > 0)
+            .map(|i| format!("`{}`", self.classes[i]))
             .collect();
         if !unknown.is_empty() {
             return Err(Error::data(
@@ -182,105 +279,23 @@ impl Labelled {
 }
 
 /// The same for everyone: a fifth of each digit validates.
-fn open_digits() -> Result<Splits> {
+fn digit_contents() -> Contents {
     let whole = digits::dataset();
     let labels: Vec<u32> = (0..whole.len()).map(|i| whole.label(i)).collect();
-    let parts = split::stratified(&labels, 0.2, 0)?;
-    Ok(Splits {
+    let parts = split::stratified(&labels, 0.2, 0).expect("a fifth is a share");
+    let split = |name: &str, indices: &[usize]| Split {
+        name: name.into(),
+        place: PathBuf::new(),
         classes: digits::classes(),
-        train: whole.select(&parts.train),
-        validation: whole.select(&parts.validation),
-        notices: Vec::new(),
-    })
-}
-
-fn samples(files: Vec<PathBuf>, label: u32) -> impl Iterator<Item = Sample> {
-    files.into_iter().map(move |file| Sample {
-        origin: Origin::File(file),
-        label,
-    })
-}
-
-/// Labels by place among the classes that have images.
-fn labelled(root: &Path, mut folders: ClassFolders) -> Labelled {
-    let mut notices = std::mem::take(&mut folders.notices);
-    notices.extend(drop_empty(&mut folders));
-    let classes: Vec<String> = folders.classes.keys().cloned().collect();
-    let all = std::iter::zip(0.., folders.classes.into_values());
-    let all = all
-        .flat_map(|(label, files)| samples(files, label))
-        .collect();
-    Labelled {
-        classes,
-        dataset: Dataset::new(root, all),
-        notices,
-    }
-}
-
-fn drop_empty(folders: &mut ClassFolders) -> Option<String> {
-    let is_empty = |(_, files): &(&String, &Vec<PathBuf>)| files.is_empty();
-    let empty: Vec<String> = folders
-        .classes
-        .iter()
-        .filter(is_empty)
-        .map(|(name, _)| format!("`{name}`"))
-        .collect();
-    folders.classes.retain(|_, files| !files.is_empty());
-    (!empty.is_empty()).then(|| {
-        let folder = folders.folder.display();
-        format!(
-            "class folders without images in {folder}: {}",
-            some_of(&empty)
-        )
-    })
-}
-
-fn both_parts(root: &Path, train: ClassFolders, mut validation: ClassFolders) -> Result<Splits> {
-    let train = labelled(root, train);
-    let mut notices = train.notices;
-    notices.append(&mut validation.notices);
-    notices.extend(drop_empty(&mut validation));
-    let lacking = |names: &[String], others: &[String]| -> Vec<String> {
-        let lacks = |name: &&String| !others.contains(name);
-        names
-            .iter()
-            .filter(lacks)
-            .map(|name| format!("`{name}`"))
-            .collect()
+        dataset: whole.select(indices),
     };
-    let found: Vec<String> = validation.classes.keys().cloned().collect();
-    let unknown = lacking(&found, &train.classes);
-    if !unknown.is_empty() {
-        let missing = lacking(&train.classes, &found);
-        let but = match missing.is_empty() {
-            true => String::new(),
-            false => format!(" (but not {})", some_of(&missing)),
-        };
-        return Err(Error::data(
-            &validation.folder,
-            format!(
-                "has classes without training images: {}{but}",
-                some_of(&unknown)
-            ),
-            "give the class folders the same names in both parts",
-        ));
+    Contents {
+        splits: vec![
+            split("train", &parts.train),
+            split("validation", &parts.validation),
+        ],
+        ..Contents::default()
     }
-    let untested = lacking(&train.classes, &found);
-    if !untested.is_empty() {
-        notices.push(format!("no validation images of {}", some_of(&untested)));
-    }
-    let mut all = Vec::new();
-    for (name, files) in validation.classes {
-        let place = train.classes.binary_search(&name);
-        let label = place.expect("unknown classes were refused") as u32;
-        all.extend(samples(files, label));
-    }
-    Ok(Splits {
-        classes: train.classes,
-        train: train.dataset,
-        validation: Dataset::new(root, all),
-        notices,
-    })
 }
 
 fn draw_from_parts(splits: &mut Splits, spec: &DataSpec) -> Result<()> {

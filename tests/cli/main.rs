@@ -2,10 +2,15 @@
 
 mod arguments;
 mod bench;
+mod data;
 #[cfg(target_os = "linux")]
 mod devices;
 #[cfg(target_os = "linux")]
 mod doctor;
 mod resume;
+#[path = "../data/pictures.rs"]
+mod pictures;
 mod runs;
 mod support;
+#[path = "../data/tables.rs"]
+mod tables;

@@ -6,10 +6,13 @@ mod decode;
 mod folder;
 mod jpeg;
 mod loader;
+mod manifest;
+mod parquet;
 mod pictures;
 mod preprocess;
 mod resize;
 mod split;
+mod tables;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -28,6 +31,8 @@ fn main() {
         folder::trials(),
         jpeg::trials(),
         loader::trials(),
+        manifest::trials(),
+        parquet::trials(),
         preprocess::trials(),
         resize::trials(),
         split::trials(),

@@ -1,4 +1,5 @@
 //! Made-up pictures, and the formats they are written in.
+#![allow(dead_code)] // each test binary uses its own part
 
 use image::{ExtendedColorType, ImageEncoder};
 use vitcuda::data::Rgb;

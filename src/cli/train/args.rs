@@ -6,7 +6,8 @@ use clap::{Args, ValueEnum};
 
 use super::recipe::{Recipe, name, with_default};
 use crate::cli::images::BadImagesArg;
-use crate::cli::numbers::{count, count_or_none, magnitude, positive, proper_fraction, share};
+use crate::cli::numbers::{count, count_or_none, magnitude, positive, share};
+use crate::cli::source::SplitArgs;
 use vitcuda::model::init::HeadInit;
 use vitcuda::train::config::{BestMetric, Changes, Interval, Resume, Schedule};
 
@@ -17,14 +18,22 @@ Without DATA, a small model learns the handwritten digits that come with the pro
 Names and defaults are those of Hugging Face's TrainingArguments; its other spellings
 (--num_train_epochs, --per_device_train_batch_size, …) are accepted too.")]
 pub struct TrainArgs {
-    /// Folder with one folder of images for each class, or with train/ and validation/ inside
-    /// [default: the embedded digits]
+    /// Folder with one folder of images for each class, or with train/ and validation/ inside;
+    /// Parquet file or folder of them; manifest (.csv, .tsv, .jsonl) [default: the embedded digits]
     pub data: Option<PathBuf>,
 
     #[command(flatten)]
     pub model: ModelArgs,
     #[command(flatten)]
     pub split: SplitArgs,
+    /// Files that cannot be read as images: leave them out and list them, or list them and stop
+    #[arg(
+        long,
+        value_name = "WHAT",
+        default_value = "skip",
+        help_heading = "Data"
+    )]
+    pub bad_images: BadImagesArg,
     #[command(flatten)]
     pub optimisation: OptimisationArgs,
     #[command(flatten)]
@@ -45,28 +54,6 @@ pub struct ModelArgs {
     /// Side of the model's input in pixels; positions are interpolated [default: the model's]
     #[arg(long, value_name = "PIXELS", value_parser = count::<usize>)]
     pub image_size: Option<usize>,
-}
-
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Data")]
-pub struct SplitArgs {
-    /// Photos to train on, drawn as Python's random.sample does [default: all]
-    #[arg(long, value_name = "N", value_parser = count::<usize>)]
-    pub train_samples: Option<usize>,
-    /// Photos to evaluate on, drawn from the rest [default: all of the rest]
-    #[arg(long, value_name = "N", value_parser = count::<usize>)]
-    pub eval_samples: Option<usize>,
-    /// Share of the photos set aside for evaluation where DATA has no validation folder and no
-    /// --eval-samples are asked for
-    #[arg(long, value_name = "SHARE", default_value_t = 0.15, value_parser = proper_fraction)]
-    #[arg(alias = "train-val-split")]
-    pub validation_fraction: f64,
-    /// Files that cannot be read as images: leave them out and list them, or list them and stop
-    #[arg(long, value_name = "WHAT", default_value = "skip")]
-    pub bad_images: BadImagesArg,
-    /// Seed of everything random: split, order, new weights
-    #[arg(long, value_name = "N", default_value_t = 42)]
-    pub seed: u64,
 }
 
 #[derive(Debug, Args)]

@@ -30,7 +30,7 @@ pub fn data(
 ) -> Fact {
     let name = match source {
         Source::Digits => "1,797 handwritten digits, 8 × 8 (UCI, CC BY 4.0)".to_owned(),
-        Source::Folder(folder) => folder.display().to_string(),
+        other => other.to_string(),
     };
     let validation = validation.map_or(0, |v| v.len());
     let mut shown: Vec<&str> = classes.iter().take(10).map(String::as_str).collect();

@@ -18,7 +18,7 @@ use super::model::RunFiles;
 use super::output::{self, Outcome};
 use super::{Global, interrupt};
 use vitcuda::data::Loader;
-use vitcuda::data::source::{self, DataSpec, Source, Splits};
+use vitcuda::data::source::{self, Splits};
 use vitcuda::report::{Console, Event, JsonLines, Reporter, Reporters};
 use vitcuda::train::config::{Interval, TrainConfig};
 use vitcuda::train::engine::{Capacity, Hyper};
@@ -30,20 +30,13 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
     let device = global.device()?;
     let mut reporters = reporters(global);
     let model = start::find(args)?;
-    let spec = data_spec(args);
+    let spec = args.split.spec(args.data.as_deref())?;
     let splits = source::open(&spec)?;
     let start = Start::new(model, args, &splits.classes)?;
     notices(&mut reporters, splits.notices.iter().chain(&start.notices));
 
-    let open = |what, dataset| {
-        images::open(
-            what,
-            dataset,
-            &start.preprocessor,
-            args.split.bad_images,
-            global,
-        )
-    };
+    let open =
+        |what, dataset| images::open(what, dataset, &start.preprocessor, args.bad_images, global);
     let Splits {
         classes,
         train,
@@ -130,19 +123,6 @@ fn notices<S: ToString>(reporters: &mut Reporters, texts: impl IntoIterator<Item
     }
 }
 
-fn data_spec(args: &TrainArgs) -> DataSpec {
-    DataSpec {
-        source: match &args.data {
-            Some(folder) => Source::Folder(folder.clone()),
-            None => Source::Digits,
-        },
-        train_samples: args.split.train_samples,
-        eval_samples: args.split.eval_samples,
-        validation_fraction: args.split.validation_fraction,
-        seed: args.split.seed,
-    }
-}
-
 /// The run's configuration; `counts` are the training images of each class.
 fn config(args: &TrainArgs, counts: &[usize], validation: Option<&Loader>) -> TrainConfig {
     let recipe = Recipe::of(args.data.as_deref());
@@ -210,7 +190,11 @@ fn free_folder(data: Option<&Path>) -> PathBuf {
         None => "digits".to_owned(),
         Some(folder) => {
             let folder = folder.canonicalize().unwrap_or(folder.to_owned());
-            let name = folder.file_name().unwrap_or("data".as_ref());
+            let name = match folder.is_file() {
+                true => folder.file_stem(),
+                false => folder.file_name(),
+            };
+            let name = name.unwrap_or("data".as_ref());
             name.to_string_lossy().into_owned()
         }
     };

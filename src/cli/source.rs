@@ -1,0 +1,79 @@
+//! The flags that say which images.
+
+use std::path::Path;
+
+use clap::Args;
+
+use super::numbers::{count, proper_fraction};
+use vitcuda::Result;
+use vitcuda::data::Columns;
+use vitcuda::data::source::{DataSpec, Source};
+
+#[derive(Debug, Args)]
+pub struct ColumnArgs {
+    /// Column with the images of a table [default: found by its type and name]
+    #[arg(long, value_name = "NAME", alias = "image-column-name")]
+    pub image_column: Option<String>,
+    /// Column with the labels of a table [default: found by its type and name]
+    #[arg(long, value_name = "NAME", alias = "label-column-name")]
+    pub label_column: Option<String>,
+}
+
+impl ColumnArgs {
+    pub fn columns(&self) -> Columns {
+        Columns {
+            image: self.image_column.clone(),
+            label: self.label_column.clone(),
+        }
+    }
+
+    /// What lies at `data`, or else the embedded digits.
+    pub fn find(&self, data: Option<&Path>) -> Result<Source> {
+        match data {
+            Some(path) => Source::find(path, &self.columns()),
+            None => Ok(Source::Digits),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Data")]
+pub struct SplitArgs {
+    #[command(flatten)]
+    pub columns: ColumnArgs,
+    /// Split to train on [default: train, or the only one]
+    #[arg(long, value_name = "NAME")]
+    pub train_split: Option<String>,
+    /// Split to evaluate on [default: validation or test]
+    #[arg(long, value_name = "NAME")]
+    pub eval_split: Option<String>,
+    /// Photos to train on, drawn as Python's random.sample does [default: all]
+    #[arg(long, value_name = "N", value_parser = count::<usize>)]
+    pub train_samples: Option<usize>,
+    /// Photos to evaluate on, drawn from the rest [default: all of the rest]
+    #[arg(long, value_name = "N", value_parser = count::<usize>)]
+    pub eval_samples: Option<usize>,
+    /// Share of the photos set aside for evaluation where DATA has no validation part and no
+    /// --eval-samples are asked for
+    #[arg(long, value_name = "SHARE", default_value_t = 0.15, value_parser = proper_fraction)]
+    #[arg(alias = "train-val-split")]
+    pub validation_fraction: f64,
+    /// Seed of everything random: split, order, new weights
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    pub seed: u64,
+}
+
+impl SplitArgs {
+    /// What to train and evaluate on of `data`, or of the embedded digits.
+    pub fn spec(&self, data: Option<&Path>) -> Result<DataSpec> {
+        Ok(DataSpec {
+            source: self.columns.find(data)?,
+            train_split: self.train_split.clone(),
+            eval_split: self.eval_split.clone(),
+            train_samples: self.train_samples,
+            eval_samples: self.eval_samples,
+            validation_fraction: self.validation_fraction,
+            seed: self.seed,
+        })
+    }
+}

@@ -1,0 +1,89 @@
+//! From where an image comes to its bytes, and from these to a picture: two steps, since the first
+//! has an order in which it is cheap and the second wants many threads.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::dataset::Origin;
+use super::decode::{Undecodable, decode};
+use super::digits;
+use super::parquet::{Cursor, ImageRows};
+use super::rgb::Rgb;
+
+/// An image that is not decoded yet.
+pub enum Encoded {
+    Digit(usize),
+    /// Not read yet either: files are best read by many threads.
+    File(PathBuf),
+    Bytes(Vec<u8>),
+    /// A row that gave nothing.
+    Unreadable(Undecodable),
+}
+
+impl Encoded {
+    /// Decodes the image, after reading its file if it has one.
+    pub fn decode(self) -> Result<Rgb, Undecodable> {
+        match self {
+            Self::Digit(index) => Ok(digits::image(index)),
+            Self::File(path) if path.is_dir() => {
+                Err(Undecodable("it is a folder, not an image".into()))
+            }
+            Self::File(path) => {
+                let bytes = std::fs::read(path)
+                    .map_err(|e| Undecodable(format!("it cannot be read: {e}")))?;
+                decode(&bytes)
+            }
+            Self::Bytes(bytes) => decode(&bytes),
+            Self::Unreadable(reason) => Err(reason),
+        }
+    }
+}
+
+/// Reads images; cheapest in storage order, where each page of a Parquet file is read once.
+#[derive(Default)]
+pub struct Reader {
+    cursor: Option<Cursor>,
+}
+
+impl Reader {
+    /// The image from `origin`.
+    pub fn read(&mut self, origin: &Origin) -> Encoded {
+        match origin {
+            Origin::Digit(index) => Encoded::Digit(*index),
+            Origin::File(path) => Encoded::File(path.clone()),
+            Origin::Row(rows, row) => self.row(rows, *row).unwrap_or_else(|problem| {
+                // Whatever broke, the next row starts afresh.
+                self.cursor = None;
+                Encoded::Unreadable(Undecodable(problem))
+            }),
+        }
+    }
+
+    fn row(&mut self, rows: &Arc<ImageRows>, row: usize) -> Result<Encoded, String> {
+        let cursor = match self.cursor.take() {
+            Some(cursor) if cursor.is_of(rows) => cursor,
+            _ => Cursor::open(rows.clone(), row)?,
+        };
+        match self.cursor.insert(cursor).read(row)? {
+            Some(bytes) => Ok(Encoded::Bytes(bytes)),
+            None => without_bytes(rows, row),
+        }
+    }
+}
+
+/// A row without bytes may name a file, as `datasets` leaves it when files were not embedded.
+fn without_bytes(rows: &ImageRows, row: usize) -> Result<Encoded, String> {
+    match rows.path(row)? {
+        None => Err("the row holds no image".into()),
+        Some(name) => {
+            let folder = rows.file().path().parent();
+            let path = folder.map_or_else(PathBuf::new, PathBuf::from).join(&name);
+            match path.is_file() {
+                true => Ok(Encoded::File(path)),
+                false => Err(format!(
+                    "the row holds no bytes, and no file is at its path `{name}`"
+                )),
+            }
+        }
+    }
+}
