@@ -7,9 +7,9 @@ mod data;
 mod devices;
 #[cfg(target_os = "linux")]
 mod doctor;
-mod resume;
 #[path = "../data/pictures.rs"]
 mod pictures;
+mod resume;
 mod runs;
 mod support;
 #[path = "../data/tables.rs"]
