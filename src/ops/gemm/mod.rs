@@ -1,7 +1,7 @@
 //! Matrix products of the CPU device.
 //!
-//! In f32 on x86-64 our own, on the tile registers of recent Xeons ([`tiles`]) or with AVX-512 or
-//! AVX2 ([`strips`]): the right operand is packed once ([`Packed`]) and shared by all threads, which
+//! In f32 on x86-64 our own, on the tile registers of recent Xeons (`tiles`) or with AVX-512 or
+//! AVX2 (`strips`): the right operand is packed once ([`Packed`]) and shared by all threads, which
 //! is what a ViT wants, where one weight meets thousands of rows. Elsewhere, in f64, and where
 //! operands meet once, the `gemm` crate computes.
 //!
