@@ -10,7 +10,10 @@ mod interrupt;
 mod model;
 mod numbers;
 mod output;
+mod plot;
 mod predict;
+mod report;
+mod thumbnail;
 mod train;
 
 use std::process::ExitCode;
@@ -42,6 +45,8 @@ enum Command {
     Train(Box<train::TrainArgs>),
     Eval(eval::EvalArgs),
     Predict(predict::PredictArgs),
+    Report(report::ReportArgs),
+    Plot(plot::PlotArgs),
     Info(info::InfoArgs),
     Bench(bench::BenchArgs),
     Doctor(doctor::DoctorArgs),
@@ -88,6 +93,8 @@ fn run() -> Outcome {
         Command::Train(args) => train::run(args, &cli.global),
         Command::Eval(args) => eval::run(args, &cli.global),
         Command::Predict(args) => predict::run(args, &cli.global),
+        Command::Report(args) => report::run(args, &cli.global),
+        Command::Plot(args) => plot::run(args, &cli.global),
         Command::Info(args) => info::run(args, &cli.global),
         Command::Bench(args) => bench::run(args, &cli.global),
         Command::Doctor(args) => doctor::run(args, &cli.global),

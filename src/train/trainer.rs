@@ -88,6 +88,8 @@ pub(super) struct Run<'a> {
     /// The last evaluation, and the one of the best checkpoint, with their steps.
     pub(super) last_evaluation: Option<(u64, Evaluation)>,
     pub(super) best_evaluation: Option<(u64, Evaluation)>,
+    /// The best evaluation of this session, its checkpoint saved or not, with its step.
+    pub(super) best_scored: Option<(u64, Evaluation)>,
     pub(super) early_stop: Option<String>,
 }
 
@@ -137,6 +139,7 @@ impl<'a> Run<'a> {
             grad_norm: f64::NAN,
             last_evaluation: None,
             best_evaluation: None,
+            best_scored: None,
             early_stop: None,
         })
     }
@@ -319,6 +322,7 @@ impl<'a> Run<'a> {
             true => {
                 totals.best_evaluation = Some(value);
                 totals.evaluations_since_best = 0;
+                self.best_scored = Some((step, evaluation.clone()));
                 BestMark::Best
             }
             false => {

@@ -5,5 +5,6 @@ mod arguments;
 mod devices;
 #[cfg(target_os = "linux")]
 mod doctor;
+mod records;
 mod runs;
 mod support;
