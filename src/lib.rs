@@ -1,7 +1,7 @@
 //! vitcuda fine-tunes, trains, evaluates and runs Vision Transformers.
 //!
 //! Dependencies point one way: `cli → train → model → ops → device`. `data` knows nothing of the
-//! model; `report` knows nothing of either.
+//! model; `report` knows nothing of either; `metrics` knows nothing of anything.
 
 pub mod bench;
 pub mod data;
@@ -10,6 +10,7 @@ pub mod error;
 pub mod files;
 mod fnv;
 pub mod json;
+pub mod metrics;
 pub mod model;
 pub mod ops;
 pub mod report;

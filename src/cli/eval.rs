@@ -9,10 +9,11 @@ use super::images::{self, BadImagesArg};
 use super::numbers::count;
 use super::output::{self, Outcome, Table};
 use super::source::ColumnArgs;
-use super::{Global, model};
+use super::{Global, model, report, thumbnail};
 use vitcuda::data::source::{self, Labelled, Part};
-use vitcuda::report::format::{thousands, wilson};
-use vitcuda::report::{Console, Reporters};
+use vitcuda::metrics::Summary;
+use vitcuda::report::format::thousands;
+use vitcuda::report::{Console, Record, Reporters, RunLog};
 use vitcuda::train::engine::{Capacity, Hyper};
 use vitcuda::train::engines;
 use vitcuda::train::evaluate::{Evaluation, evaluate};
@@ -38,6 +39,9 @@ pub struct EvalArgs {
     /// Files that cannot be read as images: leave them out and list them, or list them and stop
     #[arg(long, value_name = "WHAT", default_value = "skip")]
     pub bad_images: BadImagesArg,
+    /// Write a page with the scores, the confusion matrix and the worst mistakes as pictures
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
 }
 
 pub fn run(args: &EvalArgs, global: &Global) -> Outcome {
@@ -82,8 +86,22 @@ pub fn run(args: &EvalArgs, global: &Global) -> Outcome {
         &mut reporters,
         &never,
     )?;
+    if let Some(file) = &args.report {
+        let what = args.checkpoint.display().to_string();
+        let judged = thumbnail::judged(what, &evaluation, images.dataset(), &data.classes);
+        let record = Record {
+            judged: Some(judged),
+            ..Record::default()
+        };
+        let name = report::name(&args.checkpoint);
+        report::write(file, &name, &RunLog::default(), &record)?;
+    }
     match global.json {
-        true => output::json(&evaluation.to_hf_keys()),
+        true => {
+            let mut keys = evaluation.to_hf_keys();
+            keys.extend(evaluation.summary().to_keys(&data.classes));
+            output::json(&keys)
+        }
         false => print(&evaluation, &data.classes),
     }
 }
@@ -119,41 +137,95 @@ fn unnamed(classes: &[String]) -> bool {
     numbered.all(|(i, name)| *name == format!("LABEL_{i}"))
 }
 
+/// Classes of which the confusion matrix still fits a terminal.
+const MATRIX_CLASSES: usize = 12;
+
+/// Confused pairs shown in place of a larger matrix.
+const CONFUSED_PAIRS: usize = 10;
+
 fn print(evaluation: &Evaluation, classes: &[String]) -> Outcome {
-    let percent = |share: f64| format!("{:.1}", 100.0 * share);
-    let seconds = evaluation.runtime.as_secs_f64();
-    let (low, high) = wilson(evaluation.correct, evaluation.samples);
+    let summary = evaluation.summary();
+    scores(evaluation, &summary).print()?;
+    output::result("")?;
+    by_class(&summary, classes).print()?;
+    if summary.correct == summary.samples {
+        return Ok(());
+    }
+    output::result("")?;
+    match classes.len() <= MATRIX_CLASSES {
+        true => matrix(&summary, classes).print(),
+        false => confused(&summary, classes).print(),
+    }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1}", 100.0 * share)
+}
+
+fn scores(evaluation: &Evaluation, summary: &Summary) -> Table {
+    let (low, high) = summary.interval();
     let mut scores = Table::new(&["", "", "95 % interval"]);
     scores.row(vec![
         "accuracy %".into(),
         percent(evaluation.accuracy()),
         format!("{} … {}", percent(low), percent(high)),
     ]);
-    for (name, value) in [
-        ("loss", format!("{:.4}", evaluation.loss)),
-        ("images", thousands(evaluation.samples as u64)),
-        (
-            "images/s",
-            format!("{:.1}", evaluation.samples as f64 / seconds),
-        ),
-    ] {
-        scores.row(vec![name.into(), value, String::new()]);
+    let mut row = |name: &str, value: String| scores.row(vec![name.into(), value, String::new()]);
+    if evaluation.classes > 5 {
+        row("in the top 5 %", percent(summary.top5_accuracy));
     }
-    scores.print()?;
-    output::result("")?;
-    let mut by_class = Table::new(&["class", "images", "correct", "recall %", "precision %"]);
-    for (name, class) in classes.iter().zip(&evaluation.classes) {
-        let share = |of: usize| match of {
-            0 => "-".into(),
-            _ => percent(class.correct as f64 / of as f64),
-        };
-        by_class.row(vec![
+    row("loss", format!("{:.4}", evaluation.loss));
+    let calibration = &summary.calibration;
+    row("macro F1 %", percent(summary.confusion.macro_averages()[2]));
+    row("confidence %", percent(calibration.mean_confidence()));
+    row("calibration error %", percent(calibration.expected_error()));
+    row("images", thousands(evaluation.samples as u64));
+    let rate = evaluation.samples as f64 / evaluation.runtime.as_secs_f64();
+    row("images/s", format!("{rate:.1}"));
+    scores
+}
+
+fn by_class(summary: &Summary, classes: &[String]) -> Table {
+    let mut table = Table::new(&[
+        "class",
+        "images",
+        "correct",
+        "recall %",
+        "precision %",
+        "F1 %",
+    ]);
+    for (name, class) in classes.iter().zip(summary.confusion.class_counts()) {
+        let shown = |share: Option<f64>| share.map_or("-".into(), percent);
+        table.row(vec![
             name.clone(),
             class.samples.to_string(),
             class.correct.to_string(),
-            share(class.samples),
-            share(class.predicted),
+            shown(class.recall()),
+            shown(class.precision()),
+            shown(class.f1()),
         ]);
     }
-    by_class.print()
+    table
+}
+
+fn matrix(summary: &Summary, classes: &[String]) -> Table {
+    let mut head = vec!["is \\ taken for"];
+    head.extend(classes.iter().map(String::as_str));
+    let mut table = Table::new(&head);
+    for (name, row) in classes.iter().zip(summary.confusion.rows()) {
+        let mut cells = vec![name.clone()];
+        cells.extend(row.iter().map(usize::to_string));
+        table.row(cells);
+    }
+    table
+}
+
+fn confused(summary: &Summary, classes: &[String]) -> Table {
+    let mut table = Table::new(&["is", "taken for", "images"]);
+    let pairs = summary.confusion.confused();
+    for (label, class, images) in pairs.into_iter().take(CONFUSED_PAIRS) {
+        let (label, class) = (classes[label].clone(), classes[class].clone());
+        table.row(vec![label, class, images.to_string()]);
+    }
+    table
 }

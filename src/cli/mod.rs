@@ -11,8 +11,11 @@ mod interrupt;
 mod model;
 mod numbers;
 mod output;
+mod plot;
 mod predict;
+mod report;
 mod source;
+mod thumbnail;
 mod train;
 
 use std::process::ExitCode;
@@ -47,6 +50,8 @@ enum Command {
     Predict(predict::PredictArgs),
     #[command(subcommand)]
     Data(data::DataCommand),
+    Report(report::ReportArgs),
+    Plot(plot::PlotArgs),
     Info(info::InfoArgs),
     Bench(bench::BenchArgs),
     Doctor(doctor::DoctorArgs),
@@ -113,6 +118,8 @@ fn run() -> Outcome {
         Command::Eval(args) => eval::run(args, &cli.global),
         Command::Predict(args) => predict::run(args, &cli.global),
         Command::Data(command) => data::run(command, &cli.global),
+        Command::Report(args) => report::run(args, &cli.global),
+        Command::Plot(args) => plot::run(args, &cli.global),
         Command::Info(args) => info::run(args, &cli.global),
         Command::Bench(args) => bench::run(args, &cli.global),
         Command::Doctor(args) => doctor::run(args, &cli.global),

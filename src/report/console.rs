@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::event::{BestMark, Evaluated, Event, Fact, Finished, Logged, Progress, Reporter, Saved};
-use super::format::{hours, metrics_block, scientific, thousands, wilson};
+use super::format::{hours, metrics_block, scientific, thousands};
+use crate::metrics::wilson;
 
 /// What the text is written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

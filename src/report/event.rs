@@ -2,13 +2,19 @@
 
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// Somebody who listens to a run.
 pub trait Reporter {
     /// Called for each event, in the order of time.
     fn event(&mut self, event: &Event);
+}
+
+impl<R: Reporter + ?Sized> Reporter for &mut R {
+    fn event(&mut self, event: &Event) {
+        (**self).event(event);
+    }
 }
 
 /// Several listeners; each hears each event.
@@ -49,7 +55,7 @@ pub enum Event {
 }
 
 /// A line of the header.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Fact {
     /// One word: `data`, `model`, `device`.
     pub name: String,

@@ -2,24 +2,6 @@
 
 use serde_json::{Map, Value};
 
-/// 95 % Wilson score interval of the share `successes / trials`, as (low, high) in [0, 1].
-///
-/// Wilson (1927): (p + z²/2n ± z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n), z = 1.96. It stays inside
-/// [0, 1] and keeps its coverage near 0 and 1, where the textbook interval fails. Without trials
-/// nothing is known: (0, 1).
-pub fn wilson(successes: usize, trials: usize) -> (f64, f64) {
-    if trials == 0 {
-        return (0.0, 1.0);
-    }
-    const Z: f64 = 1.959_963_984_540_054;
-    let n = trials as f64;
-    let p = successes as f64 / n;
-    let scale = 1.0 + Z * Z / n;
-    let centre = (p + Z * Z / (2.0 * n)) / scale;
-    let half = Z / scale * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
-    ((centre - half).max(0.0), (centre + half).min(1.0))
-}
-
 /// `value` with so many decimals.
 pub fn rounded(value: f64, decimals: i32) -> f64 {
     let scale = 10_f64.powi(decimals);
@@ -42,6 +24,24 @@ pub fn scientific(value: f64) -> String {
 pub fn learning_rate(value: f64) -> String {
     let rounded = format!("{value:.1e}").parse().unwrap_or(value);
     format!("{rounded:e}")
+}
+
+/// `Nov23_13-05-09`: seconds since 1970 as Hugging Face names a run's folder, in UTC.
+pub fn file_time(seconds: u64) -> String {
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    // Years that begin in March put the leap day last (H. Hinnant, "chrono-compatible low-level
+    // date algorithms"); only month and day are wanted.
+    let days = seconds / 86_400 + 719_468;
+    let of_era = days % 146_097;
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = MONTHS[(from_march as usize + 2) % 12];
+    let (hours, minutes, seconds) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{month}{day:02}_{hours:02}-{minutes:02}-{seconds:02}")
 }
 
 /// `1234567` as `1,234,567`.
@@ -113,18 +113,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wilson_gives_the_published_intervals() {
-        let percent = |successes, trials| {
-            let (low, high) = wilson(successes, trials);
-            format!("[{:.1}, {:.1}]", 100.0 * low, 100.0 * high)
-        };
-        assert_eq!(percent(189, 200), "[90.4, 96.9]");
-        assert_eq!(percent(198, 200), "[96.4, 99.7]");
-        assert_eq!(percent(200, 200), "[98.1, 100.0]");
-        assert_eq!(percent(0, 0), "[0.0, 100.0]");
-    }
-
-    #[test]
     fn metrics_block_is_the_references() {
         let metrics = json!({
             "train_runtime": 467.9325,
@@ -155,5 +143,14 @@ mod tests {
         assert_eq!(scientific(f64::NAN), "NaN");
         assert_eq!(learning_rate(3e-4 / 10.0), "3e-5");
         assert_eq!(learning_rate(0.00127), "1.3e-3");
+    }
+
+    #[test]
+    fn file_times_are_utc() {
+        assert_eq!(file_time(0), "Jan01_00-00-00");
+        assert_eq!(file_time(951_782_400), "Feb29_00-00-00"); // 2000
+        assert_eq!(file_time(1_709_251_199), "Feb29_23-59-59"); // 2024
+        assert_eq!(file_time(1_709_251_200), "Mar01_00-00-00");
+        assert_eq!(file_time(1_798_761_599), "Dec31_23-59-59"); // 2026
     }
 }

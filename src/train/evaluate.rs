@@ -3,49 +3,34 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
+use crate::metrics::{Prediction, Summary};
 use crate::report::format::rounded;
 use crate::report::{Event, Reporter, Scores};
 
 use super::engine::Engine;
 use super::source::BatchSource;
 
-/// Images of one class, and what became of them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClassCount {
-    /// Images labelled with the class.
-    pub samples: usize,
-    /// Images the model put into it.
-    pub predicted: usize,
-    /// Images of the class that it put into it.
-    pub correct: usize,
-}
-
 /// What an evaluation found.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Evaluation {
     /// Mean over the images of −ln p(label), summed in f64; neither label smoothing nor class
     /// weights enter. NaN as soon as one logit is.
-    #[serde(deserialize_with = "nan_from_null")]
     pub loss: f64,
     pub samples: usize,
     pub correct: usize,
     /// Batches.
     pub steps: usize,
-    /// By label index.
-    pub classes: Vec<ClassCount>,
+    /// Number of classes.
+    pub classes: usize,
+    /// By image, in the data's order.
+    pub predictions: Vec<Prediction>,
     /// Whole evaluation, waiting for images included.
     pub runtime: Duration,
     /// Time in which the model waited for images.
     pub data_wait: Duration,
-}
-
-/// JSON has no NaN: it is written as null.
-fn nan_from_null<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<f64, D::Error> {
-    Ok(Option::deserialize(from)?.unwrap_or(f64::NAN))
 }
 
 impl Evaluation {
@@ -64,6 +49,11 @@ impl Evaluation {
             eval_samples_per_second: rounded(self.samples as f64 / seconds, 3),
             eval_steps_per_second: rounded(self.steps as f64 / seconds, 3),
         }
+    }
+
+    /// All scores that follow from the predictions.
+    pub fn summary(&self) -> Summary {
+        Summary::new(&self.predictions, self.classes)
     }
 
     /// The keys `eval_accuracy`, `eval_loss`, `eval_runtime`, `eval_samples_per_second` and
@@ -96,7 +86,8 @@ pub fn evaluate(
         samples: 0,
         correct: 0,
         steps: 0,
-        classes: vec![ClassCount::default(); classes],
+        classes,
+        predictions: Vec::with_capacity(total),
         runtime: Duration::ZERO,
         data_wait: Duration::ZERO,
     };
@@ -115,17 +106,11 @@ pub fn evaluate(
         let logits = engine.logits(&batch)?;
         assert_eq!(logits.len(), batch.len() * classes, "logits are (B, K)");
         for (row, &label) in logits.chunks_exact(classes).zip(&batch.labels) {
-            let label = label as usize;
-            sum += cross_entropy(row, label);
+            let prediction = Prediction::new(row, label);
+            sum += prediction.loss;
             found.samples += 1;
-            found.classes[label].samples += 1;
-            if let Some(class) = argmax(row) {
-                found.classes[class].predicted += 1;
-                if class == label {
-                    found.correct += 1;
-                    found.classes[label].correct += 1;
-                }
-            }
+            found.correct += usize::from(prediction.is_correct());
+            found.predictions.push(prediction);
         }
         found.steps += 1;
         reporter.event(&Event::Evaluating {
@@ -136,42 +121,4 @@ pub fn evaluate(
     found.loss = sum / found.samples as f64;
     found.runtime = start.elapsed();
     Ok(found)
-}
-
-/// −ln softmax(logits)\[label\], in f64, the largest logit taken out first.
-fn cross_entropy(logits: &[f32], label: usize) -> f64 {
-    let largest = logits.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
-    let largest = f64::from(largest);
-    let sum: f64 = logits.iter().map(|&z| (f64::from(z) - largest).exp()).sum();
-    sum.ln() + largest - f64::from(logits[label])
-}
-
-/// Index of the largest logit, the first among equals; none if one of them is NaN.
-fn argmax(logits: &[f32]) -> Option<usize> {
-    if logits.iter().any(|z| z.is_nan()) {
-        return None;
-    }
-    let first_largest = |best: usize, i: usize| if logits[i] > logits[best] { i } else { best };
-    Some((0..logits.len()).fold(0, first_largest))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cross_entropy_survives_large_logits_and_shows_nan() {
-        assert_eq!(cross_entropy(&[1e4, -1e4], 0), 0.0);
-        assert_eq!(cross_entropy(&[1e4, -1e4], 1), 2e4);
-        let even = cross_entropy(&[3.0, 3.0, 3.0, 3.0], 2);
-        assert!((even - 4_f64.ln()).abs() < 1e-15);
-        assert!(cross_entropy(&[f32::NAN, 0.0], 1).is_nan());
-        assert!(cross_entropy(&[f32::INFINITY, 0.0], 1).is_nan());
-    }
-
-    #[test]
-    fn argmax_keeps_the_first_of_equals_and_refuses_nan() {
-        assert_eq!(argmax(&[1.0, 3.0, 3.0]), Some(1));
-        assert_eq!(argmax(&[1.0, f32::NAN]), None);
-    }
 }

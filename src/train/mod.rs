@@ -21,7 +21,7 @@ pub mod source;
 pub mod state;
 pub mod trainer;
 
-pub use evaluate::{ClassCount, Evaluation, evaluate};
+pub use evaluate::{Evaluation, evaluate};
 pub use outcome::Outcome;
 pub use source::BatchSource;
 pub use trainer::{Job, ModelFiles, train};

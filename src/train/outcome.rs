@@ -4,7 +4,9 @@ use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
 use crate::files::{self, Indent};
+use crate::metrics::Paired;
 use crate::report::format::rounded;
+use crate::report::record::Comparison;
 use crate::report::{Best, Event, Finished};
 
 use super::evaluate::Evaluation;
@@ -19,7 +21,11 @@ pub struct Outcome {
     pub train: Map<String, Value>,
     /// Of the model that was written; none without validation images.
     pub evaluation: Option<Evaluation>,
+    /// Step of the model that was written.
+    pub step: u64,
     pub best: Option<Best>,
+    /// The best evaluation beside the last one; none where they are the same.
+    pub comparison: Option<Comparison>,
 }
 
 /// Which parameters a run ends with.
@@ -57,6 +63,7 @@ impl Run<'_> {
         }
 
         let evaluation = self.final_evaluation(chosen)?;
+        let comparison = self.compare_best(chosen, evaluation.as_ref());
         let mut eval = Map::new();
         if let Some(evaluation) = &evaluation {
             eval = evaluation.to_hf_keys();
@@ -70,6 +77,10 @@ impl Run<'_> {
         all.sort_keys();
         self.write("all_results.json", &all, Indent::Four)?;
 
+        let step = match chosen {
+            Final::Last => self.state.global_step,
+            Final::BestOf(step) => step,
+        };
         let best = self.best();
         let totals = self.state.totals().clone();
         self.emit(Event::Finished(Finished {
@@ -86,7 +97,9 @@ impl Run<'_> {
             state: self.state,
             train,
             evaluation,
+            step,
             best,
+            comparison,
         })
     }
 
@@ -131,6 +144,24 @@ impl Run<'_> {
                 other => other,
             }),
         }
+    }
+
+    /// The best evaluation beside the last one. `evaluation` is that of the `chosen` parameters,
+    /// which the loop need not have evaluated.
+    fn compare_best(&self, chosen: Final, evaluation: Option<&Evaluation>) -> Option<Comparison> {
+        let (best_step, best) = self.best_scored.as_ref()?;
+        let (last_step, last) = match chosen {
+            Final::Last => (self.state.global_step, evaluation?),
+            Final::BestOf(_) => self.last_evaluation.as_ref().map(|(step, e)| (*step, e))?,
+        };
+        if *best_step == last_step {
+            return None;
+        }
+        Some(Comparison {
+            best_step: *best_step,
+            last_step,
+            paired: Paired::new(&best.predictions, &last.predictions)?,
+        })
     }
 
     fn best(&self) -> Option<Best> {

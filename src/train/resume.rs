@@ -183,8 +183,7 @@ impl Run<'_> {
         state.train_batch_size = new.train_batch_size;
         let memory = std::mem::take(&mut state.stateful_callbacks.memory);
         self.health.remember(memory.health);
-        self.last_evaluation = memory.last_evaluation;
-        self.best_evaluation = memory.best_evaluation;
+        self.evaluated = memory.evaluated;
         self.state = state;
         self.first_step = step;
         self.seconds_before = self.state.totals().runtime_seconds;
@@ -223,8 +222,7 @@ impl Run<'_> {
     pub(super) fn memory(&self) -> RunMemory {
         RunMemory {
             health: self.health.memory().clone(),
-            last_evaluation: self.last_evaluation.clone(),
-            best_evaluation: self.best_evaluation.clone(),
+            evaluated: self.evaluated,
         }
     }
 
@@ -236,8 +234,7 @@ impl Run<'_> {
             return Ok(Flow::Continue);
         }
         let due = self.plan.due(step, self.job.config.logging_steps);
-        let evaluated = self.last_evaluation.as_ref().map(|(step, _)| *step);
-        match due.evaluate && evaluated != Some(step) {
+        match due.evaluate && self.evaluated != Some(step) {
             true => self.evaluate_and_save(due),
             false if step >= self.plan.max_steps || self.early_stop.is_some() => Ok(Flow::Stop),
             false => Ok(Flow::Continue),

@@ -14,9 +14,12 @@ pub enum Existing {
 }
 
 /// Files that only a run leaves, the checkpoints aside.
-const RUN_FILES: [&str; 6] = [
+const RUN_FILES: [&str; 9] = [
     "trainer_state.json",
     "metrics.jsonl",
+    "metrics.csv",
+    "report.json",
+    "report.html",
     "all_results.json",
     "train_results.json",
     "eval_results.json",

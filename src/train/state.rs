@@ -6,7 +6,6 @@ use serde_json::{Map, Value};
 use crate::report::{Evaluated, Logged};
 
 use super::config::{Interval, TrainConfig};
-use super::evaluate::Evaluation;
 use super::health;
 use super::plan::Plan;
 
@@ -83,9 +82,8 @@ impl Losses {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunMemory {
     pub health: health::Memory,
-    /// The last evaluation and that of the best checkpoint, with their steps.
-    pub last_evaluation: Option<(u64, Evaluation)>,
-    pub best_evaluation: Option<(u64, Evaluation)>,
+    /// Step of the last evaluation.
+    pub evaluated: Option<u64>,
 }
 
 /// Sums over the whole run, which the reference forgets when it resumes.

@@ -91,9 +91,13 @@ pub(super) struct Run<'a> {
     pub(super) clock: Clock,
     /// Of the last step, before clipping.
     grad_norm: f64,
-    /// The last evaluation, and the one of the best checkpoint, with their steps.
+    /// Step of the last evaluation, of this session or an earlier one.
+    pub(super) evaluated: Option<u64>,
+    /// The last evaluation of this session, and the one of the best checkpoint, with their steps.
     pub(super) last_evaluation: Option<(u64, Evaluation)>,
     pub(super) best_evaluation: Option<(u64, Evaluation)>,
+    /// The best evaluation of this session, its checkpoint saved or not, with its step.
+    pub(super) best_scored: Option<(u64, Evaluation)>,
     pub(super) early_stop: Option<String>,
     /// Steps, and seconds, of the sessions before this one.
     pub(super) first_step: u64,
@@ -143,8 +147,10 @@ impl<'a> Run<'a> {
             rate,
             clock: Clock::new(),
             grad_norm: f64::NAN,
+            evaluated: None,
             last_evaluation: None,
             best_evaluation: None,
+            best_scored: None,
             early_stop: None,
             first_step: 0,
             seconds_before: 0.0,
@@ -340,6 +346,7 @@ impl<'a> Run<'a> {
             true => {
                 totals.best_evaluation = Some(value);
                 totals.evaluations_since_best = 0;
+                self.best_scored = Some((step, evaluation.clone()));
                 BestMark::Best
             }
             false => {
@@ -357,6 +364,7 @@ impl<'a> Run<'a> {
             mark,
         };
         self.last_evaluation = Some((step, evaluation));
+        self.evaluated = Some(step);
         self.state.push_evaluated(&evaluated);
         self.emit(Event::Evaluated(evaluated))
     }

@@ -9,6 +9,7 @@ mod devices;
 mod doctor;
 #[path = "../data/pictures.rs"]
 mod pictures;
+mod records;
 mod resume;
 mod runs;
 mod support;

@@ -40,6 +40,15 @@ fn without_times(value: Value) -> Value {
     }
 }
 
+/// For people, and full of times: event files, and what says the same as `metrics.jsonl`.
+fn is_for_people(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    path.components().any(|part| part.as_os_str() == "runs")
+        || ["report.html", "report.json", "metrics.csv"]
+            .map(Some)
+            .contains(&name)
+}
+
 /// Every file of a run: JSON without its times, the rest byte for byte.
 fn content(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
@@ -49,6 +58,9 @@ fn content(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
+                continue;
+            }
+            if is_for_people(path.strip_prefix(folder).unwrap()) {
                 continue;
             }
             let bytes = fs::read(&path).unwrap();

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use super::support::{red_and_blue, run_in, vitcuda};
 
 /// A folder with `photos/{blue,red}` and a model trained on them in `model`.
-static TRAINED: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
+pub static TRAINED: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
     red_and_blue(&folder.path().join("photos"), 20);
     let line = "train photos --model vit_digits_patch2_8 --lr 2e-3 --epochs 20 --batch-size 8 \
@@ -19,12 +19,12 @@ static TRAINED: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
     folder
 });
 
-fn words_in(folder: &Path, line: &str) -> super::support::Said {
+pub fn words_in(folder: &Path, line: &str) -> super::support::Said {
     run_in(folder, &line.split_whitespace().collect::<Vec<_>>())
 }
 
 /// A command on the trained model.
-fn trained(line: &str) -> super::support::Said {
+pub fn trained(line: &str) -> super::support::Said {
     words_in(TRAINED.path(), line)
 }
 
@@ -42,6 +42,9 @@ fn a_run_leaves_what_the_reference_leaves() {
         "train_results.json",
         "eval_results.json",
         "metrics.jsonl",
+        "metrics.csv",
+        "report.json",
+        "report.html",
     ] {
         assert!(model.join(file).is_file(), "{file}");
     }
@@ -69,11 +72,24 @@ fn eval_prints_a_table_or_one_object() {
         panic!("one object")
     };
     assert_eq!(scores["eval_accuracy"], 1.0);
+    assert_eq!(
+        scores["confusion_matrix"],
+        serde_json::json!([[20, 0], [0, 20]])
+    );
+    assert_eq!(scores["classes"][1]["class"], "red");
+    assert_eq!(scores["classes"][1]["f1"], 1.0);
+    assert_eq!(scores["eval_accuracy_interval"][1], 1.0);
     for key in [
         "eval_loss",
         "eval_runtime",
         "eval_samples_per_second",
         "eval_steps_per_second",
+        "eval_top5_accuracy",
+        "eval_macro_precision",
+        "eval_macro_recall",
+        "eval_macro_f1",
+        "eval_calibration_error",
+        "eval_mean_confidence",
     ] {
         assert!(scores[key].is_number(), "{key}: {scores}");
     }

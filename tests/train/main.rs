@@ -6,6 +6,7 @@ mod common;
 mod fakes;
 mod files;
 mod play;
+mod records;
 mod report;
 mod steps;
 mod trouble;
@@ -22,6 +23,7 @@ fn main() {
         trouble::trials(),
         files::trials(),
         report::trials(),
+        records::trials(),
     ];
     let trials = areas.into_iter().flatten().collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit();

@@ -237,10 +237,11 @@ fn softmax_learns() {
     assert!(evaluation.accuracy() > 0.95, "{evaluation:?}");
     assert_eq!(evaluation.samples, 50);
     assert_eq!(evaluation.steps, 1);
-    let samples: Vec<usize> = evaluation.classes.iter().map(|c| c.samples).collect();
+    let classes = evaluation.summary().confusion.class_counts();
+    let samples: Vec<usize> = classes.iter().map(|c| c.samples).collect();
     assert_eq!(samples, [17, 17, 16]);
-    let correct: usize = evaluation.classes.iter().map(|c| c.correct).sum();
-    let predicted: usize = evaluation.classes.iter().map(|c| c.predicted).sum();
+    let correct: usize = classes.iter().map(|c| c.correct).sum();
+    let predicted: usize = classes.iter().map(|c| c.predicted).sum();
     assert_eq!((correct, predicted), (evaluation.correct, 50));
     let first = &outcome.state.log_history[0];
     assert!(outcome.train["train_loss"].as_f64() < first["loss"].as_f64());
@@ -252,6 +253,7 @@ fn softmax_learns() {
     play.config.overwrite_output_dir = true;
     let evaluation = play.run(&mut engine).unwrap().evaluation.unwrap();
     assert!((evaluation.loss - 3_f64.ln()).abs() < 1e-15);
-    assert_eq!(evaluation.classes[0].predicted, 50);
+    let classes = evaluation.summary().confusion.class_counts();
+    assert_eq!(classes[0].predicted, 50);
     assert_eq!(evaluation.accuracy(), 17.0 / 50.0);
 }

@@ -3,6 +3,7 @@
 mod args;
 mod header;
 mod recipe;
+mod records;
 mod start;
 
 use std::io;
@@ -11,14 +12,17 @@ use std::path::{Path, PathBuf};
 use args::ClassWeights;
 pub use args::TrainArgs;
 use recipe::Recipe;
+use records::Records;
 use start::Start;
 
 use super::images;
 use super::model::RunFiles;
 use super::output::{self, Outcome};
 use super::{Global, interrupt};
+use vitcuda::Error;
 use vitcuda::data::Loader;
 use vitcuda::data::source::{self, Splits};
+use vitcuda::report::verdict::{Finding, Tone};
 use vitcuda::report::{Console, Event, JsonLines, Reporter, Reporters};
 use vitcuda::train::config::{Interval, TrainConfig};
 use vitcuda::train::engine::{Capacity, Hyper};
@@ -83,6 +87,7 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
         ),
     ];
     facts.extend(described);
+    let mut records = Records::new(&config, &start.config);
     let files = RunFiles {
         config: start.config,
         preprocessor: start.preprocessor,
@@ -96,8 +101,16 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
         next: header::next(&config.output_dir, args.data.as_deref()),
         stop: &stop,
     };
-    let validation = validation.as_ref().map(|v| v as &dyn BatchSource);
-    trainer::train(engine.as_mut(), &train, validation, &job, &mut reporters)?;
+    let source = validation.as_ref().map(|v| v as &dyn BatchSource);
+    let ended = {
+        let mut listeners = Reporters(vec![Box::new(&mut reporters), Box::new(&mut records)]);
+        trainer::train(engine.as_mut(), &train, source, &job, &mut listeners)
+    };
+    if ended.as_ref().err().is_none_or(records::is_worth_a_report) {
+        let written = records.finish(&ended, validation.as_ref(), &classes);
+        closing_words(&records, written, global);
+    }
+    ended?;
     match global.quiet && !global.json {
         true => output::result(config.output_dir.display()),
         false => Ok(()),
@@ -114,6 +127,32 @@ fn reporters(global: &Global) -> Reporters<'static> {
         reporters.0.push(Box::new(JsonLines::new(io::stdout())));
     }
     reporters
+}
+
+/// The verdict, warnings in full, and where the report is. Whatever could not be written of it costs nobody the run.
+fn closing_words(records: &Records, written: Result<Vec<Finding>, Error>, global: &Global) {
+    for failure in records.failures().chain(written.as_ref().err()) {
+        global.notice(failure);
+    }
+    let (Ok(findings), false) = (written, global.quiet) else {
+        return;
+    };
+    output::notice("");
+    for (i, finding) in findings.iter().enumerate() {
+        let name = if i == 0 { "verdict" } else { "" };
+        match finding.tone {
+            Tone::Warning => {
+                output::notice(format_args!(
+                    "{name:<7} {}: {}",
+                    finding.title, finding.text
+                ));
+            }
+            Tone::Good | Tone::Neutral => {
+                output::notice(format_args!("{name:<7} {}", finding.title))
+            }
+        }
+    }
+    output::notice(format_args!("report  {}", records.page().display()));
 }
 
 fn notices<S: ToString>(reporters: &mut Reporters, texts: impl IntoIterator<Item = S>) {

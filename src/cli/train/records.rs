@@ -1,0 +1,130 @@
+//! What a run leaves for people and other tools: event files, a table, a report.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::cli::report::{self, PAGE};
+use crate::cli::thumbnail;
+use vitcuda::data::Loader;
+use vitcuda::model::config::VitConfig;
+use vitcuda::report::verdict::Finding;
+use vitcuda::report::{Event, MetricsCsv, Record, Reporter, RunLog, TensorBoard};
+use vitcuda::train::Outcome;
+use vitcuda::train::config::TrainConfig;
+use vitcuda::{Error, Result};
+
+/// Writes the records of a run into its folder while it goes on.
+pub struct Records {
+    folder: PathBuf,
+    tensorboard: TensorBoard,
+    csv: MetricsCsv,
+    record: Record,
+}
+
+impl Records {
+    /// The records of a run that is told `config` and trains `model`.
+    pub fn new(config: &TrainConfig, model: &VitConfig) -> Self {
+        let folder = &config.output_dir;
+        let model = serde_json::to_string_pretty(model).expect("keys are strings");
+        let texts = vec![("args", arguments(config)), ("model_config", model)];
+        Self {
+            tensorboard: TensorBoard::new(folder, texts),
+            csv: MetricsCsv::new(folder),
+            record: Record {
+                learning_rate: Some(config.learning_rate),
+                ..Record::default()
+            },
+            folder: folder.clone(),
+        }
+    }
+
+    /// Where the report is written.
+    pub fn page(&self) -> PathBuf {
+        self.folder.join(PAGE)
+    }
+
+    /// Writes the report of a run that has ended; `validation` are the images it evaluated, whose
+    /// classes are `classes`. Says what it shows.
+    pub fn finish(
+        &mut self,
+        ended: &Result<Outcome>,
+        validation: Option<&Loader>,
+        classes: &[String],
+    ) -> Result<Vec<Finding>> {
+        match ended {
+            Err(error) => self.record.failure = Some(error.to_string()),
+            Ok(outcome) => {
+                self.record.comparison = outcome.comparison.clone();
+                let judged = outcome.evaluation.as_ref().zip(validation);
+                self.record.judged = judged.map(|(evaluation, images)| {
+                    let what = format!("the model of step {}", outcome.step);
+                    thumbnail::judged(what, evaluation, images.dataset(), classes)
+                });
+            }
+        }
+        let log = RunLog::read(&self.folder).unwrap_or_default();
+        self.record.write(&self.folder)?;
+        report::write(
+            &self.page(),
+            &report::name(&self.folder),
+            &log,
+            &self.record,
+        )
+    }
+
+    /// Records that could not be written, or not to their end.
+    pub fn failures(&self) -> impl Iterator<Item = &Error> {
+        [self.tensorboard.failure(), self.csv.failure()]
+            .into_iter()
+            .flatten()
+    }
+}
+
+impl Reporter for Records {
+    fn event(&mut self, event: &Event) {
+        match event {
+            Event::RunStarted { facts, .. } => self.record.facts = facts.clone(),
+            Event::Notice { text } => self.record.notices.push(text.clone()),
+            _ => {}
+        }
+        self.tensorboard.event(event);
+        self.csv.event(event);
+    }
+}
+
+/// The run's settings as JSON, under the names of `TrainingArguments`.
+fn arguments(config: &TrainConfig) -> String {
+    let hyper = &config.hyper;
+    let settings = json!({
+        "output_dir": config.output_dir,
+        "learning_rate": config.learning_rate,
+        "num_train_epochs": config.num_train_epochs,
+        "max_steps": config.max_steps.map_or(-1, |steps| steps as i64),
+        "per_device_train_batch_size": config.train_batch_size,
+        "per_device_eval_batch_size": config.eval_batch_size,
+        "gradient_accumulation_steps": config.gradient_accumulation_steps,
+        "lr_scheduler_type": config.schedule,
+        "warmup_steps": config.warmup_steps,
+        "warmup_ratio": config.warmup_ratio,
+        "weight_decay": hyper.weight_decay,
+        "adam_beta1": hyper.beta1,
+        "adam_beta2": hyper.beta2,
+        "adam_epsilon": hyper.epsilon,
+        "max_grad_norm": hyper.max_grad_norm,
+        "label_smoothing_factor": hyper.label_smoothing,
+        "seed": config.seed,
+        "logging_steps": config.logging_steps,
+        "eval_strategy": config.eval,
+        "save_strategy": config.save,
+        "save_total_limit": config.save_total_limit,
+        "load_best_model_at_end": config.load_best_model_at_end,
+        "metric_for_best_model": config.metric_for_best_model,
+    });
+    serde_json::to_string_pretty(&settings).expect("keys are strings")
+}
+
+/// Whether a run that ended in `error` has curves that explain it.
+pub fn is_worth_a_report(error: &Error) -> bool {
+    matches!(error, Error::Diverged { .. })
+}

@@ -1,0 +1,338 @@
+//! What a run shows, in words, each with the statistics and the rule it rests on.
+
+use super::format::learning_rate;
+use super::record::{Comparison, Judged, Record};
+use super::run_log::{RunLog, Scored, Trained};
+use crate::metrics::wilson;
+
+/// A loss above this share of chance, with an accuracy that is not above chance either, counts as
+/// nothing learnt. The best of several evaluations of a model that knows nothing lies a little below
+/// chance, so this is below the 98 % that `train::health` asks of the mean training loss.
+const COLLAPSE_SHARE: f64 = 0.95;
+
+/// Standard errors that a difference must exceed to count: the two-sided 5 % of a normal
+/// distribution.
+const SIGNIFICANT: f64 = 1.96;
+
+/// A p-value below this counts.
+const ALPHA: f64 = 0.05;
+
+/// How a finding is to be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    Good,
+    Neutral,
+    Warning,
+}
+
+/// One thing that a run shows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finding {
+    pub tone: Tone,
+    /// A few words.
+    pub title: String,
+    /// Sentences.
+    pub text: String,
+}
+
+impl Finding {
+    fn new(tone: Tone, title: impl Into<String>, text: impl Into<String>) -> Self {
+        let (title, text) = (title.into(), text.into());
+        Self { tone, title, text }
+    }
+}
+
+/// What the curves and the record of a run show, the most important first.
+pub fn judge(log: &RunLog, record: &Record) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if let Some(failure) = &record.failure {
+        findings.push(Finding::new(Tone::Warning, "The run failed", failure));
+    }
+    let collapse = record.judged.as_ref().and_then(|j| collapse(j, record));
+    let has_collapsed = collapse.is_some();
+    findings.extend(record.judged.as_ref().map(accuracy));
+    findings.extend(collapse);
+    if !has_collapsed {
+        findings.extend(overfitting(log, record.comparison.as_ref()));
+        findings.extend(checkpoints(record.comparison.as_ref()));
+        findings.extend(wobble(&log.scored));
+        findings.extend(record.judged.as_ref().and_then(confusions));
+        findings.extend(record.judged.as_ref().and_then(confidence));
+    }
+    findings
+}
+
+/// `97.0 %`
+fn percent(share: f64) -> String {
+    format!("{:.1} %", 100.0 * share)
+}
+
+fn accuracy(judged: &Judged) -> Finding {
+    let summary = &judged.summary;
+    let (low, high) = summary.interval();
+    let mut text = format!(
+        "{} of {} validation images are right ({}); with 95 % confidence the true accuracy lies \
+         between {} and {} (Wilson interval).",
+        summary.correct,
+        summary.samples,
+        judged.what,
+        percent(low),
+        percent(high)
+    );
+    let Some((class, count)) = summary.confusion.largest_class() else {
+        return Finding::new(Tone::Neutral, "No validation images", "");
+    };
+    let share = count.samples as f64 / summary.samples as f64;
+    text += &format!(
+        " Always answering `{}` would be right for {}.",
+        judged.classes[class],
+        percent(share)
+    );
+    let title = format!("Accuracy {}", percent(summary.accuracy()));
+    if low > share {
+        return Finding::new(Tone::Good, title, text);
+    }
+    text += match summary.accuracy() > share {
+        true => {
+            " The interval contains that, so these images do not show that the model is better."
+        }
+        false => " The model is not better than that.",
+    };
+    Finding::new(Tone::Warning, title, text)
+}
+
+/// A model that does no better than one that ignores the images, and what to change.
+fn collapse(judged: &Judged, record: &Record) -> Option<Finding> {
+    let chance = judged.summary.confusion.label_entropy();
+    let loss = judged.summary.loss.unwrap_or(f64::INFINITY);
+    // With a single class there is nothing to know: chance is 0.
+    if chance == 0.0 || loss < COLLAPSE_SHARE * chance {
+        return None;
+    }
+    let (_, count) = judged.summary.confusion.largest_class()?;
+    let share = count.samples as f64 / judged.summary.samples as f64;
+    // Right more often than chance, and only too sure of the rest: overfitted, not collapsed.
+    let (low, _) = judged.summary.interval();
+    if low > share {
+        return None;
+    }
+    let change = match record.learning_rate {
+        Some(rate) => format!(
+            "The usual cause is a learning rate that destroys the pretrained weights in the first \
+             steps: train again with `--learning-rate {}` instead of {}, and with \
+             `--warmup-ratio 0.1`.",
+            learning_rate(rate / 10.0),
+            learning_rate(rate)
+        ),
+        None => "The usual cause is a learning rate that destroys the pretrained weights in the \
+                 first steps: train again with a tenth of it, and with `--warmup-ratio 0.1`."
+            .into(),
+    };
+    let text = format!(
+        "The validation loss is {loss:.3}; a model that ignores the images and gives each class \
+         its share reaches {chance:.3}. {change} (Rule: the loss is at least 95 % of that, and the \
+         accuracy's interval does not lie above the largest class's share.)"
+    );
+    Some(Finding::new(Tone::Warning, "Collapsed to chance", text))
+}
+
+const OVERFITTING_RULE: &str = "(Rule: overfitting is when, from the best evaluation to the last, \
+    the validation loss rises by more than 1.96 standard errors, image by image, while the \
+    training loss goes on falling.)";
+
+fn overfitting(log: &RunLog, comparison: Option<&Comparison>) -> Option<Finding> {
+    let best = log.best()?;
+    let last = log.scored.last().filter(|_| log.scored.len() > 1)?;
+    let Some(comparison) = comparison else {
+        return Some(match best.step == last.step {
+            true => Finding::new(
+                Tone::Good,
+                "No sign of overfitting",
+                format!(
+                    "The last evaluation, at step {}, has the lowest validation loss of all, \
+                     {:.4}. {OVERFITTING_RULE}",
+                    last.step, last.loss
+                ),
+            ),
+            false => Finding::new(
+                Tone::Neutral,
+                "Overfitting is not judged",
+                format!(
+                    "The validation loss was lowest at step {} ({:.4}) and {:.4} at step {}; \
+                     whether that is noise cannot be told without the losses of each image, which \
+                     this run does not have for both.",
+                    best.step, best.loss, last.loss, last.step
+                ),
+            ),
+        });
+    };
+    let Comparison {
+        best_step,
+        last_step,
+        paired,
+    } = comparison;
+    let (Some(rise), Some(z)) = (paired.loss_rise, paired.loss_rise_z()) else {
+        let text = "The losses of the images are not finite, or all the same at both steps.";
+        return Some(Finding::new(
+            Tone::Neutral,
+            "Overfitting is not judged",
+            text,
+        ));
+    };
+    let mut text = format!(
+        "From step {best_step}, the best evaluation, to step {last_step}, the last, the validation \
+         loss changes by {rise:+.4} an image ({z:+.1} standard errors, the same {} images)",
+        paired.images
+    );
+    let fall = training_loss_around(log, *best_step);
+    if let Some((before, after)) = fall {
+        text += &format!(", the training loss goes from {before:.4} to {after:.4}");
+    }
+    text += ". ";
+    let significant = z > SIGNIFICANT;
+    let falls = fall.is_some_and(|(before, after)| after < before);
+    let (tone, title, conclusion) = match (significant, falls) {
+        (false, _) => (
+            Tone::Good,
+            "No significant overfitting",
+            "Such a rise is what chance alone brings. ",
+        ),
+        (true, true) => (
+            Tone::Warning,
+            "Overfitting",
+            "The model learns its training images by heart. Stop earlier \
+             (`--early-stopping-patience`), end with the best checkpoint \
+             (`--load-best-model-at-end`), or bring more images. ",
+        ),
+        (true, false) => (
+            Tone::Warning,
+            "Worse at the end than before",
+            "The training loss does not fall meanwhile, so it is not overfitting: the run is \
+             unstable. A lower learning rate helps. ",
+        ),
+    };
+    text += conclusion;
+    text += OVERFITTING_RULE;
+    Some(Finding::new(tone, title, text))
+}
+
+/// Mean training loss of the logs after `step`, and of as many up to it.
+fn training_loss_around(log: &RunLog, step: u64) -> Option<(f64, f64)> {
+    let finite = log.trained.iter().filter(|t| t.loss.is_finite());
+    let (before, after): (Vec<_>, Vec<_>) = finite.partition(|t| t.step <= step);
+    let count = before.len().min(after.len());
+    let mean = |logs: &[&Trained]| logs.iter().map(|t| t.loss).sum::<f64>() / logs.len() as f64;
+    (count > 0).then(|| (mean(&before[before.len() - count..]), mean(&after)))
+}
+
+fn checkpoints(comparison: Option<&Comparison>) -> Option<Finding> {
+    let Comparison {
+        best_step,
+        last_step,
+        paired,
+    } = comparison?;
+    let p = paired.mcnemar();
+    let shown = match p < 1e-4 {
+        true => format!("{p:.1e}"),
+        false => format!("{p:.4}"),
+    };
+    let text = format!(
+        "{} images are right at step {best_step} alone, {} at step {last_step} alone (exact \
+         McNemar test on {} images: p = {shown}). ",
+        paired.only_first, paired.only_second, paired.images
+    );
+    Some(match p < ALPHA {
+        true => {
+            let better = match paired.only_first > paired.only_second {
+                true => best_step,
+                false => last_step,
+            };
+            let title = format!("Step {better} is the more accurate one");
+            Finding::new(
+                Tone::Neutral,
+                title,
+                text + "The difference is significant.",
+            )
+        }
+        false => Finding::new(
+            Tone::Neutral,
+            "Best and last checkpoint are equally accurate",
+            text + "There is no evidence that they differ.",
+        ),
+    })
+}
+
+/// How much of the course of the accuracy is chance.
+fn wobble(scored: &[Scored]) -> Option<Finding> {
+    let last = scored.last()?;
+    let (correct, samples) = last.counts?;
+    let accuracies: Vec<f64> = scored.iter().filter_map(|s| s.accuracy).collect();
+    if accuracies.len() < 3 {
+        return None;
+    }
+    // The first evaluations show learning, not noise.
+    let settled = &accuracies[accuracies.len() / 2..];
+    let low = settled.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = settled.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let interval = wilson(correct, samples);
+    let width = interval.1 - interval.0;
+    let text = format!(
+        "Over the last {} evaluations the accuracy moves between {} and {}; the 95 % interval of a \
+         single one of {samples} images is {:.1} points wide. ",
+        settled.len(),
+        percent(low),
+        percent(high),
+        100.0 * width
+    );
+    Some(match high - low <= width {
+        true => Finding::new(
+            Tone::Neutral,
+            "Ups and downs are within chance",
+            text + "Do not read a trend into them.",
+        ),
+        false => Finding::new(
+            Tone::Neutral,
+            "The accuracy is still moving",
+            text + "That is more than chance.",
+        ),
+    })
+}
+
+/// The pair of classes that is confused more often than any other, if there is one.
+fn confusions(judged: &Judged) -> Option<Finding> {
+    let pairs = judged.summary.confusion.confused();
+    let &(label, class, images) = pairs.first()?;
+    if pairs.get(1).is_some_and(|&(_, _, second)| second == images) {
+        return None;
+    }
+    let counts = judged.summary.confusion.class_counts();
+    let text = format!(
+        "{images} of the {} images of `{}` are taken for `{}`, more than of any other pair.",
+        counts[label].samples, judged.classes[label], judged.classes[class]
+    );
+    Some(Finding::new(Tone::Neutral, "Most frequent mistake", text))
+}
+
+fn confidence(judged: &Judged) -> Option<Finding> {
+    let calibration = &judged.summary.calibration;
+    let (sure, error) = (calibration.mean_confidence(), calibration.expected_error());
+    if !sure.is_finite() {
+        return None;
+    }
+    let (low, high) = judged.summary.interval();
+    let title = match sure {
+        sure if sure > high => "The model is too sure of itself",
+        sure if sure < low => "The model is less sure than it could be",
+        _ => "Confidence matches accuracy",
+    };
+    let text = format!(
+        "Its mean confidence is {}, its accuracy {} ({} to {}); expected calibration error {} \
+         (15 bins; with few images it is never near 0).",
+        percent(sure),
+        percent(judged.summary.accuracy()),
+        percent(low),
+        percent(high),
+        percent(error)
+    );
+    Some(Finding::new(Tone::Neutral, title, text))
+}

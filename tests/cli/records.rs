@@ -1,0 +1,100 @@
+//! Reports and curves.
+
+use std::fs;
+
+use image::RgbImage;
+
+use super::runs::{TRAINED, trained, words_in};
+use super::support::{red_and_blue, run_in};
+
+#[test]
+fn a_run_ends_with_a_verdict_and_a_report() {
+    let folder = tempfile::tempdir().unwrap();
+    red_and_blue(&folder.path().join("photos"), 8);
+    let line = "train photos --model vit_digits_patch2_8 --epochs 1 -o out";
+    words_in(folder.path(), line).well().mentions(&[
+        "verdict",
+        "Accuracy ",
+        "report  out/report.html",
+    ]);
+    let events = fs::read_dir(folder.path().join("out/runs"))
+        .unwrap()
+        .count();
+    assert_eq!(events, 1);
+}
+
+#[test]
+fn report_writes_the_same_page_again() {
+    let page = TRAINED.path().join("model/report.html");
+    let first = fs::read_to_string(&page).unwrap();
+    for part in ["Accuracy 100.0 %", "<polyline", "is \\ taken for", "recipe"] {
+        assert!(first.contains(part), "{part}");
+    }
+    let said = trained("report model -o again.html").well();
+    assert!(
+        said.stdout.contains("Accuracy 100.0 %: 6 of 6"),
+        "{}",
+        said.stdout
+    );
+    assert_eq!(
+        fs::read_to_string(TRAINED.path().join("again.html")).unwrap(),
+        first
+    );
+    let json = trained("report model -o third.html --json")
+        .well()
+        .json_lines();
+    assert_eq!(json[0]["verdict"][0]["title"], "Accuracy 100.0 %");
+}
+
+#[test]
+fn eval_shows_the_worst_mistakes() {
+    let folder = tempfile::tempdir().unwrap();
+    red_and_blue(folder.path(), 3);
+    // A blue picture among the red ones: a wrong label, found by its loss.
+    RgbImage::from_pixel(300, 10, image::Rgb([0, 0, 255]))
+        .save(folder.path().join("red/mislabelled.png"))
+        .unwrap();
+    let data = folder.path().to_str().unwrap();
+    let page = folder.path().join("eval.html");
+    let words = ["eval", "model", data, "--report", page.to_str().unwrap()];
+    let said = run_in(TRAINED.path(), &words).well();
+    assert!(said.stdout.contains("is \\ taken for"), "{}", said.stdout);
+    let page = fs::read_to_string(page).unwrap();
+    assert_eq!(page.matches("<figure>").count(), 1);
+    assert!(page.contains("red/mislabelled.png") && page.contains("data:image/png;base64,"));
+    assert!(
+        page.contains("width=\"136\" height=\"4\""),
+        "the shape is kept"
+    );
+}
+
+#[test]
+fn a_collapsed_run_says_what_to_change() {
+    let folder = tempfile::tempdir().unwrap();
+    red_and_blue(&folder.path().join("photos"), 20);
+    let line = "train photos --model vit_digits_patch2_8 --lr 0 --epochs 10 --head-init zero \
+                --eval-steps 10 --logging-steps 10 --save-strategy no -o out";
+    words_in(folder.path(), line)
+        .well()
+        .mentions(&["Collapsed to chance"]);
+}
+
+#[test]
+fn a_run_that_diverges_leaves_a_report() {
+    let folder = tempfile::tempdir().unwrap();
+    words_in(folder.path(), "train --lr 1e30 --logging-steps 1 -o out").failed(7);
+    let page = fs::read_to_string(folder.path().join("out/report.html")).unwrap();
+    assert!(
+        page.contains("The run failed") && page.contains("diverged"),
+        "{page}"
+    );
+}
+
+#[test]
+fn plot_compares_runs() {
+    let said = trained("plot model model --x epoch -o two.svg").well();
+    assert_eq!(said.stdout, "two.svg\n");
+    let svg = fs::read_to_string(TRAINED.path().join("two.svg")).unwrap();
+    assert_eq!(svg.matches("<polyline").count(), 6);
+    trained("plot photos").failed(3);
+}
