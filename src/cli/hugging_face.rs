@@ -58,7 +58,9 @@ const REPORTS: &str = "nothing is sent anywhere; the numbers are in metrics.json
                        trainer_state.json of the output folder";
 const ADAMW: &str = "leave it out; AdamW is the only optimiser";
 const SINGLE: &str = "training runs in one process";
-const MIXED: &str = "leave it out; the CPU computes in f32";
+const F16: &str = "a GPU computes in f16 unless --precision says otherwise, the CPU in f32";
+const BF16: &str = "give --precision bf16, which a GPU computes with";
+const TF32: &str = "leave it out; a GPU computes in f16 or bf16 (--precision), the CPU in f32";
 const HUB: &str = "leave it out and upload the output folder yourself; it is in the hub's format";
 const FOLDER: &str = "give the folder as the first argument: vitcuda train FOLDER";
 
@@ -73,8 +75,8 @@ const FOREIGN: &[(&str, Value, Rule)] = &[
             "choose a --batch-size; vitcuda info shows the memory of each",
         ),
     ),
-    ("bf16", Truth, Only(OFF, MIXED)),
-    ("bf16-full-eval", Truth, Only(OFF, MIXED)),
+    ("bf16", Truth, Only(OFF, BF16)),
+    ("bf16-full-eval", Truth, Only(OFF, BF16)),
     (
         "data-seed",
         Word,
@@ -103,8 +105,8 @@ const FOREIGN: &[(&str, Value, Rule)] = &[
     ),
     ("do-predict", Truth, Only(OFF, "use vitcuda predict")),
     ("do-train", Truth, Only(ON, "use vitcuda eval")),
-    ("fp16", Truth, Only(OFF, MIXED)),
-    ("fp16-full-eval", Truth, Only(OFF, MIXED)),
+    ("fp16", Truth, NoEffect(F16)),
+    ("fp16-full-eval", Truth, NoEffect(F16)),
     (
         "full-determinism",
         Truth,
@@ -196,7 +198,7 @@ const FOREIGN: &[(&str, Value, Rule)] = &[
         Truth,
         NoEffect("memory is not among the metrics"),
     ),
-    ("tf32", Truth, Only(OFF, MIXED)),
+    ("tf32", Truth, Only(OFF, TF32)),
     (
         "torch-compile",
         Truth,

@@ -79,9 +79,12 @@ fn switches_refuse_what_is_no_truth() {
 
 #[test]
 fn flags_that_cannot_be_honoured_are_refused_together() {
-    run("train photos --fp16 --push_to_hub True --report_to none")
+    run("train photos --bf16 --push_to_hub True --report_to none")
         .failed(2)
-        .mentions(&["--fp16, --push-to-hub", "help: --fp16: leave it out"]);
+        .mentions(&[
+            "--bf16, --push-to-hub",
+            "help: --bf16: give --precision bf16",
+        ]);
 }
 
 #[test]

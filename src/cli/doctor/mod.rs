@@ -202,6 +202,7 @@ fn features() -> Vec<&'static str> {
         ("avx2", is_x86_feature_detected!("avx2")),
         ("fma", is_x86_feature_detected!("fma")),
         ("avx512f", is_x86_feature_detected!("avx512f")),
+        ("amx", vitcuda::ops::gemm::has_tiles()),
     ];
     let found = all.into_iter().filter(|(_, there)| *there);
     found.map(|(name, _)| name).collect()

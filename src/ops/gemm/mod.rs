@@ -170,6 +170,12 @@ impl Method {
     }
 }
 
+/// Whether f32 products run on tile registers (AMX) here.
+#[cfg(target_arch = "x86_64")]
+pub fn has_tiles() -> bool {
+    Tiles::detect().is_some()
+}
+
 /// A right operand, ready to be multiplied many times.
 pub struct Packed<'a, T> {
     mat: Mat<'a, T>,
