@@ -1,6 +1,7 @@
 //! The whole model's kernels against the f64 reference, measured by plain mixed precision.
 
 use std::path::Path;
+use std::time::Instant;
 
 use libtest_mimic::Failed;
 use vitcuda::data::Preprocessor;
@@ -168,38 +169,52 @@ fn distance(found: &[f32], exact: &[f64]) -> f64 {
     (squares.sum::<f64>() / found.len() as f64).sqrt()
 }
 
+/// One problem, solved three ways.
+struct Draw {
+    found: Outcome<f32>,
+    plain: Outcome<f32>,
+    exact: Outcome<f64>,
+}
+
 /// The device may be twice as wrong as plain mixed precision: in the loss and the logits, and in
-/// each gradient.
-fn compare(
-    vit: &Vit,
-    found: &Outcome<f32>,
-    plain: &Outcome<f32>,
-    exact: &Outcome<f64>,
-) -> Result<(), Failed> {
+/// each gradient, by the root mean square over all draws.
+///
+/// Where a few values carry most of a tensor's error, one draw of the roundings says little: in the
+/// ViT-S a single channel of one layer norm decides, off by 0.07e-3 to 1.7e-3 in plain mixed
+/// precision for the same photo a trifle brighter or darker, and by 0.02e-3 to 1.2e-3 here.
+fn compare(vit: &Vit, draws: &[Draw]) -> Result<(), Failed> {
     let mut wrong = Vec::new();
     let mut judge = |what: &str, found: f64, plain: f64| {
         if let Err(error) = at_most(what, found, 2.0 * plain) {
             wrong.push(error.message().unwrap_or_default().to_owned());
         }
     };
+    let pooled = |distance: &dyn Fn(&Draw) -> f64| {
+        let squares: f64 = draws.iter().map(|draw| distance(draw).powi(2)).sum();
+        (squares / draws.len() as f64).sqrt()
+    };
     judge(
         "logits",
-        distance(&found.logits, &exact.logits),
-        distance(&plain.logits, &exact.logits),
+        pooled(&|d| distance(&d.found.logits, &d.exact.logits)),
+        pooled(&|d| distance(&d.plain.logits, &d.exact.logits)),
     );
     // One number may be right by luck, so the loss is judged by what it is made of: as dL/dlogits is
     // p − q, of absolute sum 2 at most, it is off by at most twice the logits' largest error.
-    let furthest = plain.logits.iter().zip(&exact.logits);
-    let furthest = furthest.fold(0.0, |m, (&a, b)| (f64::from(a) - b).abs().max(m));
-    judge("loss", (found.loss - exact.loss).abs(), 2.0 * furthest);
+    let furthest = |d: &Draw| {
+        let pairs = d.plain.logits.iter().zip(&d.exact.logits);
+        pairs.fold(0.0, |m, (&a, b)| (f64::from(a) - b).abs().max(m))
+    };
+    let loss = |d: &Draw| (d.found.loss - d.exact.loss).abs();
+    judge("loss", pooled(&loss), pooled(&|d| 2.0 * furthest(d)));
     for param in &vit.table.params {
-        let at = |values: &[f32]| {
-            distance(
-                &values[param.range.clone()],
-                &exact.gradients[param.range.clone()],
-            )
+        let at = |values: &[f32], exact: &[f64]| {
+            distance(&values[param.range.clone()], &exact[param.range.clone()])
         };
-        judge(&param.name, at(&found.gradients), at(&plain.gradients));
+        judge(
+            &param.name,
+            pooled(&|d| at(&d.found.gradients, &d.exact.gradients)),
+            pooled(&|d| at(&d.plain.gradients, &d.exact.gradients)),
+        );
     }
     match wrong.is_empty() {
         true => Ok(()),
@@ -220,22 +235,24 @@ fn tiny(dir: &Path) -> Result<(Vit, Problem), Failed> {
 
 pub fn tiny_vit(gpu: &Gpu, dir: &Path) -> Result<(), Failed> {
     let (vit, problem) = tiny(dir)?;
-    let exact = exact(&vit, &problem);
-    let plain = mixed::step(&vit, &problem, gpu.element(), LOSS_SCALE);
     for (last_block, capacity) in [
         (LastBlock::ClassToken, 4),
         (LastBlock::AllTokens, 4),
         // A short batch in room for more.
         (LastBlock::ClassToken, 7),
     ] {
-        let found = on_device(gpu, &vit, &problem, last_block, capacity)?;
-        compare(&vit, &found, &plain, &exact)
+        let draw = Draw {
+            found: on_device(gpu, &vit, &problem, last_block, capacity)?,
+            plain: mixed::step(&vit, &problem, gpu.element(), LOSS_SCALE),
+            exact: exact(&vit, &problem),
+        };
+        compare(&vit, &[draw])
             .map_err(|e| format!("{last_block:?}: {}", e.message().unwrap_or_default()))?;
     }
     Ok(())
 }
 
-/// One real photo through the pretrained ViT-S.
+/// One real photo through the pretrained ViT-S, and the same a trifle brighter: other roundings.
 pub fn vit_small(gpu: &Gpu, shared: &Path) -> Result<(), Failed> {
     let folder = shared.join("models/vit-small-patch14-224");
     let options = LoadOptions {
@@ -251,18 +268,33 @@ pub fn vit_small(gpu: &Gpu, shared: &Path) -> Result<(), Failed> {
     let pixels = tensors.tensor("images_u8")?.data()[..image]
         .iter()
         .enumerate();
-    let problem = Problem {
-        params: loaded.params,
-        pixels: pixels
-            .map(|(i, &byte)| lookup[i / (224 * 224)][usize::from(byte)])
-            .collect(),
-        labels: vec![u32::from(tensors.tensor("labels")?.data()[0])],
-    };
+    let pixels: Vec<f32> = pixels
+        .map(|(i, &byte)| lookup[i / (224 * 224)][usize::from(byte)])
+        .collect();
+    let labels = vec![u32::from(tensors.tensor("labels")?.data()[0])];
     let vit = Vit::new(loaded.config);
-    let exact = exact(&vit, &problem);
-    let plain = mixed::step(&vit, &problem, gpu.element(), LOSS_SCALE);
-    let found = on_device(gpu, &vit, &problem, LastBlock::ClassToken, 1)?;
-    compare(&vit, &found, &plain, &exact)
+    let mut draws = Vec::new();
+    for k in 0..4 {
+        let brighter = 1.0 + k as f32 / 16384.0;
+        let problem = Problem {
+            params: loaded.params.clone(),
+            pixels: pixels.iter().map(|v| v * brighter).collect(),
+            labels: labels.clone(),
+        };
+        let start = Instant::now();
+        let found = on_device(gpu, &vit, &problem, LastBlock::ClassToken, 1)?;
+        let seconds = start.elapsed().as_secs_f64();
+        // On two cores; the first time, the kernels are compiled.
+        if k > 0 && seconds > 60.0 {
+            return Err(format!("a step took {seconds:.0} s").into());
+        }
+        draws.push(Draw {
+            found,
+            plain: mixed::step(&vit, &problem, gpu.element(), LOSS_SCALE),
+            exact: exact(&vit, &problem),
+        });
+    }
+    compare(&vit, &draws)
 }
 
 /// The types that are tried.
