@@ -27,7 +27,7 @@ use Rule::{NoEffect, Only};
 /// Which word after a flag is its value.
 #[derive(Clone, Copy)]
 enum Value {
-    /// Only `True` or `False`: `--fp16 photos` leaves the folder alone.
+    /// Only `True` or `False`: `--bf16 photos` leaves the folder alone.
     Truth,
     /// Any that is not a flag itself.
     Word,
@@ -354,7 +354,7 @@ mod tests {
     #[test]
     fn flags_without_effect_are_taken_out_with_a_notice() {
         let line = "vitcuda train photos --remove_unused_columns False --dataloader_num_workers 4 \
-                    --fp16 False --epochs 1 --report_to=tensorboard";
+                    --bf16 False --epochs 1 --report_to=tensorboard";
         let translation = translated(line);
         assert_eq!(
             translation.arguments,
@@ -365,11 +365,11 @@ mod tests {
 
     #[test]
     fn refusals_come_together_and_leave_the_folder_alone() {
-        let line = "vitcuda train --fp16 photos --push_to_hub True";
+        let line = "vitcuda train --bf16 photos --push_to_hub True";
         let error = translate(words(line)).unwrap_err();
         assert_eq!(error.exit_code(), 2);
-        assert!(error.to_string().contains("--fp16, --push-to-hub"));
-        assert!(error.help().unwrap().contains("f32"));
+        assert!(error.to_string().contains("--bf16, --push-to-hub"));
+        assert!(error.help().unwrap().contains("--precision bf16"));
     }
 
     #[test]
