@@ -80,8 +80,8 @@ pub fn gemm_counters(context: &Arc<CudaContext>) {
     if !common::sees_every_access() {
         return;
     }
-    // Two CPU threads that touch a byte at the same moment may both count it: seen once in some
-    // forty runs, three packs of 16 bytes too many.
+    // Two CPU threads that touch a byte at the same moment may both count it; three packs of 16
+    // bytes too many have been seen.
     let distinct = 2 * (m * k + n * k);
     let counted = found.global_read_distinct as usize;
     assert!(
