@@ -126,8 +126,9 @@ impl Engine for Scripted {
         })
     }
 
-    fn set_optimizer(&mut self, _: &OptimizerState) -> Result<()> {
-        unimplemented!("nothing resumes yet")
+    fn set_optimizer(&mut self, state: &OptimizerState) -> Result<()> {
+        self.steps = state.step;
+        Ok(())
     }
 }
 

@@ -1,6 +1,8 @@
 //! Loads and stores that the compiled hooks could not wave through: shared memory, the fiber's own
 //! stack, and everything that is wrong.
 
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
 use super::failure::{fail, source_line};
 use super::shared::{Problem, Who};
 use super::stack::same_slot;
@@ -120,11 +122,10 @@ pub unsafe fn global_read(
         }
         (*thread).requested_read += bytes as u64;
         let tag = *memory::launch_tag();
-        let seen = std::slice::from_raw_parts_mut(memory::read_tag(address), bytes);
-        let fresh = seen.iter().filter(|&&seen| seen != tag).count();
-        if fresh > 0 {
-            (*thread).touched_read += fresh as u64;
-            seen.fill(tag);
-        }
+        let seen = std::slice::from_raw_parts(memory::read_tag(address).cast::<AtomicU8>(), bytes);
+        let fresh = seen
+            .iter()
+            .filter(|seen| seen.load(Relaxed) != tag && seen.swap(tag, Relaxed) != tag);
+        (*thread).touched_read += fresh.count() as u64;
     }
 }

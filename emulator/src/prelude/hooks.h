@@ -17,7 +17,8 @@ template <> struct vitcuda_wide<16> { typedef unsigned __int128 type; };
 
 #define VITCUDA_QUIET __attribute__((no_sanitize("thread"), no_sanitize("address"), always_inline)) static inline
 
-// How many of the N bytes of `shadow` are not `value`; they become it.
+// How many of the N bytes of `shadow` are not `value`; they become it, each by an exchange, so that of
+// two CPU threads that touch a byte at the same moment one counts it.
 template <int N> VITCUDA_QUIET int vitcuda_touch(vitcuda_u64 shadow, vitcuda_u8 value) {
   typedef typename vitcuda_wide<N>::type wide;
   const wide all = (wide)((wide)~(wide)0 / 255 * value);
@@ -25,8 +26,7 @@ template <int N> VITCUDA_QUIET int vitcuda_touch(vitcuda_u64 shadow, vitcuda_u8 
   __builtin_memcpy(&now, (const void*)shadow, N);
   if (__builtin_expect(now == all, 1)) return 0;
   int fresh = 0;
-  for (int i = 0; i < N; i++) fresh += ((const vitcuda_u8*)&now)[i] != value;
-  __builtin_memcpy((void*)shadow, &all, N);
+  for (int i = 0; i < N; i++) fresh += __atomic_exchange_n((vitcuda_u8*)shadow + i, value, __ATOMIC_RELAXED) != value;
   return fresh;
 }
 
