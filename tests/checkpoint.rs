@@ -4,6 +4,7 @@ mod common;
 mod checkpoint {
     pub mod broken;
     pub mod configs;
+    pub mod families;
     pub mod files;
     pub mod good;
     pub mod labels;
@@ -19,6 +20,7 @@ fn main() {
         checkpoint::labels::trials(),
         checkpoint::broken::trials(),
         checkpoint::configs::trials(),
+        checkpoint::families::trials(),
         checkpoint::files::trials(),
         checkpoint::real::trials(),
     ]

@@ -15,6 +15,7 @@ use vitcuda::model::backward::Scratch;
 use vitcuda::model::checkpoint::{self, LoadOptions};
 use vitcuda::model::config::VitConfig;
 use vitcuda::model::init::HeadInit;
+use vitcuda::model::model_type::ModelType;
 use vitcuda::model::tensor_file::TensorFile;
 use vitcuda::model::vit::Vit;
 use vitcuda::ops::adamw::{self, Update};
@@ -392,8 +393,8 @@ fn four_photos(shared: &Path) -> Result<(), Failed> {
         if param.name.ends_with("key.bias") {
             continue; // the true gradient is zero
         }
-        let wanted = param
-            .spellings()
+        let wanted = ModelType::Vit
+            .spellings(&param.name)
             .iter()
             .find_map(|name| norms[name].as_f64());
         let wanted = wanted.ok_or_else(|| format!("no golden norm of {}", param.name))?;

@@ -74,6 +74,7 @@ fn print(name: &str, config: &VitConfig) -> Outcome {
     };
     for (what, value) in [
         ("model", name.to_owned()),
+        ("type", config.model_type.describe().to_owned()),
         (
             "input",
             format!(

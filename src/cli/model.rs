@@ -6,6 +6,7 @@ use vitcuda::data::Preprocessor;
 use vitcuda::files;
 use vitcuda::model::checkpoint::{self, LoadOptions, Loaded};
 use vitcuda::model::config::VitConfig;
+use vitcuda::model::model_type::ModelType;
 use vitcuda::model::presets;
 use vitcuda::train::trainer::ModelFiles;
 use vitcuda::{Error, Result};
@@ -42,17 +43,31 @@ pub fn find(name: &str) -> Result<Named> {
 }
 
 impl Named {
-    /// The architecture alone; no weights are read.
+    /// The architecture alone, for the images that it is fed; no weights are read.
     pub fn config(self) -> Result<VitConfig> {
         match self {
-            Self::Folder(folder) if !folder.join("config.json").exists() => {
-                let help = "wanted a model's folder, or the name of a preset";
-                Err(Error::model(folder, "found no config.json", help))
+            Self::Folder(folder) => {
+                let mut config = checkpoint::read_config(&folder)?;
+                if let Some(size) = processed_size(&folder, &config)? {
+                    config.set_image_size(size)?;
+                }
+                Ok(config)
             }
-            Self::Folder(folder) => VitConfig::read(folder.join("config.json")),
             Self::Preset(_, config) => Ok(*config),
         }
     }
+}
+
+/// The side of the images that the processing kept in `folder` makes for a model that takes them of
+/// any size: a DINOv2, whose `image_size` says how many positions are stored. None for other
+/// models, and where there is no processing or its images are no squares.
+pub fn processed_size(folder: &Path, config: &VitConfig) -> Result<Option<usize>> {
+    let file = folder.join(PREPROCESSOR);
+    if config.model_type != ModelType::Dinov2 || !file.exists() {
+        return Ok(None);
+    }
+    let size = Preprocessor::read(&file)?.output_size();
+    Ok((size.height == size.width).then_some(size.width))
 }
 
 fn help_with_name(name: &str) -> String {

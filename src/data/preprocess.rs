@@ -77,8 +77,8 @@ impl Preprocessor {
 
     /// Reads a `preprocessor_config.json`, in the form of any version of transformers.
     ///
-    /// Missing keys take the defaults of `ViTImageProcessor`: bilinear, rescaled by 1/255, mean
-    /// and standard deviation 0.5. A file that says something else than a usable preprocessor is
+    /// Missing keys take the defaults of the class that the file names, or else those of
+    /// `ViTImageProcessor`: bilinear, rescaled by 1/255, mean and standard deviation 0.5. A file that says something else than a usable preprocessor is
     /// an [`Error::Model`] which names the key.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|e| {

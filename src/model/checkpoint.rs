@@ -8,11 +8,13 @@ use rayon::prelude::*;
 
 use super::arena_file;
 use super::config::VitConfig;
+use super::head::{self, Head, Offer};
 use super::init::{self, HeadInit};
 use super::interpolate;
+use super::model_type::ModelType;
 use super::params::{Param, ParamTable};
 use super::tensor_file::TensorFile;
-use super::weights::Weights;
+use super::weights::{Tensor, Weights};
 use crate::error::{Error, Result};
 
 /// What may differ between the checkpoint and the model wanted.
@@ -40,34 +42,31 @@ pub struct Loaded {
     pub notices: Vec<String>,
 }
 
-/// Where the head's values come from.
-enum Head {
-    /// Row `i` is the file's row `rows[i]`.
-    Rows(Vec<usize>),
-    New,
-}
-
-/// Reads a `ViTForImageClassification` or `ViTModel` checkpoint.
+/// Reads the checkpoint of a backbone or of a classifier: a ViT's, a DeiT's without a distillation
+/// token or a DINOv2's (see [`ModelType`](super::model_type::ModelType)). Whatever it was, it is a
+/// plain ViT afterwards.
 ///
 /// An error where a file or tensor is missing, has another shape than `config.json` says, or holds
 /// a value that is not finite; nothing of the model's size is allocated before the shapes are
 /// checked.
 pub fn load(folder: impl AsRef<Path>, options: &LoadOptions) -> Result<Loaded> {
     let folder = folder.as_ref();
-    check_folder(folder)?;
-    let mut config = VitConfig::read(folder.join("config.json"))?;
+    let mut config = read_config(folder)?;
     let mut notices = config_notices(&config);
+    let from = std::mem::take(&mut config.model_type);
     let weights = Weights::open(folder)?;
+    weights.refuse_distilled()?;
     let head_file = match &options.head {
         HeadInit::File(path) => Some(TensorFile::open(path)?),
         HeadInit::Random | HeadInit::Zero => None,
     };
-    let rows = head_rows(&weights, head_file.as_ref());
-    let head = settle_labels(&mut config, rows, options, &mut notices);
+    let offer = Offer::find(&weights, head_file.as_ref(), from);
+    let head = head::settle(&mut config, &offer, options, &mut notices)
+        .map_err(|(problem, help)| Error::model(folder, problem, help))?;
 
     let mut table = ParamTable::new(&config);
-    let sources = find_all(&table, &weights, head_file.as_ref(), &head)?;
-    notices.extend(unused(&weights, &sources));
+    let sources = find_all(&table, &weights, from, head_file.as_ref(), &head)?;
+    notices.extend(unused(&weights, from, &sources));
     let mut params = vec![0.0; table.len];
     table
         .split_mut(&mut params)
@@ -76,7 +75,7 @@ pub fn load(folder: impl AsRef<Path>, options: &LoadOptions) -> Result<Loaded> {
         .enumerate()
         .map(
             |(place, ((param, values), source))| match (source, &options.head) {
-                (Some((file, name)), _) => file.read(name, &param.shape, values),
+                (Some(source), _) => source.read(&param.shape, values),
                 (None, HeadInit::Random) => {
                     init::fill(param.init, options.seed, place, values);
                     Ok(())
@@ -88,8 +87,8 @@ pub fn load(folder: impl AsRef<Path>, options: &LoadOptions) -> Result<Loaded> {
         .into_iter()
         .collect::<Result<()>>()?;
     if let Head::Rows(rows) = &head {
-        reorder(&mut params[table.head_weight.clone()], rows);
-        reorder(&mut params[table.head_bias.clone()], rows);
+        head::reorder(&mut params[table.head_weight.clone()], rows);
+        head::reorder(&mut params[table.head_bias.clone()], rows);
     }
 
     if let Some(size) = options.image_size.filter(|&size| size != config.image_size) {
@@ -134,6 +133,12 @@ pub fn save(folder: impl AsRef<Path>, config: &VitConfig, params: &[f32]) -> Res
     config.write(folder.join("config.json"))
 }
 
+/// The configuration of the checkpoint in `folder`, as its file has it.
+pub fn read_config(folder: &Path) -> Result<VitConfig> {
+    check_folder(folder)?;
+    VitConfig::read(folder.join("config.json"))
+}
+
 /// An error that helps where `folder` holds no model.
 fn check_folder(folder: &Path) -> Result<()> {
     let help = "wanted a folder with config.json and model.safetensors";
@@ -161,9 +166,13 @@ fn check_folder(folder: &Path) -> Result<()> {
     Err(Error::model(folder, "found no config.json", help))
 }
 
-/// What the configuration asks for that training here does not do.
+/// What there is to say of the configuration alone: what becomes of the model, and what training
+/// here does not do.
 fn config_notices(config: &VitConfig) -> Vec<String> {
     let mut notices = Vec::new();
+    if config.model_type == ModelType::Dinov2 {
+        notices.push(format!("a {}", config.model_type.describe()));
+    }
     if config.hidden_dropout_prob > 0.0 || config.attention_probs_dropout_prob > 0.0 {
         notices.push("config.json asks for dropout, which is not applied".to_owned());
     }
@@ -176,151 +185,112 @@ fn config_notices(config: &VitConfig) -> Vec<String> {
     notices
 }
 
-/// Classes of the head that the files offer.
-fn head_rows(weights: &Weights, head_file: Option<&TensorFile>) -> Option<usize> {
-    let shape = match head_file {
-        Some(file) => file.shape(HEAD_WEIGHT),
-        None => weights.shape(HEAD_WEIGHT),
-    };
-    shape?.first().copied()
+/// Where a parameter's values are.
+struct Source<'a> {
+    tensor: Tensor<'a>,
+    /// What each row is multiplied by; (C).
+    layer_scale: Option<Tensor<'a>>,
 }
 
-const HEAD_WEIGHT: &str = "classifier.weight";
-
-/// Gives `config` its final labels, and says which rows of the offered head (of `rows` classes)
-/// they take.
-fn settle_labels(
-    config: &mut VitConfig,
-    rows: Option<usize>,
-    options: &LoadOptions,
-    notices: &mut Vec<String>,
-) -> Head {
-    // transformers leaves out id2label where it is the default one.
-    let unnamed: Vec<String> = (0..rows.unwrap_or(0))
-        .map(|i| format!("LABEL_{i}"))
-        .collect();
-    let stored = match (rows, config.num_labels()) {
-        (None, _) | (_, 0) => unnamed.clone(),
-        (Some(_), _) => config.labels(),
-    };
-    let wanted = options.labels.as_ref().unwrap_or(&stored);
-    config.set_labels(wanted);
-    let in_order = Head::Rows((0..wanted.len()).collect());
-    if matches!(options.head, HeadInit::File(_)) {
-        return in_order;
-    }
-    let count = wanted.len();
-    match rows {
-        None if wanted.is_empty() => {
-            notices.push("the checkpoint has no classification head".to_owned());
-            in_order
+impl Source<'_> {
+    /// Reads the values of a parameter of this shape.
+    fn read(&self, shape: &[usize], values: &mut [f32]) -> Result<()> {
+        let Tensor { file, name } = &self.tensor;
+        file.read(name, shape, values)?;
+        let Some(Tensor {
+            file: of,
+            name: scale,
+        }) = &self.layer_scale
+        else {
+            return Ok(());
+        };
+        // The product of two f32 is rounded once; of two f16, whose 22 bits f32 holds, not at all.
+        let scales = of.read_vec(scale, &shape[..1])?;
+        let row = values.len() / scales.len();
+        for (values, scale) in values.chunks_exact_mut(row).zip(&scales) {
+            values.iter_mut().for_each(|v| *v *= scale);
         }
-        None => {
-            notices.push(format!(
-                "new head for {count} classes: the checkpoint has none"
-            ));
-            Head::New
-        }
-        // Where the labels are the checkpoint's own, a head of another size is a fault to report.
-        Some(found) if found != count && options.labels.is_some() => {
-            notices.push(format!(
-                "new head for {count} classes: the checkpoint's is for {found}"
-            ));
-            Head::New
-        }
-        Some(_) if *wanted == stored => in_order,
-        Some(_) if stored == unnamed => {
-            notices.push(format!(
-                "the checkpoint does not name its {count} classes; taken as {}",
-                list(wanted)
-            ));
-            in_order
-        }
-        Some(_) => match places(wanted, &stored) {
-            Some(rows) => {
-                notices.push(format!(
-                    "the checkpoint's classes come in another order ({}); its head was reordered",
-                    list(&stored)
-                ));
-                Head::Rows(rows)
+        match values.iter().all(|v| v.is_finite()) {
+            true => Ok(()),
+            false => {
+                let problem = format!("tensor `{name}` times `{scale}` is beyond f32's range");
+                Err(Error::model(file.path(), problem, "the file is damaged"))
             }
-            None => {
-                notices.push(format!(
-                    "the checkpoint's classes are {}, the data's {}; its head was kept, class by \
-                     class in this order",
-                    list(&stored),
-                    list(wanted)
-                ));
-                in_order
-            }
-        },
+        }
     }
 }
 
-/// Where each of `wanted` stands in `stored`, if both hold the same different names.
-fn places(wanted: &[String], stored: &[String]) -> Option<Vec<usize>> {
-    let place = |name| stored.iter().position(|s| s == name);
-    let places: Vec<usize> = wanted.iter().map(place).collect::<Option<_>>()?;
-    let different: HashSet<usize> = places.iter().copied().collect();
-    (different.len() == stored.len()).then_some(places)
-}
-
-/// Moves row `rows[i]` to place `i`.
-fn reorder(values: &mut [f32], rows: &[usize]) {
-    if rows.is_empty() || rows.is_sorted() {
-        return;
-    }
-    let old = values.to_vec();
-    let width = values.len() / rows.len();
-    for (new, &row) in values.chunks_exact_mut(width).zip(rows) {
-        new.copy_from_slice(&old[row * width..][..width]);
-    }
-}
-
-/// A tensor's file and its name there.
-type Source<'a> = (&'a TensorFile, String);
-
-/// For each parameter its tensor, of the right shape; none where it is to start anew or is empty.
+/// For each parameter where its values are, in tensors of the right shape; none where it is to
+/// start anew or is empty.
 fn find_all<'a>(
     table: &ParamTable,
     weights: &'a Weights,
+    from: ModelType,
     head_file: Option<&'a TensorFile>,
     head: &Head,
 ) -> Result<Vec<Option<Source<'a>>>> {
     let mut missing = Vec::new();
-    let mut find = |param: &Param| -> Result<Option<Source<'a>>> {
-        let is_head = param.name.starts_with("classifier.");
+    let mut find = |name: &str, shape: &[usize]| -> Result<Option<Tensor<'a>>> {
+        let spellings = from.spellings(name);
         let found = match head_file {
-            _ if param.range.is_empty() || (is_head && matches!(head, Head::New)) => {
-                return Ok(None);
-            }
-            Some(file) if is_head => Some((file, param.name.clone())),
-            _ => weights.find(param),
+            Some(file) if is_head(name) => Some(Tensor {
+                file,
+                name: name.to_owned(),
+            }),
+            _ => weights.find(&spellings),
         };
         match &found {
-            Some((file, name)) => file.check(name, &param.shape)?,
-            None => missing.push((param.name.clone(), param.shape.clone())),
+            Some(Tensor { file, name }) => file.check(name, shape)?,
+            None => missing.push((spellings[0].clone(), shape.to_vec())),
         }
         Ok(found)
     };
-    let sources = table.params.iter().map(&mut find).collect::<Result<_>>()?;
+    let mut sources = Vec::with_capacity(table.params.len());
+    for Param {
+        name, shape, range, ..
+    } in &table.params
+    {
+        if range.is_empty() || (is_head(name) && matches!(head, Head::New)) {
+            sources.push(None);
+            continue;
+        }
+        let tensor = find(name, shape)?;
+        let layer_scale = match from.layer_scale(name) {
+            Some(scale) => find(&scale, &shape[..1])?,
+            None => None,
+        };
+        sources.push(tensor.map(|tensor| Source {
+            tensor,
+            layer_scale,
+        }));
+    }
     match missing.first() {
         None => Ok(sources),
         Some((name, shape)) => Err(weights.missing(name, shape, missing.len() - 1)),
     }
 }
 
+fn is_head(name: &str) -> bool {
+    name.starts_with("classifier.")
+}
+
 /// What to say about tensors that the model does not use.
-fn unused(weights: &Weights, sources: &[Option<Source>]) -> Vec<String> {
+fn unused(weights: &Weights, from: ModelType, sources: &[Option<Source>]) -> Vec<String> {
     let used: HashSet<&str> = sources
         .iter()
         .flatten()
-        .map(|(_, name)| &name[..])
+        .flat_map(|source| [Some(&source.tensor), source.layer_scale.as_ref()])
+        .flatten()
+        .map(|tensor| &tensor.name[..])
         .collect();
+    // A DINOv2 always has a mask token; that it is dropped is part of what was said of it.
+    let is_dropped = |name: &str| {
+        is_head(name) || (from == ModelType::Dinov2 && name.ends_with("embeddings.mask_token"))
+    };
     let (pooler, others): (Vec<_>, Vec<_>) = weights
         .names()
         .into_iter()
-        .filter(|name| !used.contains(&name[..]) && !name.starts_with("classifier."))
+        .filter(|name| !used.contains(&name[..]) && !is_dropped(name))
         .partition(|name| name.trim_start_matches("vit.").starts_with("pooler."));
     let mut notices = Vec::new();
     if !pooler.is_empty() {
@@ -336,7 +306,7 @@ fn unused(weights: &Weights, sources: &[Option<Source>]) -> Vec<String> {
 }
 
 /// The first few names.
-fn list(names: &[String]) -> String {
+pub(super) fn list(names: &[String]) -> String {
     const SHOWN: usize = 5;
     let shown = names[..names.len().min(SHOWN)].join(", ");
     match names.len().saturating_sub(SHOWN) {

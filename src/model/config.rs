@@ -6,9 +6,13 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::model_type::ModelType;
 use crate::error::{Error, Result};
 use crate::files::{self, Indent};
 use crate::json::{self, JsonFile};
+
+/// Widest MLP taken seriously.
+const MAX_MLP: usize = 1 << 20;
 
 /// Architecture of a ViT; a downloaded `config.json` *is* one.
 ///
@@ -35,7 +39,8 @@ pub struct VitConfig {
     pub intermediate_size: usize,
     pub label2id: BTreeMap<String, usize>,
     pub layer_norm_eps: f64,
-    pub model_type: String,
+    /// Of the file it was read from; a model that was loaded is a plain ViT.
+    pub model_type: ModelType,
     pub num_attention_heads: usize,
     pub num_channels: usize,
     pub num_hidden_layers: usize,
@@ -61,7 +66,7 @@ impl Default for VitConfig {
             intermediate_size: 3072,
             label2id: BTreeMap::new(),
             layer_norm_eps: 1e-12,
-            model_type: "vit".into(),
+            model_type: ModelType::Vit,
             num_attention_heads: 12,
             num_channels: 3,
             num_hidden_layers: 12,
@@ -75,13 +80,13 @@ impl Default for VitConfig {
 impl VitConfig {
     /// Reads and checks a `config.json`.
     ///
-    /// Missing keys take the defaults of transformers' `ViTConfig` (the published in21k
-    /// checkpoints leave out many), except that no labels stay no labels; unknown keys are
-    /// ignored.
+    /// Missing keys take the defaults of transformers' `ViTConfig` or `Dinov2Config` (the published
+    /// in21k checkpoints leave out many), except that no labels stay no labels; unknown keys are
+    /// ignored. A DINOv2's `mlp_ratio` gives the `intermediate_size`.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let file = JsonFile::read(path)?;
-        check_model_type(&file)?;
-        let d = Self::default();
+        let model_type = ModelType::read(&file)?;
+        let d = Self::defaults(model_type);
         let side = |key, default| {
             file.read_as(
                 key,
@@ -112,10 +117,30 @@ impl VitConfig {
             qkv_bias: file.truth("qkv_bias", d.qkv_bias)?,
             ..d
         };
+        if model_type == ModelType::Dinov2 {
+            config.encoder_stride = config.patch_size;
+            config.intermediate_size = mlp_width(&file, config.hidden_size)?;
+        }
         let wanted = "names under \"0\", \"1\", … without a gap";
         config.set_labels(&file.read_as("id2label", vec![], wanted, labels)?);
         config.check(|key, wanted, help| file.refuse(key, wanted, help))?;
         Ok(config)
+    }
+
+    /// What transformers takes where a file of this type leaves out a key.
+    fn defaults(model_type: ModelType) -> Self {
+        let vit = Self {
+            model_type,
+            ..Self::default()
+        };
+        match model_type {
+            ModelType::Vit | ModelType::Deit => vit,
+            ModelType::Dinov2 => Self {
+                layer_norm_eps: 1e-6,
+                patch_size: 14,
+                ..vit
+            },
+        }
     }
 
     /// Writes a `config.json` that transformers reads, atomically.
@@ -146,7 +171,7 @@ impl VitConfig {
         }
         let sizes = [
             ("hidden_size", self.hidden_size, 1 << 16),
-            ("intermediate_size", self.intermediate_size, 1 << 20),
+            ("intermediate_size", self.intermediate_size, MAX_MLP),
             ("num_hidden_layers", self.num_hidden_layers, 1 << 10),
             ("num_attention_heads", self.num_attention_heads, 1 << 10),
             ("image_size", self.image_size, 1 << 14),
@@ -249,37 +274,17 @@ impl VitConfig {
     }
 }
 
-/// Refuses every model that is not a plain ViT, by name where it is a known one.
-fn check_model_type(file: &JsonFile) -> Result<()> {
-    let found = file.string("model_type", "")?;
-    let (what, more) = match found.as_str() {
-        "vit" => return Ok(()),
-        "" if file.get("pretrained_cfg").is_some() => ("a timm configuration", ""),
-        "" => ("", ""),
-        "deit" => (
-            "a distilled DeiT",
-            "; plain DeiT models are published as `vit` and do load",
-        ),
-        "dinov2" | "dinov2_with_registers" => ("a DINOv2", ""),
-        "dinov3_vit" => ("a DINOv3", ""),
-        "clip" | "clip_vision_model" => ("a CLIP", ""),
-        "siglip" | "siglip_vision_model" | "siglip2" | "siglip2_vision_model" => ("a SigLIP", ""),
-        "beit" | "data2vec-vision" => ("a BEiT", ""),
-        "vit_mae" => ("a masked autoencoder (ViTMAE)", ""),
-        "vit_msn" => ("a ViTMSN", ""),
-        "swin" | "swinv2" => ("a Swin Transformer", ""),
-        "resnet" | "convnext" | "convnextv2" | "efficientnet" => ("a convolutional network", ""),
-        _ => ("another kind of model", ""),
-    };
-    let wanted = match what {
-        "" => "wanted \"vit\"".to_owned(),
-        what => format!("wanted \"vit\": this is {what}, which is not supported yet"),
-    };
-    let help = format!(
-        "use a ViTModel or ViTForImageClassification checkpoint, such as \
-         google/vit-base-patch16-224-in21k{more}"
-    );
-    Err(file.refuse("model_type", &wanted, &help))
+/// Width of a DINOv2's MLP, which its file gives as a multiple of `hidden_size`; cut to a whole
+/// number as in transformers.
+fn mlp_width(file: &JsonFile, hidden_size: usize) -> Result<usize> {
+    let width = file.number("mlp_ratio", 4.0)? * hidden_size as f64;
+    match (1.0..=MAX_MLP as f64).contains(&width) {
+        true => Ok(width as usize),
+        false => {
+            let wanted = format!("wanted an MLP 1 to {MAX_MLP} wide, this one would have {width}");
+            Err(file.refuse("mlp_ratio", &wanted, ""))
+        }
+    }
 }
 
 /// A side: a number, or `[height, width]` of a square.

@@ -31,35 +31,6 @@ pub struct Param {
     pub init: Init,
 }
 
-impl Param {
-    /// Every name a checkpoint may give this parameter, the usual one first: those of the Hub's
-    /// files and those of transformers 5's modules (its `conversion_mapping.py`, "ViTModel"), with
-    /// and without the `vit.` of a `ViTModel` inside another.
-    pub fn spellings(&self) -> Vec<String> {
-        let renamed = TRANSFORMERS_5
-            .iter()
-            .fold(self.name.clone(), |name, (old, new)| name.replace(old, new));
-        let mut names = vec![self.name.clone()];
-        for name in [&self.name, &renamed] {
-            names.extend([name.clone(), name.trim_start_matches("vit.").to_owned()]);
-        }
-        let mut seen = std::collections::HashSet::new();
-        names.retain(|name| seen.insert(name.clone()));
-        names
-    }
-}
-
-/// Old and new parts of names, in the order in which they are to be replaced.
-const TRANSFORMERS_5: [(&str, &str); 7] = [
-    ("encoder.layer.", "layers."),
-    ("attention.attention.query.", "attention.q_proj."),
-    ("attention.attention.key.", "attention.k_proj."),
-    ("attention.attention.value.", "attention.v_proj."),
-    ("attention.output.dense.", "attention.o_proj."),
-    ("intermediate.dense.", "mlp.fc1."),
-    ("output.dense.", "mlp.fc2."),
-];
-
 /// Arena slices of one encoder block.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayerRanges {

@@ -6,10 +6,16 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::broken_file::TO_SAFETENSORS;
-use super::params::Param;
+use super::model_type::PLAIN_DEIT;
 use super::tensor_file::TensorFile;
 use crate::error::{Error, Result};
 use crate::json::JsonFile;
+
+/// A tensor that is there.
+pub struct Tensor<'a> {
+    pub file: &'a TensorFile,
+    pub name: String,
+}
 
 /// The open files of one model.
 pub struct Weights {
@@ -64,12 +70,27 @@ impl Weights {
         self.files.iter().find_map(|file| file.shape(name))
     }
 
-    /// The file that holds `param`, and its name there.
-    pub fn find(&self, param: &Param) -> Option<(&TensorFile, String)> {
-        param.spellings().into_iter().find_map(|name| {
-            let file = self.files.iter().find(|f| f.shape(&name).is_some())?;
-            Some((file, name))
+    /// The tensor with the first of these names that there is.
+    pub fn find(&self, names: &[String]) -> Option<Tensor<'_>> {
+        names.iter().find_map(|name| {
+            let file = self.files.iter().find(|f| f.shape(name).is_some())?;
+            Some(Tensor {
+                file,
+                name: name.clone(),
+            })
         })
+    }
+
+    /// The error for a model with a distillation token, which is one token more than a ViT has.
+    pub fn refuse_distilled(&self) -> Result<()> {
+        let names = self.names();
+        match names.iter().find(|n| n.ends_with("distillation_token")) {
+            None => Ok(()),
+            Some(name) => {
+                let problem = format!("holds `{name}`: a distilled DeiT, wanted a plain one");
+                Err(Error::model(&self.path, problem, PLAIN_DEIT))
+            }
+        }
     }
 
     /// The error that the tensor `name` is in no file, nor are `more` others.

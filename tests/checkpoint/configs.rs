@@ -148,9 +148,9 @@ fn not_json() {
 
 fn other_models() {
     for (kind, name) in [
-        ("dinov2", "DINOv2"),
+        ("dinov2_with_registers", "DINOv2"),
         ("clip", "CLIP"),
-        ("deit", "DeiT"),
+        ("beit", "BEiT"),
         ("x", ""),
     ] {
         let says = refusal(&json!({ "model_type": kind }).to_string());

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use libtest_mimic::{Failed, Trial};
 use serde_json::Value;
@@ -10,9 +9,9 @@ use vitcuda::model::checkpoint::{self, LoadOptions};
 use vitcuda::model::config::VitConfig;
 use vitcuda::model::cost::{self, Parameters, Pass};
 use vitcuda::model::init::HeadInit;
+use vitcuda::model::model_type::ModelType;
 use vitcuda::model::tensor_file::TensorFile;
 
-use super::support::{assert_says, told};
 use crate::common::{shared_dir, with_shared};
 
 pub fn trials() -> Vec<Trial> {
@@ -27,7 +26,6 @@ pub fn trials() -> Vec<Trial> {
             SMALL,
             vit_small,
         ),
-        with_shared("a DINOv2 is refused by name", "models/dinov2-small", dinov2),
         with_shared(
             "config.json is the Trainer's, less what it does not need",
             "golden/hf_trainer_run/lr2e-5-ep1/config.json",
@@ -38,7 +36,6 @@ pub fn trials() -> Vec<Trial> {
             "golden/real_steps/four_photos.safetensors",
             new_names,
         ),
-        transformers_loads_ours(),
     ]
 }
 
@@ -104,20 +101,6 @@ fn vit_small(folder: &Path) -> Result<(), Failed> {
     Ok(())
 }
 
-fn dinov2(folder: &Path) -> Result<(), Failed> {
-    let error = checkpoint::load(folder, &LoadOptions::default())
-        .map(drop)
-        .unwrap_err();
-    let words = [
-        "config.json",
-        "line 5",
-        "`model_type` is \"dinov2\"",
-        "DINOv2",
-    ];
-    assert_says(&told(&error), &words);
-    Ok(())
-}
-
 fn trainer_config(path: &Path) -> Result<(), Failed> {
     let ours = tempfile::NamedTempFile::new()?;
     VitConfig::read(path)?.write(ours.path())?;
@@ -145,7 +128,7 @@ fn new_names(path: &Path) -> Result<(), Failed> {
         .table
         .params
         .iter()
-        .flat_map(|p| p.spellings())
+        .flat_map(|p| ModelType::Vit.spellings(&p.name))
         .collect();
     let file = TensorFile::open(path)?;
     let names = file.names();
@@ -158,44 +141,4 @@ fn new_names(path: &Path) -> Result<(), Failed> {
         assert!(known.iter().any(|k| k == name), "{name}");
     }
     Ok(())
-}
-
-/// Runs where `VITCUDA_PYTHON` is a Python with torch and transformers.
-fn transformers_loads_ours() -> Trial {
-    let python = std::env::var_os("VITCUDA_PYTHON");
-    let ignored = python.is_none() || !shared_dir().join(TINY).exists();
-    let name = match ignored {
-        false => "transformers loads what is saved",
-        true => "transformers loads what is saved [needs VITCUDA_PYTHON]",
-    };
-    Trial::test(name, move || {
-        let theirs = shared_dir().join(TINY);
-        let script =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/check_transformers.py");
-        let python = python.ok_or("VITCUDA_PYTHON is not set")?;
-        let check = |options: &LoadOptions, from: &Path, more: &[&str]| -> Result<(), Failed> {
-            let ours = tempfile::tempdir()?;
-            let loaded = checkpoint::load(from, options)?;
-            checkpoint::save(ours.path(), &loaded.config, &loaded.params)?;
-            let mut command = Command::new(&python);
-            let output = command.arg(&script).arg(ours.path()).args(more).output()?;
-            print!("{}", String::from_utf8_lossy(&output.stdout));
-            match output.status.success() {
-                true => Ok(()),
-                false => Err(String::from_utf8_lossy(&output.stderr).into_owned().into()),
-            }
-        };
-        let text = |path: &Path| path.to_string_lossy().into_owned();
-        let (folder, golden) = (text(&theirs), text(&theirs.join("forward.safetensors")));
-        let same = LoadOptions::default();
-        let flags = ["--same-as", &folder, "--golden", &golden];
-        check(&same, &theirs, &flags)?;
-        let larger = LoadOptions {
-            image_size: Some(48),
-            ..LoadOptions::default()
-        };
-        check(&larger, &theirs, &flags[..2])?;
-        check(&cats_and_dogs(), &shared_dir().join(SMALL), &[])
-    })
-    .with_ignored_flag(ignored)
 }

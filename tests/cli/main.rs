@@ -5,8 +5,11 @@ mod bench;
 mod data;
 #[cfg(target_os = "linux")]
 mod devices;
+#[path = "../common/dinov2.rs"]
+mod dinov2;
 #[cfg(target_os = "linux")]
 mod doctor;
+mod families;
 #[path = "../data/pictures.rs"]
 mod pictures;
 mod records;

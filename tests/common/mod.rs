@@ -5,6 +5,8 @@
 //! reported as ignored; with `VITCUDA_REQUIRE_SHARED=1`, as in CI, it fails instead.
 #![allow(dead_code)] // each test binary uses its own part
 
+pub mod dinov2;
+
 use std::path::{Path, PathBuf};
 
 use libtest_mimic::{Failed, Trial};

@@ -21,6 +21,7 @@ use vitcuda::ops::cross_entropy::{self, gpu::MicroBatch, gpu::Target};
 use vitcuda::ops::gemm::Accumulate;
 use vitcuda::ops::patch_embed::{Images, gpu};
 
+use super::common::dinov2::Dinov2;
 use super::mixed;
 
 /// Keeps the gradients of these models inside f16, the smallest and the largest.
@@ -250,6 +251,32 @@ pub fn tiny_vit(gpu: &Gpu, dir: &Path) -> Result<(), Failed> {
             .map_err(|e| format!("{last_block:?}: {}", e.message().unwrap_or_default()))?;
     }
     Ok(())
+}
+
+/// A DINOv2, its layer scale folded and its positions resampled from 3 × 3 to 2 × 2.
+pub fn tiny_dinov2(gpu: &Gpu) -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    Dinov2::new().write(folder.path());
+    let options = LoadOptions {
+        labels: Some(vec!["cat".into(), "dog".into()]),
+        image_size: Some(28),
+        ..LoadOptions::default()
+    };
+    let loaded = checkpoint::load(folder.path(), &options)?;
+    let problem = Problem {
+        params: loaded.params,
+        pixels: (0..3 * 3 * 28 * 28)
+            .map(|i| (i * i % 211) as f32 / 105.0 - 1.0)
+            .collect(),
+        labels: vec![1, 0, 1],
+    };
+    let vit = Vit::new(loaded.config);
+    let draw = Draw {
+        found: on_device(gpu, &vit, &problem, LastBlock::ClassToken, 3)?,
+        plain: mixed::step(&vit, &problem, gpu.element(), LOSS_SCALE),
+        exact: exact(&vit, &problem),
+    };
+    compare(&vit, &[draw])
 }
 
 /// One real photo through the pretrained ViT-S, and the same a trifle brighter: other roundings.

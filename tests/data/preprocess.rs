@@ -37,7 +37,11 @@ pub fn trials() -> Vec<Trial> {
             written,
         ),
         with_shared("real preprocessor files are read", "models", real_files),
-        plain("a center crop equals transformers'", center_crop),
+        plain("each class resizes and crops as transformers'", classes),
+        plain(
+            "each class has transformers' mean where the file has none",
+            class_statistics,
+        ),
         plain("every form of preprocessor_config.json is read", forms),
         plain("what is written is read back", read_back),
         plain(
@@ -156,22 +160,73 @@ fn parse(text: &str) -> vitcuda::Result<Preprocessor> {
     Preprocessor::read(&path)
 }
 
-/// CRC-32 of what `BitImageProcessorPil` of transformers 5.23 makes of `noise`: shortest edge 36,
-/// bicubic, crop 32.
-fn center_crop() {
-    let text = r#"{"image_processor_type": "BitImageProcessor", "size": {"shortest_edge": 36},
-        "crop_size": {"height": 32, "width": 32}, "do_center_crop": true, "resample": 3}"#;
-    let preprocessor = parse(text).expect("a right file");
-    for ((width, height), wanted) in [
-        ((97, 61), 0x6a3677d8),
-        ((61, 97), 0x94847ee3),
-        ((50, 203), 0x57ed2c93),
-        ((36, 36), 0xc2a63791),
-        ((41, 300), 0x242cbf2b),
+const SIZES: [(usize, usize); 7] = [
+    (97, 61),
+    (61, 97),
+    (50, 203),
+    (36, 36),
+    (41, 300),
+    (499, 375),
+    (333, 500),
+];
+
+/// CRC-32 of what the classes make of `noise` in each of [`SIZES`] (`processors.py`).
+fn classes() {
+    for (text, wanted) in [
+        (
+            r#"{"image_processor_type": "BitImageProcessor", "size": {"shortest_edge": 36},
+                "crop_size": {"height": 32, "width": 32}}"#,
+            [
+                0x6a3677d8, 0x94847ee3, 0x57ed2c93, 0xc2a63791, 0x242cbf2b, 0x46a1de4f, 0x29765ba3,
+            ],
+        ),
+        // As published with DINOv2.
+        (
+            r#"{"image_processor_type": "BitImageProcessor", "size": {"shortest_edge": 256},
+                "crop_size": {"height": 224, "width": 224}, "do_center_crop": true, "resample": 3}"#,
+            [
+                0x62709e78, 0x6f751752, 0x9dccada1, 0x1f2fdbb4, 0xb0e88dc5, 0x741ca5af, 0xb7d484a4,
+            ],
+        ),
+        (
+            r#"{"image_processor_type": "CLIPImageProcessorFast"}"#,
+            [
+                0xaa7deb33, 0xed0c8014, 0xfbdc050e, 0xa036526b, 0x89577931, 0x3d93994e, 0x634ed1c6,
+            ],
+        ),
+        // As published with DeiT: to a square of 256 whatever the aspect, then the middle of it.
+        (
+            r#"{"feature_extractor_type": "DeiTFeatureExtractor", "size": 256, "crop_size": 224,
+                "do_center_crop": true, "resample": 3}"#,
+            DEIT,
+        ),
+        (r#"{"image_processor_type": "DeiTImageProcessor"}"#, DEIT),
+        (
+            r#"{"image_processor_type": "ViTImageProcessor"}"#,
+            [
+                0xad41a2a6, 0xb381b862, 0x53f7cea0, 0x9a7d2f60, 0x17932c6f, 0x8ba4cfe4, 0x9b671ed7,
+            ],
+        ),
     ] {
-        let found = crc32(&preprocessor.apply(&noise(width, height)));
-        assert_eq!(found, wanted, "{width} × {height}");
+        let preprocessor = parse(text).expect("a right file");
+        let found = SIZES.map(|(width, height)| crc32(&preprocessor.apply(&noise(width, height))));
+        assert_eq!(found, wanted, "{text}");
     }
+}
+
+const DEIT: [u32; 7] = [
+    0x839ddeb1, 0xa3ea7570, 0x64db0954, 0x1f2fdbb4, 0xaa350ea8, 0xa5e77b87, 0xcba5a92e,
+];
+
+fn class_statistics() {
+    let mean = |class: &str| {
+        let text = format!(r#"{{"image_processor_type": "{class}"}}"#);
+        let normalize = parse(&text).expect("a right file").normalize;
+        normalize.expect("the default normalises").mean[0]
+    };
+    assert_eq!(mean("BitImageProcessor"), 0.48145466);
+    assert_eq!(mean("CLIPImageProcessor"), 0.48145466);
+    assert_eq!(mean("DeiTImageProcessor"), 0.5);
 }
 
 fn forms() {

@@ -34,9 +34,13 @@ impl Start {
     pub fn new(named: Named, args: &TrainArgs, classes: &[String]) -> Result<Self> {
         match named {
             Named::Folder(folder) => {
+                let image_size = match args.model.image_size {
+                    Some(size) => Some(size),
+                    None => model::processed_size(&folder, &checkpoint::read_config(&folder)?)?,
+                };
                 let options = LoadOptions {
                     labels: Some(classes.to_vec()),
-                    image_size: args.model.image_size,
+                    image_size,
                     head: args.model.head_init.clone(),
                     seed: args.split.seed,
                 };

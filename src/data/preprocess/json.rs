@@ -16,18 +16,50 @@ const MAX_SIDE: u64 = 16_384;
 /// A problem, as the end of a sentence that starts with the file's name.
 type Parsed<T> = Result<T, String>;
 
-/// How a processor class reads what its file leaves out.
+/// What a processor class takes for what its file leaves out: the class attributes in
+/// `image_processing_pil_*.py` of transformers 5.
 struct Family {
+    size: Found,
     /// A plain number as `size` means the shorter side (elsewhere a square).
     int_is_shortest_edge: bool,
     crops: bool,
+    filter: Filter,
+    normalize: Normalize,
 }
+
+const HALF: Normalize = Normalize {
+    mean: [0.5; 3],
+    std: [0.5; 3],
+};
+
+/// `OPENAI_CLIP_MEAN` and `OPENAI_CLIP_STD`.
+const CLIP: Normalize = Normalize {
+    mean: [0.48145466, 0.4578275, 0.40821073],
+    std: [0.26862954, 0.26130258, 0.27577711],
+};
 
 fn family(processor: &str) -> Family {
     let is = |name: &str| processor.starts_with(name);
+    if is("CLIP") || is("Bit") {
+        return Family {
+            size: Found::ShortestEdge(224),
+            int_is_shortest_edge: true,
+            crops: true,
+            filter: Filter::Bicubic,
+            normalize: CLIP,
+        };
+    }
+    let deit = is("DeiT");
     Family {
-        int_is_shortest_edge: is("CLIP") || is("Bit"),
-        crops: is("CLIP") || is("Bit") || is("DeiT"),
+        size: Found::Square(if deit { 256 } else { 224 }),
+        int_is_shortest_edge: false,
+        crops: deit,
+        filter: if deit {
+            Filter::Bicubic
+        } else {
+            Filter::Bilinear
+        },
+        normalize: HALF,
     }
 }
 
@@ -52,18 +84,18 @@ pub fn parse(text: &str) -> Parsed<Preprocessor> {
         );
     }
     let crop = match flag(config, "do_center_crop", family.crops)? {
-        true => Some(
-            size(config, "crop_size", 224).and_then(|target| match target {
+        true => Some(size(config, "crop_size", Found::Square(224)).and_then(
+            |target| match target {
                 Found::Square(n) => Ok(Size::square(n)),
                 Found::Exact(size) => Ok(size),
                 Found::ShortestEdge(_) => {
                     Err("key `crop_size` is a shortest_edge, wanted a height and a width".into())
                 }
-            })?,
-        ),
+            },
+        )?),
         false => None,
     };
-    let target = match size(config, "size", 224)? {
+    let target = match size(config, "size", family.size)? {
         Found::Square(n) if family.int_is_shortest_edge => Target::ShortestEdge(n),
         Found::Square(n) => Target::Squash(Size::square(n)),
         Found::Exact(size) => Target::Squash(size),
@@ -76,8 +108,8 @@ pub fn parse(text: &str) -> Parsed<Preprocessor> {
     };
     let normalize = match flag(config, "do_normalize", true)? {
         true => Some(Normalize {
-            mean: channels(config, "image_mean")?,
-            std: channels(config, "image_std")?,
+            mean: channels(config, "image_mean", family.normalize.mean)?,
+            std: channels(config, "image_std", family.normalize.std)?,
         }),
         false => None,
     };
@@ -86,7 +118,7 @@ pub fn parse(text: &str) -> Parsed<Preprocessor> {
     }
     Ok(Preprocessor {
         target,
-        filter: filter(config)?,
+        filter: filter(config, family.filter)?,
         crop,
         rescale_factor,
         normalize,
@@ -115,15 +147,16 @@ fn check_crop(target: Target, crop: Option<Size>) -> Parsed<()> {
 }
 
 /// A `size` as found: what a plain number means depends on the family.
+#[derive(Clone, Copy)]
 enum Found {
     Square(usize),
     Exact(Size),
     ShortestEdge(usize),
 }
 
-fn size(config: &Map<String, Value>, key: &str, default: usize) -> Parsed<Found> {
+fn size(config: &Map<String, Value>, key: &str, default: Found) -> Parsed<Found> {
     let Some(value) = present(config, key) else {
-        return Ok(Found::Square(default));
+        return Ok(default);
     };
     let wrong = || {
         format!(
@@ -152,9 +185,9 @@ fn size(config: &Map<String, Value>, key: &str, default: usize) -> Parsed<Found>
     }
 }
 
-fn filter(config: &Map<String, Value>) -> Parsed<Filter> {
+fn filter(config: &Map<String, Value>, default: Filter) -> Parsed<Filter> {
     let Some(value) = present(config, "resample") else {
-        return Ok(Filter::Bilinear);
+        return Ok(default);
     };
     Filter::ALL
         .into_iter()
@@ -180,8 +213,8 @@ fn number(config: &Map<String, Value>, key: &str, default: f64) -> Parsed<f64> {
     })
 }
 
-fn channels(config: &Map<String, Value>, key: &str) -> Parsed<[f64; 3]> {
-    present(config, key).map_or(Ok([0.5; 3]), |value| {
+fn channels(config: &Map<String, Value>, key: &str, default: [f64; 3]) -> Parsed<[f64; 3]> {
+    present(config, key).map_or(Ok(default), |value| {
         let wrong = || format!("key `{key}` is {value}, wanted three numbers (red, green, blue)");
         let numbers: Option<Vec<f64>> = match value {
             Value::Array(values) => values.iter().map(Value::as_f64).collect(),
