@@ -10,7 +10,7 @@ use crate::ops::linear::Shape;
 use crate::ops::linear::gpu::WeightPlan;
 use crate::ops::{column_sum, layer_norm, linear, mlp, patch_embed};
 
-/// Tensors of a backward pass over at most so many images as the activations have room for.
+/// Tensors of a backward pass over the batches that they were planned for.
 #[derive(Debug, Clone, Copy)]
 pub struct Scratch {
     /// Gradient of the residual stream, (N, C), and the copy of it that GEMMs read.
@@ -35,33 +35,24 @@ pub struct Scratch {
     pub squares: Place<f32>,
 }
 
-/// The batches that a [`Scratch`] is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Batches {
-    /// Of every size up to the activations'. How a sum is cut into parts does not grow evenly with
-    /// the batch: a short one may need more room.
-    UpToFull,
-    /// Of the activations' size alone: less work to find out, for estimates.
-    Full,
-}
-
 impl Scratch {
-    /// Takes room for a backward pass behind `activations`.
+    /// Takes room for a backward pass behind `activations`, over a batch of any of `sizes`. How a sum
+    /// is cut into parts does not grow evenly with the batch, so each size is looked at; of none at
+    /// all, it is the least that any batches need.
     pub fn plan(
         layout: &mut Layout,
         gpu: &Properties,
         vit: &Vit,
         activations: &Activations,
-        batches: Batches,
+        sizes: impl IntoIterator<Item = usize>,
     ) -> Self {
         let (images, last_block) = (activations.images, activations.last_block);
         let (c, f) = (vit.config.hidden_size, vit.config.intermediate_size);
         let rows = images * vit.config.tokens();
-        let smallest = match batches {
-            Batches::UpToFull => 1,
-            Batches::Full => images,
-        };
-        let sums = (smallest..=images).map(|images| Sums::of(gpu, vit, images, last_block));
+        let sums = sizes.into_iter().map(|size| {
+            assert!(size <= images, "{size} images in room for {images}");
+            Sums::of(gpu, vit, size, last_block)
+        });
         let sums = sums.fold(Sums::default(), Sums::or_more);
         Self {
             stream: layout.place(rows * c),
