@@ -12,13 +12,13 @@ use crate::report::Fact;
 #[derive(Debug)]
 pub enum Opened {
     Cpu,
-    Cuda(Gpu),
+    Cuda(Box<Gpu>),
 }
 
 /// A model whose memory is planned, and not allocated yet.
 #[derive(Debug)]
 pub enum Planned {
-    Cpu(VitConfig),
+    Cpu(Box<VitConfig>),
     Cuda(Box<cuda::Planned>),
 }
 
@@ -30,7 +30,9 @@ impl Opened {
     pub fn new(device: Device) -> Result<Self> {
         match device {
             Device::Cpu => Ok(Self::Cpu),
-            Device::Cuda { ordinal, element } => Ok(Self::Cuda(Gpu::open(ordinal, element)?)),
+            Device::Cuda { ordinal, element } => {
+                Ok(Self::Cuda(Box::new(Gpu::open(ordinal, element)?)))
+            }
         }
     }
 
@@ -41,9 +43,9 @@ impl Opened {
     /// [`Error::Device`](crate::error::Error::Device) for a model that a GPU cannot run.
     pub fn plan(self, config: VitConfig, capacity: Capacity) -> Result<Planned> {
         match self {
-            Self::Cpu => Ok(Planned::Cpu(config)),
+            Self::Cpu => Ok(Planned::Cpu(Box::new(config))),
             Self::Cuda(gpu) => {
-                let planned = cuda::Planned::new(gpu, config, capacity)?;
+                let planned = cuda::Planned::new(*gpu, config, capacity)?;
                 Ok(Planned::Cuda(Box::new(planned)))
             }
         }
@@ -83,7 +85,7 @@ impl Planned {
     /// the memory is gone since it was planned.
     pub fn load(self, params: Vec<f32>, lookup: Lookup, hyper: Hyper) -> Result<Box<dyn Engine>> {
         Ok(match self {
-            Self::Cpu(config) => Box::new(CpuEngine::new(config, params, lookup, hyper)),
+            Self::Cpu(config) => Box::new(CpuEngine::new(*config, params, lookup, hyper)),
             Self::Cuda(planned) => Box::new(planned.load(&params, lookup, hyper)?),
         })
     }

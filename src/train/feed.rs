@@ -1,6 +1,6 @@
 //! What the updates of a run are made of, collected ahead of them.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::error::Result;
 use crate::rng::randperm;
@@ -9,7 +9,7 @@ use super::config::TrainConfig;
 use super::engine::{Batch, Staged};
 use super::plan::Plan;
 use super::source::{BatchSource, Batches};
-use super::trainer::Run;
+use super::trainer::{Flow, Run};
 
 /// The micro-batches of each update of a run, in order, from one epoch to the next.
 pub(super) struct Feed<'a> {
@@ -80,6 +80,21 @@ pub(super) struct Ready {
 }
 
 impl Run<'_> {
+    /// Makes the updates that are left of the run.
+    pub(super) fn all_epochs(&mut self, images: &dyn BatchSource) -> Result<()> {
+        let done = self.state.global_step;
+        let mut feed = Feed::new(images, &self.plan, self.job.config, done);
+        let mut ready = self.make_ready(&mut feed);
+        while let Some(update) = ready {
+            // What goes wrong with the update after it is told when its turn comes.
+            ready = self.step(update?, &mut feed)?;
+            if self.after_step()? == Flow::Stop {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Collects the next update and sends its first batch on its way, under the step that the device
     /// is at work on, if it is.
     pub(super) fn make_ready(&mut self, feed: &mut Feed) -> Option<Result<Ready>> {
@@ -93,5 +108,10 @@ impl Run<'_> {
             let first = self.engine.stage(&batches[0])?;
             Ok(Ready { batches, first })
         }))
+    }
+
+    fn waited(&mut self, time: Duration) {
+        self.clock.waiting += time;
+        self.state.totals().data_wait_seconds += time.as_secs_f64();
     }
 }

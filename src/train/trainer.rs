@@ -5,7 +5,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::model::cost::hugging_face_total_flos;
@@ -173,27 +173,8 @@ impl<'a> Run<'a> {
         self.emit(Event::RunStarted { facts, max_steps })
     }
 
-    fn all_epochs(&mut self, images: &dyn BatchSource) -> Result<()> {
-        let done = self.state.global_step;
-        let mut feed = Feed::new(images, &self.plan, self.job.config, done);
-        let mut ready = self.make_ready(&mut feed);
-        while let Some(update) = ready {
-            // What goes wrong with the update after it is told when its turn comes.
-            ready = self.step(update?, &mut feed)?;
-            if self.after_step()? == Flow::Stop {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn waited(&mut self, time: Duration) {
-        self.clock.waiting += time;
-        self.state.totals().data_wait_seconds += time.as_secs_f64();
-    }
-
     /// One update of the parameters; the next one is made ready meanwhile.
-    fn step(&mut self, update: Ready, feed: &mut Feed) -> Result<Option<Result<Ready>>> {
+    pub(super) fn step(&mut self, update: Ready, feed: &mut Feed) -> Result<Option<Result<Ready>>> {
         let Ready { batches, first } = update;
         let (begun_at, waited_before) = (Instant::now(), self.clock.waiting);
         let rate = self.rate.at(self.state.totals().updates + 1);
@@ -259,7 +240,7 @@ impl<'a> Run<'a> {
     }
 
     /// Logs, evaluates and saves, where due.
-    fn after_step(&mut self) -> Result<Flow> {
+    pub(super) fn after_step(&mut self) -> Result<Flow> {
         let step = self.state.global_step;
         let due = self.plan.due(step, self.job.config.logging_steps);
         if due.log {

@@ -12,7 +12,7 @@ use vitcuda::model::backward;
 use vitcuda::model::checkpoint::{self, LoadOptions};
 use vitcuda::model::gpu::activations::Activations;
 use vitcuda::model::gpu::arena::{Arena, Layout};
-use vitcuda::model::gpu::scratch::Scratch;
+use vitcuda::model::gpu::scratch::{Batches, Scratch};
 use vitcuda::model::gpu::{Gradients, Params, Pass};
 use vitcuda::model::init::HeadInit;
 use vitcuda::model::tensor_file::TensorFile;
@@ -86,7 +86,13 @@ fn on_device(
     let mut layout = Layout::default();
     let keep = Keep::ForBackward;
     let activations = Activations::plan(&mut layout, &vit.config, capacity, keep, last_block);
-    let scratch = Scratch::plan(&mut layout, gpu.properties(), vit, &activations, [images]);
+    let scratch = Scratch::plan(
+        &mut layout,
+        gpu.properties(),
+        vit,
+        &activations,
+        Batches::Of(&[images]),
+    );
     let arena = Arena::new(gpu, layout.bytes())?;
     let (params, copy) = (
         gpu.upload(&problem.params)?,

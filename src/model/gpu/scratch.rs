@@ -35,25 +35,36 @@ pub struct Scratch {
     pub squares: Place<f32>,
 }
 
+/// The batches that a [`Scratch`] is for. How a sum is cut into parts does not grow evenly with the
+/// batch, so a short one may need more room than a full one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Batches<'a> {
+    /// Of these numbers of images, none above the activations'.
+    Of(&'a [usize]),
+    /// Unknown ones: no room to compute in, but a bound for all that are, which never falls as the
+    /// activations grow, and is found quickly.
+    AtLeast,
+}
+
 impl Scratch {
-    /// Takes room for a backward pass behind `activations`, over a batch of any of `sizes`. How a sum
-    /// is cut into parts does not grow evenly with the batch, so each size is looked at; of none at
-    /// all, it is the least that any batches need.
+    /// Takes room for a backward pass behind `activations`.
     pub fn plan(
         layout: &mut Layout,
         gpu: &Properties,
         vit: &Vit,
         activations: &Activations,
-        sizes: impl IntoIterator<Item = usize>,
+        batches: Batches,
     ) -> Self {
         let (images, last_block) = (activations.images, activations.last_block);
         let (c, f) = (vit.config.hidden_size, vit.config.intermediate_size);
         let rows = images * vit.config.tokens();
-        let sums = sizes.into_iter().map(|size| {
-            assert!(size <= images, "{size} images in room for {images}");
-            Sums::of(gpu, vit, size, last_block)
-        });
-        let sums = sums.fold(Sums::default(), Sums::or_more);
+        let sums = match batches {
+            Batches::Of(sizes) => sizes.iter().fold(Sums::default(), |sums, &size| {
+                assert!(size <= images, "{size} images in room for {images}");
+                sums.or_more(Sums::of(gpu, vit, size, last_block))
+            }),
+            Batches::AtLeast => Sums::least(gpu, vit, images, last_block),
+        };
         Self {
             stream: layout.place(rows * c),
             stream_copy: layout.place(rows * c),
@@ -87,6 +98,20 @@ impl Sums {
             partials: self.partials.max(other.partials),
             workspace: self.workspace.max(other.workspace),
             squares: self.squares.max(other.squares),
+        }
+    }
+
+    /// No more than [`Sums::of`], and no less for more images: of what grows with them, attention's
+    /// sums, which are as many parts for each image.
+    fn least(gpu: &Properties, vit: &Vit, images: usize, last_block: LastBlock) -> Self {
+        let asking = match (last_block, vit.config.num_hidden_layers) {
+            (LastBlock::ClassToken, 1) => Queries::ClassToken,
+            _ => Queries::EveryToken,
+        };
+        let parts = attention::gpu::parts(gpu, vit.attention_shape(images), asking);
+        Self {
+            partials: parts * 3 * vit.config.hidden_size,
+            ..Self::default()
         }
     }
 

@@ -7,7 +7,7 @@ use crate::device::{Element, Properties};
 use crate::model::activations::{Keep, LastBlock};
 use crate::model::gpu::activations::Activations;
 use crate::model::gpu::arena::{Layout, Place};
-use crate::model::gpu::scratch::Scratch;
+use crate::model::gpu::scratch::{Batches, Scratch};
 use crate::model::vit::Vit;
 use crate::report::format::thousands;
 use crate::train::engine::EpochBatches;
@@ -40,19 +40,14 @@ pub struct MemoryPlan {
 }
 
 impl Training {
-    /// With room for sums in parts over batches of `sizes`; and the bytes of it all.
-    fn plan(
-        gpu: &Properties,
-        vit: &Vit,
-        batches: EpochBatches,
-        sizes: impl IntoIterator<Item = usize>,
-    ) -> (Self, usize) {
+    /// And the bytes of it all.
+    fn plan(gpu: &Properties, vit: &Vit, batches: EpochBatches, scratch: Batches) -> (Self, usize) {
         let images = batches.full();
         let mut layout = Layout::default();
         let (keep, last) = (Keep::ForBackward, LastBlock::ClassToken);
         let activations = Activations::plan(&mut layout, &vit.config, images, keep, last);
         let kept = layout.bytes();
-        let scratch = Scratch::plan(&mut layout, gpu, vit, &activations, sizes);
+        let scratch = Scratch::plan(&mut layout, gpu, vit, &activations, scratch);
         let d_logits = layout.place(images * vit.config.num_labels());
         let losses = layout.place(images);
         let training = Self {
@@ -101,19 +96,20 @@ impl MemoryPlan {
         batches: EpochBatches,
         evaluated: usize,
     ) -> Self {
-        let training = Training::plan(gpu, vit, batches, batches.sizes());
+        let sizes: Vec<usize> = batches.sizes().collect();
+        let training = Training::plan(gpu, vit, batches, Batches::Of(&sizes));
         Self::with(vit, training, evaluated)
     }
 
     /// Bytes that [`MemoryPlan::for_training`] needs at least. Unlike its own they never fall as
-    /// batches grow: what sums in parts need is left out.
+    /// batches grow.
     pub(super) fn least_for_training(
         gpu: &Properties,
         vit: &Vit,
         batches: EpochBatches,
         evaluated: usize,
     ) -> usize {
-        let training = Training::plan(gpu, vit, batches, []);
+        let training = Training::plan(gpu, vit, batches, Batches::AtLeast);
         Self::with(vit, training, evaluated).bytes()
     }
 
