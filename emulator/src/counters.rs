@@ -98,6 +98,14 @@ pub fn book_host_synchronisation(call: &str) {
     );
 }
 
+/// Books a copy to the device when it is issued, which is before it is made.
+pub fn book_copy_to_device(bytes: usize) {
+    report::append(
+        "VITCUDA_EMULATOR_COUNTERS",
+        &format!("{{\"copy_to_device\":{bytes}}}\n"),
+    );
+}
+
 /// Sums of the kernel `name` since the last reset, or of all kernels for a null name. Returns 0,
 /// or 1 when no such kernel ran.
 ///

@@ -1,6 +1,9 @@
 //! The devices that can be played.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::memory;
 
 /// What a program can ask about a device. Numbers are those of a common card of the architecture.
 #[derive(Debug)]
@@ -141,4 +144,20 @@ pub fn memory_bytes() -> usize {
             .and_then(|text| text.parse().ok())
             .unwrap_or(8 << 30)
     })
+}
+
+static TAKEN: AtomicUsize = AtomicUsize::new(0);
+
+/// Somebody has asked how much memory is free: from now on other programs hold as much as
+/// `VITCUDA_EMULATOR_MEMORY_TAKEN` says.
+pub fn let_others_allocate() {
+    let taken = std::env::var("VITCUDA_EMULATOR_MEMORY_TAKEN").ok();
+    let bytes = taken.and_then(|text| text.parse().ok()).unwrap_or(0);
+    TAKEN.store(bytes, Ordering::Relaxed);
+}
+
+/// Bytes that can still be allocated on the device.
+pub fn free_bytes(device: usize) -> usize {
+    let held = memory::used(device) + TAKEN.load(Ordering::Relaxed);
+    memory_bytes().saturating_sub(held)
 }

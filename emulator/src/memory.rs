@@ -171,7 +171,7 @@ pub fn used(device: usize) -> usize {
 /// A fresh, poisoned allocation of `bytes` > 0.
 pub fn allocate(bytes: usize, home: Home) -> Result<usize> {
     if let Home::Device(device) = home
-        && bytes > crate::device::memory_bytes().saturating_sub(used(device))
+        && bytes > crate::device::free_bytes(device)
     {
         return Err(Status::ERROR_OUT_OF_MEMORY);
     }

@@ -12,7 +12,7 @@ use crate::model::config::VitConfig;
 use crate::model::init;
 use crate::model::params::ParamTable;
 use crate::rng::{Philox, Purpose};
-use crate::train::engine::{Batch, Capacity, Engine, Hyper};
+use crate::train::engine::{Batch, Capacity, Engine, EpochBatches, Hyper};
 use crate::train::engines;
 
 /// What a step does with its batch.
@@ -70,11 +70,10 @@ pub fn random_engine(
     let params = init::params(&ParamTable::new(&config), 0);
     let lookup = Preprocessor::new(config.image_size).lookup();
     let capacity = Capacity {
-        training: Some(batch_size),
+        training: Some(EpochBatches::one(batch_size)),
         inference: batch_size,
     };
-    let loaded = engines::load(device, config, params, lookup, Hyper::default(), capacity)?;
-    Ok(loaded.engine)
+    engines::load(device, config, params, lookup, Hyper::default(), capacity)
 }
 
 /// Times steps of `pass` on random images of the engine's size.

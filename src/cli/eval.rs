@@ -72,8 +72,7 @@ pub fn run(args: &EvalArgs, global: &Global) -> Outcome {
             training: None,
             inference: args.batch_size,
         },
-    )?
-    .engine;
+    )?;
     let mut reporters = Reporters::default();
     if !global.quiet {
         reporters.0.push(Box::new(Console::stderr()));
@@ -86,6 +85,9 @@ pub fn run(args: &EvalArgs, global: &Global) -> Outcome {
         &mut reporters,
         &never,
     )?;
+    for notice in engine.take_notices() {
+        global.notice(notice);
+    }
     if let Some(file) = &args.report {
         let what = args.checkpoint.display().to_string();
         let judged = thumbnail::judged(what, &evaluation, images.dataset(), &data.classes);

@@ -70,10 +70,7 @@ const FOREIGN: &[(&str, Value, Rule)] = &[
     (
         "auto-find-batch-size",
         Truth,
-        Only(
-            OFF,
-            "choose a --batch-size; vitcuda info shows the memory of each",
-        ),
+        Only(OFF, "give --batch-size auto, which takes what fits"),
     ),
     ("bf16", Truth, Only(OFF, BF16)),
     ("bf16-full-eval", Truth, Only(OFF, BF16)),

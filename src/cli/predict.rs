@@ -75,13 +75,15 @@ pub fn run(args: &PredictArgs, global: &Global) -> Outcome {
             training: None,
             inference: args.batch_size,
         },
-    )?
-    .engine;
+    )?;
     let mut bad = Vec::new();
     let all: Vec<usize> = (0..images.len()).collect();
     for chunk in all.chunks(args.batch_size) {
         let (good, batch) = decode(&images, chunk, &preprocessor, &mut bad);
         predict(engine.as_mut(), &images, &good, &batch, &printer)?;
+    }
+    for notice in engine.take_notices() {
+        global.notice(notice);
     }
     for (i, reason) in &bad {
         output::notice(format_args!("skipped {}: {reason}", name(&images, *i)));

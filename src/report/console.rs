@@ -96,13 +96,17 @@ impl<W: Write> Console<W> {
         }
     }
 
-    fn started(&mut self, facts: &[Fact], max_steps: u64) {
-        self.bar.set_length(max_steps);
+    fn facts(&mut self, facts: &[Fact]) {
         let width = facts.iter().map(|f| f.name.len()).max().unwrap_or(0);
         for fact in facts {
             let name = self.paint("1", &format!("{:<width$}", fact.name));
             self.line(&format!("{name}  {}", fact.text));
         }
+    }
+
+    fn started(&mut self, facts: &[Fact], max_steps: u64) {
+        self.bar.set_length(max_steps);
+        self.facts(facts);
         self.line("");
     }
 
@@ -248,6 +252,7 @@ fn accuracy(e: &Evaluated) -> String {
 impl<W: Write> Reporter for Console<W> {
     fn event(&mut self, event: &Event) {
         match event {
+            Event::Planned { facts } => self.facts(facts),
             Event::RunStarted { facts, max_steps } => self.started(facts, *max_steps),
             Event::Progress(progress) => self.progress(progress),
             Event::Evaluating { done, total } => {

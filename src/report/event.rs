@@ -33,8 +33,12 @@ impl Reporter for Reporters<'_> {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
+    /// What the run is about to take of the device, for the header.
+    Planned {
+        facts: Vec<Fact>,
+    },
     RunStarted {
-        /// What the run is made of, for the header: device, data, model, plan.
+        /// What the run is made of, for the header: data, model, recipe, plan.
         facts: Vec<Fact>,
         max_steps: u64,
     },

@@ -1,26 +1,100 @@
-//! Putting a model on a device.
+//! Putting a model on a device: opening it, planning the memory, allocating it.
 
 use super::cpu::{CpuEngine, Lookup};
-use super::cuda::CudaEngine;
+use super::cuda;
 use super::engine::{Capacity, Engine, Hyper};
 use crate::device::{Device, Gpu};
 use crate::error::Result;
 use crate::model::config::VitConfig;
 use crate::report::Fact;
 
-/// A model on a device.
-pub struct Loaded {
-    pub engine: Box<dyn Engine>,
-    /// Lines for people: where it is computed, and what memory that takes.
-    pub facts: Vec<Fact>,
+/// A device that is ready for a model.
+#[derive(Debug)]
+pub enum Opened {
+    Cpu,
+    Cuda(Box<Gpu>),
 }
 
-/// An engine on `device` with room for `capacity`, that holds `params`, the arena of `config`'s
-/// table; `lookup` comes from the model's preprocessor.
+/// A model whose memory is planned, and not allocated yet.
+#[derive(Debug)]
+pub enum Planned {
+    Cpu(Box<VitConfig>),
+    Cuda(Box<cuda::Planned>),
+}
+
+impl Opened {
+    /// Opens `device`.
+    ///
+    /// # Errors
+    /// What [`Gpu::open`] reports.
+    pub fn new(device: Device) -> Result<Self> {
+        match device {
+            Device::Cpu => Ok(Self::Cpu),
+            Device::Cuda { ordinal, element } => {
+                Ok(Self::Cuda(Box::new(Gpu::open(ordinal, element)?)))
+            }
+        }
+    }
+
+    /// Plans the memory of a model for `capacity`.
+    ///
+    /// # Errors
+    /// [`Error::Memory`](crate::error::Error::Memory) that names the largest batch that fits it;
+    /// [`Error::Device`](crate::error::Error::Device) for a model that a GPU cannot run.
+    pub fn plan(self, config: VitConfig, capacity: Capacity) -> Result<Planned> {
+        match self {
+            Self::Cpu => Ok(Planned::Cpu(Box::new(config))),
+            Self::Cuda(gpu) => {
+                let planned = cuda::Planned::new(*gpu, config, capacity)?;
+                Ok(Planned::Cuda(Box::new(planned)))
+            }
+        }
+    }
+}
+
+impl Planned {
+    /// Lines for people: where it will be computed, and what memory that takes.
+    pub fn facts(&self) -> Vec<Fact> {
+        match self {
+            Self::Cpu(_) => {
+                let threads = rayon::current_num_threads();
+                vec![Fact::new("device", format!("cpu, {threads} threads, f32"))]
+            }
+            Self::Cuda(planned) => {
+                let gpu = planned.gpu();
+                let (major, minor) = gpu.properties().capability;
+                let device = format!(
+                    "cuda:{}, {} (sm_{major}{minor}), {} mixed precision",
+                    gpu.ordinal(),
+                    gpu.properties().name,
+                    gpu.element()
+                );
+                vec![
+                    Fact::new("device", device),
+                    Fact::new("memory", planned.in_words()),
+                ]
+            }
+        }
+    }
+
+    /// Puts the model on the device: `params` is the arena of its table, `lookup` comes from its
+    /// preprocessor.
+    ///
+    /// # Errors
+    /// [`Error::Memory`](crate::error::Error::Memory) that names the largest batch that fits, where
+    /// the memory is gone since it was planned.
+    pub fn load(self, params: Vec<f32>, lookup: Lookup, hyper: Hyper) -> Result<Box<dyn Engine>> {
+        Ok(match self {
+            Self::Cpu(config) => Box::new(CpuEngine::new(*config, params, lookup, hyper)),
+            Self::Cuda(planned) => Box::new(planned.load(&params, lookup, hyper)?),
+        })
+    }
+}
+
+/// All of it at once: an engine on `device` with room for `capacity`.
 ///
 /// # Errors
-/// What opening the device reports; [`Error::Memory`](crate::error::Error::Memory) that names the
-/// largest batch that fits it.
+/// What the three report.
 pub fn load(
     device: Device,
     config: VitConfig,
@@ -28,29 +102,7 @@ pub fn load(
     lookup: Lookup,
     hyper: Hyper,
     capacity: Capacity,
-) -> Result<Loaded> {
-    match device {
-        Device::Cpu => {
-            let threads = rayon::current_num_threads();
-            Ok(Loaded {
-                engine: Box::new(CpuEngine::new(config, params, lookup, hyper)),
-                facts: vec![Fact::new("device", format!("cpu, {threads} threads, f32"))],
-            })
-        }
-        Device::Cuda { ordinal, element } => {
-            let gpu = Gpu::open(ordinal, element)?;
-            let found = gpu.properties();
-            let (major, minor) = found.capability;
-            let name = format!("{device}, {} (sm_{major}{minor})", found.name);
-            let engine = CudaEngine::new(gpu, config, &params, lookup, hyper, capacity)?;
-            let facts = vec![
-                Fact::new("device", format!("{name}, {element} mixed precision")),
-                Fact::new("memory", engine.plan().to_string()),
-            ];
-            Ok(Loaded {
-                engine: Box::new(engine),
-                facts,
-            })
-        }
-    }
+) -> Result<Box<dyn Engine>> {
+    let planned = Opened::new(device)?.plan(config, capacity)?;
+    planned.load(params, lookup, hyper)
 }

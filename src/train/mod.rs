@@ -1,5 +1,6 @@
 //! The training loop and what it needs.
 
+pub mod batch_size;
 mod best;
 mod clock;
 pub mod config;
@@ -8,12 +9,13 @@ pub mod cuda;
 pub mod engine;
 pub mod engines;
 pub mod evaluate;
+mod feed;
 pub mod health;
 mod metrics_file;
 pub mod optimizer_file;
 pub mod outcome;
 pub mod plan;
-mod resume;
+pub mod resume;
 pub mod run_folder;
 mod saving;
 pub mod schedule;

@@ -6,6 +6,7 @@
 //! already seen are its first ones.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
@@ -50,21 +51,35 @@ pub(super) fn open(config: &TrainConfig) -> Result<(RunFolder, Option<Point>)> {
         }
         return Ok((RunFolder::claim(output, Existing::Overwrite)?, None));
     };
+    let point = Point {
+        step,
+        state: state_at(&folder, step)?,
+        changes: resume.changes,
+    };
+    Ok((folder, Some(point)))
+}
+
+fn state_at(folder: &RunFolder, step: u64) -> Result<TrainerState> {
     let file = folder.checkpoint(step).join("trainer_state.json");
     let text = fs::read_to_string(&file).map_err(|e| Error::io(&file, "read it", e))?;
-    let state: TrainerState = serde_json::from_str(&text).map_err(|e| {
+    serde_json::from_str(&text).map_err(|e| {
         Error::model(
             &file,
             format!("it is no state of a run of this program: {e}"),
             "resume from another checkpoint with `--resume-from-checkpoint`",
         )
-    })?;
-    let point = Point {
-        step,
-        state,
-        changes: resume.changes,
-    };
-    Ok((folder, Some(point)))
+    })
+}
+
+/// The batch size of the run in `output` that `resume` goes on with; `None` where it starts again.
+///
+/// # Errors
+/// Those of going on with it.
+pub fn batch_size(output: &Path, resume: &Resume) -> Result<Option<usize>> {
+    let folder = RunFolder::reopen(output)?;
+    let step = step_of(resume, &folder)?;
+    step.map(|step| Ok(state_at(&folder, step)?.train_batch_size))
+        .transpose()
 }
 
 /// The step of the checkpoint that is asked for.

@@ -5,17 +5,17 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::model::cost::hugging_face_total_flos;
 use crate::report::{BestMark, Evaluated, Event, Fact, Logged, Progress, Reporter};
-use crate::rng::randperm;
 
 use super::clock::Clock;
 use super::config::{Interval, TrainConfig};
-use super::engine::{Batch, Engine};
+use super::engine::{Batch, Engine, StepOutput};
 use super::evaluate::{Evaluation, evaluate};
+use super::feed::{Feed, Ready};
 use super::health::Health;
 use super::metrics_file::MetricsFile;
 use super::outcome::Outcome;
@@ -173,45 +173,23 @@ impl<'a> Run<'a> {
         self.emit(Event::RunStarted { facts, max_steps })
     }
 
-    fn all_epochs(&mut self, images: &dyn BatchSource) -> Result<()> {
-        let config = self.job.config;
-        let done = self.state.global_step;
-        for epoch in done / self.plan.updates_per_epoch..self.plan.epochs {
-            let mut order = randperm(self.plan.examples, config.seed.wrapping_add(epoch));
-            let first = done.saturating_sub(epoch * self.plan.updates_per_epoch);
-            order.drain(..self.plan.images_before(first, config.train_batch_size));
-            let mut batches = images.batches(order, config.train_batch_size);
-            for update in first..self.plan.updates_per_epoch {
-                let waiting = Instant::now();
-                let micro_batches = self.plan.micro_batches(update) as usize;
-                let batches: Vec<Batch> = batches
-                    .by_ref()
-                    .take(micro_batches)
-                    .collect::<Result<_>>()?;
-                assert_eq!(batches.len(), micro_batches, "batches of an epoch");
-                self.waited(waiting.elapsed());
-                self.step(&batches)?;
-                if self.after_step()? == Flow::Stop {
-                    return Ok(());
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn waited(&mut self, time: Duration) {
-        self.clock.waiting += time;
-        self.state.totals().data_wait_seconds += time.as_secs_f64();
-    }
-
-    /// One update of the parameters.
-    fn step(&mut self, batches: &[Batch]) -> Result<()> {
-        let computing = Instant::now();
+    /// One update of the parameters; the next one is made ready meanwhile.
+    pub(super) fn step(&mut self, update: Ready, feed: &mut Feed) -> Result<Option<Result<Ready>>> {
+        let Ready { batches, first } = update;
+        let (begun_at, waited_before) = (Instant::now(), self.clock.waiting);
         let rate = self.rate.at(self.state.totals().updates + 1);
         let micro_batches: Vec<&Batch> = batches.iter().collect();
-        let output = self.engine.train_step(&micro_batches, rate)?;
-        self.clock.computing += computing.elapsed();
+        let begun = self.engine.begin_step(&micro_batches, first, rate)?;
+        let next = self.make_ready(feed);
+        let output = self.engine.finish_step(begun)?;
+        let waited = self.clock.waiting - waited_before;
+        self.clock.computing += begun_at.elapsed().saturating_sub(waited);
+        self.made(&batches, output)?;
+        Ok(next)
+    }
 
+    /// Takes in an update of the parameters.
+    fn made(&mut self, batches: &[Batch], output: StepOutput) -> Result<()> {
         let images: usize = batches.iter().map(Batch::len).sum();
         self.clock.images += images;
         let step = self.state.global_step + 1;
@@ -226,6 +204,9 @@ impl<'a> Run<'a> {
         let images = totals.images;
         self.state.total_flos = hugging_face_total_flos(self.engine.config(), images);
 
+        for text in self.engine.take_notices() {
+            self.emit(Event::Notice { text })?;
+        }
         match self.health.observe(step, batches, &output) {
             Ok(None) => {}
             Ok(Some(text)) => self.emit(Event::Notice { text })?,
@@ -259,7 +240,7 @@ impl<'a> Run<'a> {
     }
 
     /// Logs, evaluates and saves, where due.
-    fn after_step(&mut self) -> Result<Flow> {
+    pub(super) fn after_step(&mut self) -> Result<Flow> {
         let step = self.state.global_step;
         let due = self.plan.due(step, self.job.config.logging_steps);
         if due.log {

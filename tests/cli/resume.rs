@@ -161,3 +161,31 @@ fn a_named_checkpoint_drops_the_later_ones() {
         .failed(2)
         .mentions(&["no checkpoint of the run"]);
 }
+
+#[test]
+fn auto_takes_a_batch_and_keeps_that_of_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |more: &str| {
+        let line = "train --max-steps 2 --save-steps 1 --eval-strategy no";
+        let words = line.split(' ').chain(more.split(' '));
+        run_in(folder.path(), &words.collect::<Vec<_>>()).well()
+    };
+    run("--output-dir new --batch-size auto").mentions(&[
+        "32 images, by auto: the most that auto takes here",
+        "fit in 50 % of the ",
+    ]);
+    run("--output-dir run --batch-size 16");
+    fs::remove_dir_all(folder.path().join("run/checkpoint-2")).unwrap();
+    run("--output-dir run --batch-size auto --resume")
+        .mentions(&["16 images, by auto: the choice of the run so far"]);
+    for (name, images) in [("new", 32), ("run", 16)] {
+        let file = folder
+            .path()
+            .join(name)
+            .join("checkpoint-2/trainer_state.json");
+        let state: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+        assert_eq!(state["train_batch_size"], images);
+        let settings = &state["stateful_callbacks"]["RunSettings"];
+        assert_eq!(settings["--batch-size"], images);
+    }
+}

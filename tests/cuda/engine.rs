@@ -10,12 +10,12 @@ use vitcuda::model::params::ParamTable;
 use vitcuda::rng::{Philox, Purpose};
 use vitcuda::train::cpu::CpuEngine;
 use vitcuda::train::cuda::CudaEngine;
-use vitcuda::train::engine::{Batch, Capacity, Engine, Hyper, LossScale};
+use vitcuda::train::engine::{Batch, Capacity, Engine, EpochBatches, Hyper, LossScale};
 
 use super::emulated::{Devices, counters, set_seed};
 use super::model::at_most;
 
-type Test = fn(usize, ElementType) -> Result<(), Failed>;
+pub type Test = fn(usize, ElementType) -> Result<(), Failed>;
 
 const TESTS: [(&str, Test); 7] = [
     ("the host waits for a step only at its end", waits),
@@ -43,23 +43,38 @@ const TESTS: [(&str, Test); 7] = [
 ];
 
 pub fn trials(devices: Devices) -> Vec<Trial> {
-    let f16 = ElementType::F16;
-    let mut trials = Vec::new();
-    for (name, test) in TESTS {
-        for (ordinal, device) in [("sm_75", f16), ("sm_80", f16)].into_iter().enumerate() {
-            let name = format!("engine: {name}: {}", device.0);
-            // Engines own their GPU: the one that is handed over only shows that it can be opened.
-            trials.push(devices.trial(name, device, move |_| test(ordinal, f16)));
-        }
-    }
+    let mut trials = on_both(devices, &TESTS);
     let device = ("sm_80", ElementType::Bf16);
     let name = "engine: bf16 needs no loss scale".to_owned();
     trials.push(devices.trial(name, device, |_| unscaled()));
     trials
 }
 
+/// Each test on both GPUs.
+pub fn on_both(devices: Devices, tests: &[(&str, Test)]) -> Vec<Trial> {
+    let f16 = ElementType::F16;
+    let mut trials = Vec::new();
+    for &(name, test) in tests {
+        for (ordinal, device) in [("sm_75", f16), ("sm_80", f16)].into_iter().enumerate() {
+            let name = format!("engine: {name}: {}", device.0);
+            // Engines own their GPU: the one that is handed over only shows that it can be opened.
+            trials.push(devices.trial(name, device, move |_| test(ordinal, f16)));
+        }
+    }
+    trials
+}
+
+/// Micro-batches of 6, and one of 5 at the end of an epoch.
+pub const CAPACITY: Capacity = Capacity {
+    training: Some(EpochBatches {
+        examples: 17,
+        batch_size: 6,
+    }),
+    inference: 4,
+};
+
 /// Odd sizes where they are allowed: 10 tokens, two heads of 8, MLP 40, 5 classes.
-fn config() -> VitConfig {
+pub fn config() -> VitConfig {
     let mut config = VitConfig {
         hidden_size: 16,
         num_hidden_layers: 2,
@@ -73,7 +88,7 @@ fn config() -> VitConfig {
     config
 }
 
-fn params(config: &VitConfig) -> Vec<f32> {
+pub fn params(config: &VitConfig) -> Vec<f32> {
     let table = ParamTable::new(config);
     let mut params = init::params(&table, 3);
     let mut noise = Philox::new(3, Purpose::Test, 0);
@@ -84,7 +99,7 @@ fn params(config: &VitConfig) -> Vec<f32> {
 }
 
 /// Images whose brightness tells the label.
-fn batch(index: u64, images: usize) -> Batch {
+pub fn batch(index: u64, images: usize) -> Batch {
     let config = config();
     let mut random = Philox::new(4, Purpose::Test, index);
     let labels: Vec<u32> = (0..images).map(|_| random.next_u32() % 5).collect();
@@ -111,16 +126,12 @@ fn hyper() -> Hyper {
 fn with(ordinal: usize, element: ElementType, hyper: Hyper) -> Result<CudaEngine, Error> {
     let config = config();
     let lookup = Preprocessor::new(config.image_size).lookup();
-    let capacity = Capacity {
-        training: Some(6),
-        inference: 4,
-    };
     let gpu = Gpu::open(ordinal, element)?;
     let params = params(&config);
-    CudaEngine::new(gpu, config, &params, lookup, hyper, capacity)
+    CudaEngine::new(gpu, config, &params, lookup, hyper, CAPACITY)
 }
 
-fn cuda(ordinal: usize, element: ElementType) -> Result<CudaEngine, Error> {
+pub fn cuda(ordinal: usize, element: ElementType) -> Result<CudaEngine, Error> {
     with(ordinal, element, hyper())
 }
 
@@ -135,7 +146,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|v| v.to_bits()).collect()
 }
 
-fn same(what: &str, a: &[f32], b: &[f32]) -> Result<(), Failed> {
+pub fn same(what: &str, a: &[f32], b: &[f32]) -> Result<(), Failed> {
     match bits(a) == bits(b) {
         true => Ok(()),
         false => Err(format!("{what} differ").into()),
@@ -149,11 +160,13 @@ fn waits(ordinal: usize, element: ElementType) -> Result<(), Failed> {
     // The first steps capture the graphs.
     engine.train_step(&both[..1], 1e-3)?;
     engine.train_step(&both, 1e-3)?;
-    for micro_batches in [&both[..1], &both] {
+    let mut first = None;
+    for micro_batches in [&both[..1], &both, &both, &both[..1]] {
         counters::reset_counters();
-        engine.begin_step(micro_batches, 1e-3)?;
+        let step = engine.begin_step(micro_batches, first, 1e-3)?;
+        first = engine.stage(both[0])?;
         let within = counters::host_synchronisations();
-        engine.finish_step()?;
+        engine.finish_step(step)?;
         let all = counters::host_synchronisations();
         if within != 0 || all > 1 {
             return Err(format!("{within} waits within a step, {all} with its end").into());
@@ -162,19 +175,21 @@ fn waits(ordinal: usize, element: ElementType) -> Result<(), Failed> {
     Ok(())
 }
 
+/// The micro-batches of a step: a full one, a short one, or one of each.
+pub fn micro_batches(step: u64) -> Vec<Batch> {
+    match step {
+        2 => vec![batch(step, 5)],
+        4 => vec![batch(step, 6), batch(20 + step, 5)],
+        _ => vec![batch(step, 6)],
+    }
+}
+
 /// Losses and gradient norms of `engine`: full batches, a short one, and micro-batches.
-fn curve(engine: &mut dyn Engine) -> Result<Vec<(f64, f64)>, Error> {
+pub fn curve(engine: &mut dyn Engine) -> Result<Vec<(f64, f64)>, Error> {
     let mut curve = Vec::new();
     for step in 0..6 {
-        let (first, second) = match step {
-            2 => (batch(step, 5), None),
-            4 => (batch(step, 6), Some(batch(20 + step, 3))),
-            _ => (batch(step, 6), None),
-        };
-        let micro_batches: Vec<&Batch> = [Some(&first), second.as_ref()]
-            .into_iter()
-            .flatten()
-            .collect();
+        let batches = micro_batches(step);
+        let micro_batches: Vec<&Batch> = batches.iter().collect();
         let output = engine.train_step(&micro_batches, 2e-3)?;
         curve.push((output.loss, output.grad_norm));
     }

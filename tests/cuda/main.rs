@@ -13,11 +13,15 @@ mod emulated;
 #[cfg(target_os = "linux")]
 mod engine;
 #[cfg(target_os = "linux")]
+mod host;
+#[cfg(target_os = "linux")]
 mod mixed;
 #[cfg(target_os = "linux")]
 mod model;
 #[cfg(target_os = "linux")]
 mod runs;
+#[cfg(target_os = "linux")]
+mod trouble;
 
 #[cfg(target_os = "linux")]
 fn main() {
@@ -41,7 +45,9 @@ fn main() {
     let name = "ViT-S: one step on one photo".to_owned();
     trials.push(with_shared(devices, name, ".", device, model::vit_small));
     trials.extend(engine::trials(devices));
+    trials.extend(host::trials(devices));
     trials.extend(runs::trials(devices));
+    trials.extend(trouble::trials(devices));
     emulated::run(trials);
 }
 

@@ -92,7 +92,7 @@ fn on_device(
         gpu.properties(),
         vit,
         &activations,
-        Batches::UpToFull,
+        Batches::Of(&[images]),
     );
     let arena = Arena::new(gpu, layout.bytes())?;
     let (params, copy) = (

@@ -9,7 +9,7 @@ use vitcuda::device::ElementType;
 use super::emulated::Devices;
 use super::model::at_most;
 
-type Test = fn(&Path) -> Result<(), Failed>;
+pub type Test = fn(&Path) -> Result<(), Failed>;
 
 const TESTS: [(&str, Test); 5] = [
     (
@@ -21,21 +21,25 @@ const TESTS: [(&str, Test); 5] = [
         auto,
     ),
     (
-        "a batch that does not fit is refused with the one that does",
-        too_large,
+        "a batch is copied to the GPU while it is at work on the one before",
+        copied_ahead,
     ),
-    ("bf16 on a GPU that has none is refused", no_bf16),
     (
-        "losses that stay NaN end the run with exit code 7",
-        diverged,
+        "--batch-size auto takes what fits, and a resumed run keeps it",
+        auto_batch,
     ),
+    ("info shows the GPU's memory", info),
 ];
 
 pub fn trials(devices: Devices) -> Vec<Trial> {
+    trials_of(devices, &TESTS)
+}
+
+pub fn trials_of(devices: Devices, tests: &[(&str, Test)]) -> Vec<Trial> {
     let device = ("sm_75", ElementType::F16);
-    let tests = TESTS.into_iter();
+    let tests = tests.iter();
     tests
-        .map(|(name, test)| {
+        .map(|&(name, test)| {
             devices.trial(format!("run: {name}"), device, move |_| {
                 test(tempfile::tempdir()?.path())
             })
@@ -43,25 +47,26 @@ pub fn trials(devices: Devices) -> Vec<Trial> {
         .collect()
 }
 
-/// All the digits at once; and less memory than they need, of which 128 MiB stay the driver's.
-const LARGE_BATCH: &str = "--batch-size 1438";
-const SMALL_MEMORY: u64 = 160 << 20;
+/// Variables of the environment.
+pub type Variables<'a> = [(&'a str, &'a str)];
+
+/// Memory of a GPU on which all the digits at once do not fit: 128 MiB stay the driver's.
+pub const SMALL: (&str, &str) = ("VITCUDA_EMULATOR_MEMORY", "167772160");
 
 /// Runs the binary in `folder`; the emulator is first on its library path, too.
-fn vitcuda(folder: &Path, line: &str) -> Result<Output, Failed> {
+pub fn vitcuda(folder: &Path, line: &str, variables: &Variables) -> Result<Output, Failed> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vitcuda"));
     command.current_dir(folder).args(line.split_whitespace());
     for variable in ["VITCUDA_DEVICE", "VITCUDA_PRECISION"] {
         command.env_remove(variable);
     }
-    if line.contains(LARGE_BATCH) {
-        command.env("VITCUDA_EMULATOR_MEMORY", SMALL_MEMORY.to_string());
-    }
+    command.envs(variables.iter().copied());
     Ok(command.output()?)
 }
 
-fn well(folder: &Path, line: &str) -> Result<String, Failed> {
-    let said = vitcuda(folder, line)?;
+/// What a run that goes well says on stderr.
+pub fn well(folder: &Path, line: &str, variables: &Variables) -> Result<String, Failed> {
+    let said = vitcuda(folder, line, variables)?;
     let stderr = String::from_utf8(said.stderr)?;
     match said.status.success() {
         true => Ok(stderr),
@@ -69,13 +74,26 @@ fn well(folder: &Path, line: &str) -> Result<String, Failed> {
     }
 }
 
-fn refused(folder: &Path, line: &str, code: i32, texts: &[&str]) -> Result<(), Failed> {
-    let said = vitcuda(folder, line)?;
+/// What a run says on stderr that ends with exit code `code`.
+pub fn refused(
+    folder: &Path,
+    line: &str,
+    variables: &Variables,
+    code: i32,
+) -> Result<String, Failed> {
+    let said = vitcuda(folder, line, variables)?;
     let stderr = String::from_utf8(said.stderr)?;
-    let right = said.status.code() == Some(code) && texts.iter().all(|text| stderr.contains(text));
-    match right {
-        true => Ok(()),
+    match said.status.code() == Some(code) {
+        true => Ok(stderr),
         false => Err(format!("{:?}: {stderr}", said.status.code()).into()),
+    }
+}
+
+/// Fails unless `said` has all of `texts`.
+pub fn mentions(said: &str, texts: &[&str]) -> Result<(), Failed> {
+    match texts.iter().find(|&&text| !said.contains(text)) {
+        None => Ok(()),
+        Some(missing) => Err(format!("`{missing}` is missing: {said}").into()),
     }
 }
 
@@ -92,8 +110,12 @@ const RUN: &str =
 
 /// Each loss within 2 % of the CPU's: what is asked of the CPU against its peer.
 fn twenty_steps(folder: &Path) -> Result<(), Failed> {
-    well(folder, &format!("{RUN} --device cuda:1 --output-dir cuda"))?;
-    well(folder, &format!("{RUN} --device cpu --output-dir cpu"))?;
+    well(
+        folder,
+        &format!("{RUN} --device cuda:1 --output-dir cuda"),
+        &[],
+    )?;
+    well(folder, &format!("{RUN} --device cpu --output-dir cpu"), &[])?;
     let (found, wanted) = (losses(folder, "cuda")?, losses(folder, "cpu")?);
     if (found.len(), wanted.len()) != (20, 20) {
         return Err(format!("{found:?}, {wanted:?}").into());
@@ -110,19 +132,18 @@ fn twenty_steps(folder: &Path) -> Result<(), Failed> {
 
 fn auto(folder: &Path) -> Result<(), Failed> {
     let line = "train --max-steps 2 --batch-size 8 --eval-strategy no --train-samples 20 --eval-samples 20 --output-dir run";
-    let said = well(folder, line)?;
-    for text in [
+    let said = well(folder, line, &[])?;
+    let texts = [
         "cuda:0, ",
         "(sm_75), f16 mixed precision",
         "AdamW's moments",
-    ] {
-        if !said.contains(text) {
-            return Err(format!("`{text}` is missing: {said}").into());
-        }
-    }
+        "scratch",
+        "the largest batch that fits is 20",
+    ];
+    mentions(&said, &texts)?;
     let score = |device: &str| -> Result<serde_json::Value, Failed> {
         let line = format!("eval run --json --device {device}");
-        let said = vitcuda(folder, &line)?;
+        let said = vitcuda(folder, &line, &[])?;
         Ok(serde_json::from_slice(&said.stdout).map_err(|e| format!("{e}: {said:?}"))?)
     };
     let (gpu, cpu) = (score("cuda")?, score("cpu")?);
@@ -130,18 +151,119 @@ fn auto(folder: &Path) -> Result<(), Failed> {
     at_most("eval_loss", (loss(&gpu) / loss(&cpu) - 1.0).abs(), 0.01)
 }
 
-fn too_large(folder: &Path) -> Result<(), Failed> {
-    let line = &format!("train --device cuda --max-steps 1 {LARGE_BATCH}");
-    let texts = ["does not fit the GPU", "the largest batch that fits is"];
-    refused(folder, line, 6, &texts)
+/// In the order of the calls: copies of batches, and waits for the end of steps.
+fn copied_ahead(folder: &Path) -> Result<(), Failed> {
+    for accumulation in [1, 2] {
+        let file = folder.join(format!("counters-{accumulation}"));
+        let name = file.display().to_string();
+        let line = format!(
+            "train --device cuda --max-steps 4 --batch-size 8 --eval-strategy no \
+             --train-samples 80 --eval-samples 8 --gradient-accumulation-steps {accumulation} --output-dir run-{accumulation}"
+        );
+        well(folder, &line, &[("VITCUDA_EMULATOR_COUNTERS", &name)])?;
+        let text = std::fs::read_to_string(&file)?;
+        let block = 8 * 3 * 8 * 8;
+        let (mut copies, mut before_waits) = (0, Vec::new());
+        for call in text.lines().map(serde_json::from_str::<serde_json::Value>) {
+            let call = call?;
+            // Nothing but a batch has this size.
+            let size = call["copy_to_device"].as_u64().unwrap_or(0);
+            copies += u64::from((block..block + 1024).contains(&size));
+            if call["host_synchronisation"] == "cuEventSynchronize" {
+                before_waits.push(copies);
+            }
+        }
+        // One wait a step, and before it the first batch of the next one.
+        let expected = (1..=4).map(|step| accumulation * step + u64::from(step < 4));
+        if before_waits.get(..4) != Some(&expected.collect::<Vec<_>>()[..]) {
+            return Err(format!("copies before each wait: {before_waits:?}").into());
+        }
+    }
+    Ok(())
 }
 
-fn no_bf16(folder: &Path) -> Result<(), Failed> {
-    let line = "train --device cuda --precision bf16 --max-steps 1";
-    refused(folder, line, 5, &["has no bf16 tensor cores"])
+fn batch_size(folder: &Path, checkpoint: &str) -> Result<u64, Failed> {
+    let file = folder
+        .join("run")
+        .join(checkpoint)
+        .join("trainer_state.json");
+    let state: serde_json::Value = serde_json::from_slice(&std::fs::read(file)?)?;
+    Ok(state["train_batch_size"].as_u64().ok_or("no number")?)
 }
 
-fn diverged(folder: &Path) -> Result<(), Failed> {
-    let line = "train --device cuda --max-steps 100 --batch-size 8 --learning-rate 1e38 --eval-strategy no --output-dir run";
-    refused(folder, line, 7, &["the run diverged"])
+fn auto_batch(folder: &Path) -> Result<(), Failed> {
+    let line = "train --device cuda --batch-size auto --eval-batch-size auto --eval-samples 20 --max-steps 2 \
+                --save-steps 1 --eval-strategy no --output-dir run";
+    let said = well(folder, line, &[SMALL])?;
+    mentions(
+        &said,
+        &[
+            "by auto: what memory takes",
+            "fit in 90 % of the 32 MiB that are free",
+        ],
+    )?;
+    let chosen = batch_size(folder, "checkpoint-1")?;
+    // Of what fits, as the header says, nine tenths, or a little less.
+    let most = said.split("the largest batch that fits is ").nth(1);
+    let most = most.and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok());
+    let most = most.ok_or_else(|| format!("no largest batch: {said}"))?;
+    if !chosen.is_multiple_of(8) || !(most * 8 / 10..most * 9 / 10 + 8).contains(&chosen) {
+        return Err(format!("{chosen} of {most}").into());
+    }
+    // With 8 GiB it would take all the digits.
+    std::fs::remove_dir_all(folder.join("run/checkpoint-2"))?;
+    let said = well(folder, &format!("{line} --resume"), &[])?;
+    mentions(
+        &said,
+        &[&format!(
+            "{chosen} images, by auto: the choice of the run so far"
+        )],
+    )?;
+    assert_eq!(batch_size(folder, "checkpoint-2")?, chosen);
+    Ok(())
+}
+
+fn info(folder: &Path) -> Result<(), Failed> {
+    let said = vitcuda(folder, "info vit_base_patch16_224 --device cuda", &[])?;
+    let text = String::from_utf8(said.stdout)?;
+    mentions(
+        &text,
+        &[
+            "training MiB",
+            "GPU training",
+            "GPU inference",
+            "MiB free, batches of up to",
+        ],
+    )?;
+    let said = vitcuda(
+        folder,
+        "info vit_base_patch16_224 --device cuda --json",
+        &[],
+    )?;
+    let info: serde_json::Value = serde_json::from_slice(&said.stdout)?;
+    let row = |of: &serde_json::Value, row: usize, what: &str| {
+        of["memory_bytes"][row][what].as_u64().unwrap_or(0)
+    };
+    let gpu = &info["gpu"];
+    for what in ["training", "inference"] {
+        for i in 1..6 {
+            assert!(row(gpu, i, what) > row(gpu, i - 1, what), "{gpu}");
+        }
+        // Rows are of 1, 8, 16, 32, 64 and 128 images; 8 GiB hold what a batch of the largest size needs.
+        let largest = gpu["largest_batch"][what].as_u64().ok_or("no number")?;
+        let per_image = (row(gpu, 5, what) - row(gpu, 0, what)) / 127;
+        let left = (8 << 30) - (128 << 20) - row(gpu, 0, what);
+        let expected = left / per_image;
+        assert!(
+            largest.abs_diff(expected) <= 1 + expected / 50,
+            "{largest}, {expected}"
+        );
+    }
+    // In 16 bits, and with more kept: between a third and all of what f32 takes.
+    let share = row(gpu, 5, "training") as f64 / row(&info, 5, "training") as f64;
+    assert!((0.33..1.0).contains(&share), "{share}");
+    let said = vitcuda(folder, "info vit_base_patch16_224 --json", &[])?;
+    let info: serde_json::Value = serde_json::from_slice(&said.stdout)?;
+    assert!(info.get("gpu").is_none());
+    Ok(())
 }

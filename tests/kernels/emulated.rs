@@ -168,3 +168,9 @@ pub fn reset_device() {
         reset();
     }
 }
+
+/// Other programs take `bytes` of each GPU's memory when it is next asked what is free.
+pub fn take_memory(bytes: u64) {
+    // SAFETY: tests run one by one, and nobody asks now.
+    unsafe { std::env::set_var("VITCUDA_EMULATOR_MEMORY_TAKEN", bytes.to_string()) };
+}

@@ -1,5 +1,6 @@
 //! The training loop, with engines that play a script.
 
+mod ahead;
 mod best;
 #[path = "../common/mod.rs"]
 mod common;
@@ -19,6 +20,7 @@ use serde_json::Value;
 fn main() {
     let areas = [
         steps::trials(),
+        ahead::trials(),
         best::trials(),
         trouble::trials(),
         files::trials(),

@@ -10,7 +10,7 @@ use vitcuda::model::tensor_file::{self, Tensor, TensorFile};
 use vitcuda::report::{Event, Logged, Reporter};
 use vitcuda::train::config::{BestMetric, Interval, Schedule, TrainConfig};
 use vitcuda::train::engine::{Engine, Hyper};
-use vitcuda::train::{Job, ModelFiles, Outcome, train};
+use vitcuda::train::{BatchSource, Job, ModelFiles, Outcome, train};
 
 use crate::fakes::Numbered;
 
@@ -115,6 +115,18 @@ impl Play {
     }
 
     pub fn run(&mut self, engine: &mut dyn Engine) -> Result<Outcome> {
+        let images = Numbered {
+            ..self.train_images
+        };
+        self.run_on(engine, &images)
+    }
+
+    /// On other images than its own.
+    pub fn run_on(
+        &mut self,
+        engine: &mut dyn Engine,
+        train_images: &dyn BatchSource,
+    ) -> Result<Outcome> {
         let job = Job {
             config: &self.config,
             model_files: &self.model_files,
@@ -126,7 +138,7 @@ impl Play {
         let mut listener = Listener::default();
         let outcome = train(
             engine,
-            &self.train_images,
+            train_images,
             Some(&self.validation_images),
             &job,
             &mut listener,

@@ -4,9 +4,9 @@ use std::ffi::{c_char, c_int, c_uint};
 
 use super::state::{CURRENT, initialised, ready, state, working};
 use super::{api, give, refuse};
+use crate::counters;
 use crate::device::{self, Device, devices};
 use crate::status::{Result, Status};
-use crate::{counters, memory};
 
 /// What `cuDriverGetVersion` says: CUDA 13.0.
 const DRIVER_VERSION: c_int = 13000;
@@ -193,12 +193,12 @@ api! {
 
     fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize) {
         let (state, context) = working()?;
-        let all = device::memory_bytes();
-        let used = memory::used(state.contexts[&context].device);
         unsafe {
-            give(free, all.saturating_sub(used))?;
-            give(total, all)
+            give(free, device::free_bytes(state.contexts[&context].device))?;
+            give(total, device::memory_bytes())?;
         }
+        device::let_others_allocate();
+        Ok(())
     }
 
     fn cuProfilerStart() { Ok(()) }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::queue::{Op, Source, is_pinned, want_device};
 use super::state::{State, ready, working};
 use super::{api, give, refuse};
-use crate::counters::book_host_synchronisation;
+use crate::counters::{book_copy_to_device, book_host_synchronisation};
 use crate::memory::{self, Home};
 use crate::status::{Result, Status};
 
@@ -138,6 +138,7 @@ api! {
             return Ok(());
         }
         want_device(to, bytes, "cuMemcpyHtoDAsync")?;
+        book_copy_to_device(bytes);
         later(stream, |state, stream| {
             let captured = state.streams[&stream].capture.is_some();
             let from = match captured || is_pinned(from) {

@@ -9,6 +9,7 @@ use crate::cli::images::BadImagesArg;
 use crate::cli::numbers::{count, count_or_none, magnitude, positive, share};
 use crate::cli::source::SplitArgs;
 use vitcuda::model::init::HeadInit;
+use vitcuda::train::batch_size::BatchSize;
 use vitcuda::train::config::{BestMetric, Changes, Interval, Resume, Schedule};
 
 /// Fine-tune a pretrained model, or train one from scratch
@@ -68,10 +69,10 @@ pub struct OptimisationArgs {
     /// Optimiser steps, instead of epochs
     #[arg(long, value_name = "N", value_parser = count_or_none, allow_negative_numbers = true)]
     pub max_steps: Option<u64>,
-    #[arg(long, short, value_name = "N", value_parser = count::<usize>)]
+    #[arg(long, short, value_name = "N|auto")]
     #[arg(aliases = ["per-device-train-batch-size", "train-batch-size"])]
-    #[arg(help = with_default("Photos in a micro-batch", |r| r.batch_size))]
-    pub batch_size: Option<usize>,
+    #[arg(help = with_default("Photos in a micro-batch; auto: by memory and length of the run", |r| r.batch_size))]
+    pub batch_size: Option<BatchSize>,
     /// Micro-batches averaged into one optimiser step
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = count::<usize>)]
     pub gradient_accumulation_steps: usize,
@@ -132,10 +133,10 @@ pub struct OutputArgs {
     /// Steps between evaluations [default: --logging-steps]
     #[arg(long, value_name = "N", value_parser = count::<u64>)]
     pub eval_steps: Option<u64>,
-    /// Photos in an evaluation batch
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = count::<usize>)]
+    /// Photos in an evaluation batch; auto: as in a micro-batch
+    #[arg(long, value_name = "N|auto", default_value_t = BatchSize::Images(8))]
     #[arg(alias = "per-device-eval-batch-size")]
-    pub eval_batch_size: usize,
+    pub eval_batch_size: BatchSize,
     #[arg(long, value_name = "N", value_parser = count::<u64>)]
     #[arg(help = with_default("Steps between lines of the table", |r| r.logging_steps))]
     pub logging_steps: Option<u64>,
@@ -216,6 +217,13 @@ fn head_init(text: &str) -> Result<HeadInit, std::convert::Infallible> {
         "zero" => HeadInit::Zero,
         file => HeadInit::File(file.into()),
     })
+}
+
+impl OptimisationArgs {
+    /// The number of steps, if it is given.
+    pub fn max_steps(&self) -> Option<u64> {
+        self.max_steps.filter(|&steps| steps > 0)
+    }
 }
 
 impl OutputArgs {

@@ -1,6 +1,7 @@
 //! `vitcuda train`.
 
 mod args;
+mod batch;
 mod header;
 mod recipe;
 mod records;
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use args::ClassWeights;
 pub use args::TrainArgs;
+use batch::BatchSizes;
 use recipe::Recipe;
 use records::Records;
 use start::Start;
@@ -25,8 +27,8 @@ use vitcuda::data::source::{self, Splits};
 use vitcuda::report::verdict::{Finding, Tone};
 use vitcuda::report::{Console, Event, JsonLines, Reporter, Reporters};
 use vitcuda::train::config::{Interval, TrainConfig};
-use vitcuda::train::engine::{Capacity, Hyper};
-use vitcuda::train::engines::{self, Loaded};
+use vitcuda::train::engine::{Capacity, EpochBatches, Hyper};
+use vitcuda::train::engines::Opened;
 use vitcuda::train::source::BatchSource;
 use vitcuda::train::trainer::{self, Job};
 
@@ -55,27 +57,31 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
     notices(&mut reporters, train.notices());
     notices(&mut reporters, validation.iter().flat_map(|v| v.notices()));
 
+    let opened = Opened::new(device)?;
+    let sizes = BatchSizes::new(args, &opened, &start.config, train.len())?;
     let counts = train.dataset().class_counts(classes.len());
-    let config = config(args, &counts, validation.as_ref());
-    let described = [
+    let config = config(args, &sizes, &counts, validation.as_ref());
+    let mut facts = vec![
         header::data(&spec.source, &classes, &train, validation.as_ref()),
         header::model(&start),
         header::recipe(&config),
     ];
-    let Loaded {
-        mut engine,
-        mut facts,
-    } = engines::load(
-        device,
-        start.config.clone(),
-        start.params,
-        start.preprocessor.lookup(),
-        config.hyper.clone(),
-        Capacity {
-            training: Some(config.train_batch_size.min(train.len())),
-            inference: config.eval_batch_size,
-        },
-    )?;
+    facts.extend(sizes.fact);
+    let mut records = Records::new(&config, &start.config);
+    let mut listeners = Reporters(vec![Box::new(&mut reporters), Box::new(&mut records)]);
+    let capacity = Capacity {
+        training: Some(EpochBatches {
+            examples: train.len(),
+            batch_size: config.train_batch_size,
+        }),
+        inference: config.eval_batch_size,
+    };
+    let planned = opened.plan(start.config.clone(), capacity)?;
+    listeners.event(&Event::Planned {
+        facts: planned.facts(),
+    });
+    let lookup = start.preprocessor.lookup();
+    let mut engine = planned.load(start.params, lookup, config.hyper.clone())?;
     let identity = vec![
         ("--device and --precision", device.numbers()),
         ("training images", train.dataset().fingerprint()),
@@ -86,8 +92,6 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
                 .map_or(String::new(), |v| v.dataset().fingerprint()),
         ),
     ];
-    facts.extend(described);
-    let mut records = Records::new(&config, &start.config);
     let files = RunFiles {
         config: start.config,
         preprocessor: start.preprocessor,
@@ -102,10 +106,8 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
         stop: &stop,
     };
     let source = validation.as_ref().map(|v| v as &dyn BatchSource);
-    let ended = {
-        let mut listeners = Reporters(vec![Box::new(&mut reporters), Box::new(&mut records)]);
-        trainer::train(engine.as_mut(), &train, source, &job, &mut listeners)
-    };
+    let ended = trainer::train(engine.as_mut(), &train, source, &job, &mut listeners);
+    drop(listeners);
     if ended.as_ref().err().is_none_or(records::is_worth_a_report) {
         let written = records.finish(&ended, validation.as_ref(), &classes);
         closing_words(&records, written, global);
@@ -163,7 +165,12 @@ fn notices<S: ToString>(reporters: &mut Reporters, texts: impl IntoIterator<Item
 }
 
 /// The run's configuration; `counts` are the training images of each class.
-fn config(args: &TrainArgs, counts: &[usize], validation: Option<&Loader>) -> TrainConfig {
+fn config(
+    args: &TrainArgs,
+    sizes: &BatchSizes,
+    counts: &[usize],
+    validation: Option<&Loader>,
+) -> TrainConfig {
     let recipe = Recipe::of(args.data.as_deref());
     let (optimisation, outputs) = (&args.optimisation, &args.outputs);
     let (eval, save) = outputs.intervals(&recipe);
@@ -181,9 +188,9 @@ fn config(args: &TrainArgs, counts: &[usize], validation: Option<&Loader>) -> Tr
         resume: outputs.resume(),
         learning_rate: optimisation.learning_rate.unwrap_or(recipe.learning_rate),
         num_train_epochs: optimisation.epochs.unwrap_or(recipe.epochs),
-        max_steps: optimisation.max_steps.filter(|&steps| steps > 0),
-        train_batch_size: optimisation.batch_size.unwrap_or(recipe.batch_size),
-        eval_batch_size: outputs.eval_batch_size,
+        max_steps: optimisation.max_steps(),
+        train_batch_size: sizes.train,
+        eval_batch_size: sizes.eval,
         gradient_accumulation_steps: optimisation.gradient_accumulation_steps,
         schedule: optimisation.lr_scheduler_type.into(),
         warmup_steps: optimisation.warmup_steps,

@@ -84,7 +84,9 @@ impl Records {
 impl Reporter for Records {
     fn event(&mut self, event: &Event) {
         match event {
-            Event::RunStarted { facts, .. } => self.record.facts = facts.clone(),
+            Event::Planned { facts } | Event::RunStarted { facts, .. } => {
+                self.record.facts.extend_from_slice(facts);
+            }
             Event::Notice { text } => self.record.notices.push(text.clone()),
             _ => {}
         }

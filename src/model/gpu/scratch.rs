@@ -10,7 +10,7 @@ use crate::ops::linear::Shape;
 use crate::ops::linear::gpu::WeightPlan;
 use crate::ops::{column_sum, layer_norm, linear, mlp, patch_embed};
 
-/// Tensors of a backward pass over at most so many images as the activations have room for.
+/// Tensors of a backward pass over the batches that they were planned for.
 #[derive(Debug, Clone, Copy)]
 pub struct Scratch {
     /// Gradient of the residual stream, (N, C), and the copy of it that GEMMs read.
@@ -35,14 +35,15 @@ pub struct Scratch {
     pub squares: Place<f32>,
 }
 
-/// The batches that a [`Scratch`] is for.
+/// The batches that a [`Scratch`] is for. How a sum is cut into parts does not grow evenly with the
+/// batch, so a short one may need more room than a full one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Batches {
-    /// Of every size up to the activations'. How a sum is cut into parts does not grow evenly with
-    /// the batch: a short one may need more room.
-    UpToFull,
-    /// Of the activations' size alone: less work to find out, for estimates.
-    Full,
+pub enum Batches<'a> {
+    /// Of these numbers of images, none above the activations'.
+    Of(&'a [usize]),
+    /// Unknown ones: no room to compute in, but a bound for all that are, which never falls as the
+    /// activations grow, and is found quickly.
+    AtLeast,
 }
 
 impl Scratch {
@@ -57,12 +58,13 @@ impl Scratch {
         let (images, last_block) = (activations.images, activations.last_block);
         let (c, f) = (vit.config.hidden_size, vit.config.intermediate_size);
         let rows = images * vit.config.tokens();
-        let smallest = match batches {
-            Batches::UpToFull => 1,
-            Batches::Full => images,
+        let sums = match batches {
+            Batches::Of(sizes) => sizes.iter().fold(Sums::default(), |sums, &size| {
+                assert!(size <= images, "{size} images in room for {images}");
+                sums.or_more(Sums::of(gpu, vit, size, last_block))
+            }),
+            Batches::AtLeast => Sums::least(gpu, vit, images, last_block),
         };
-        let sums = (smallest..=images).map(|images| Sums::of(gpu, vit, images, last_block));
-        let sums = sums.fold(Sums::default(), Sums::or_more);
         Self {
             stream: layout.place(rows * c),
             stream_copy: layout.place(rows * c),
@@ -96,6 +98,20 @@ impl Sums {
             partials: self.partials.max(other.partials),
             workspace: self.workspace.max(other.workspace),
             squares: self.squares.max(other.squares),
+        }
+    }
+
+    /// No more than [`Sums::of`], and no less for more images: of what grows with them, attention's
+    /// sums, which are as many parts for each image.
+    fn least(gpu: &Properties, vit: &Vit, images: usize, last_block: LastBlock) -> Self {
+        let asking = match (last_block, vit.config.num_hidden_layers) {
+            (LastBlock::ClassToken, 1) => Queries::ClassToken,
+            _ => Queries::EveryToken,
+        };
+        let parts = attention::gpu::parts(gpu, vit.attention_shape(images), asking);
+        Self {
+            partials: parts * 3 * vit.config.hidden_size,
+            ..Self::default()
         }
     }
 

@@ -2,22 +2,21 @@
 //!
 //! page-locked memory → (side stream) → `staged` → (main stream) → `current`, which graphs read. The
 //! copy over the bus runs under the work on the batch before; the one on the device costs as much as
-//! reading the images once, and spares a second set of graphs.
-
-use bytemuck::bytes_of;
+//! reading the images once, and spares a second set of graphs. The rates of an update follow from
+//! how the last one went, so they go by themselves.
 
 use crate::device::structs::UpdateRates;
 use crate::device::{Buffer, Event, Gpu, Pinned, Slice, Stream, Timing};
 use crate::error::Result;
 use crate::model::config::VitConfig;
-use crate::train::engine::Batch;
+use crate::train::engine::{Batch, Staged};
 
-/// Alignment of labels, rates and images in a block of input.
+/// Alignment of labels and images in a block of input.
 const ALIGNMENT: usize = 256;
-/// Page-locked blocks: one is filled while another is copied.
-const PINNED: usize = 2;
+/// Page-locked blocks: a step of two micro-batches and the first of the next one wait for nothing.
+const PINNED: usize = 3;
 
-/// Where things are in a block of input: rates of the update, labels, images.
+/// Where things are in a block of input: labels, images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InputLayout {
     /// Images at most.
@@ -34,12 +33,9 @@ impl InputLayout {
         }
     }
 
-    fn labels(&self) -> usize {
-        size_of::<UpdateRates>().next_multiple_of(ALIGNMENT)
-    }
-
+    /// Where the images begin; the labels begin at 0.
     fn pixels(&self) -> usize {
-        (self.labels() + self.images * size_of::<u32>()).next_multiple_of(ALIGNMENT)
+        (self.images * size_of::<u32>()).next_multiple_of(ALIGNMENT)
     }
 
     /// Bytes of a block with `images` images.
@@ -61,10 +57,25 @@ pub struct Input {
     /// Which of them is next.
     next: usize,
     staged: Buffer<u8>,
+    /// What is there, or on its way there, and not taken over yet.
+    waiting: Option<Waiting>,
     current: Buffer<u8>,
     copies: Stream,
     /// When `staged` was last taken over by the main stream.
     taken: Option<Event>,
+    /// Batches sent so far.
+    sent: u64,
+    rates: Buffer<UpdateRates>,
+    pinned_rates: Pinned<UpdateRates>,
+}
+
+/// A batch between host and main stream.
+#[derive(Debug)]
+struct Waiting {
+    batch: Staged,
+    bytes: usize,
+    /// When it is all there.
+    arrived: Event,
 }
 
 impl Input {
@@ -72,27 +83,25 @@ impl Input {
         let bytes = layout.bytes();
         Ok(Self {
             layout,
-            pinned: [gpu.pinned(bytes)?, gpu.pinned(bytes)?],
+            pinned: [gpu.pinned(bytes)?, gpu.pinned(bytes)?, gpu.pinned(bytes)?],
             next: 0,
             staged: gpu.alloc(bytes)?,
+            waiting: None,
             current: gpu.alloc(bytes)?,
             copies: gpu.side_stream()?,
             taken: None,
+            sent: 0,
+            rates: gpu.zeros(1)?,
+            pinned_rates: gpu.pinned(1)?,
         })
     }
 
-    /// Sends images and labels on their way; what is issued to the GPU from now on finds them in
-    /// place. Without labels, `rates`, the labels are zeros.
+    /// Sends images and labels on their way, beside what the main stream does; without labels they
+    /// are left as they are. A batch that was on its way is forgotten.
     ///
-    /// Waits only if the block of page-locked memory, last used two calls ago, is still being
-    /// copied: the host is then two batches ahead.
-    pub fn send(
-        &mut self,
-        gpu: &Gpu,
-        pixels: &[u8],
-        labels: &[u32],
-        rates: Option<UpdateRates>,
-    ) -> Result<()> {
+    /// Waits only if the block of page-locked memory, last used three calls ago, is still being
+    /// copied: the host is then as many batches ahead.
+    pub fn stage(&mut self, pixels: &[u8], labels: &[u32]) -> Result<Staged> {
         let layout = self.layout;
         let images = pixels.len() / layout.image;
         assert!(
@@ -104,20 +113,49 @@ impl Input {
         let pinned = &mut self.pinned[self.next];
         self.next = (self.next + 1) % PINNED;
         let values = pinned.values()?;
-        if let Some(rates) = rates {
-            values[..size_of::<UpdateRates>()].copy_from_slice(bytes_of(&rates));
-        }
         let labels: &[u8] = bytemuck::cast_slice(labels);
-        values[layout.labels()..][..labels.len()].copy_from_slice(labels);
+        values[..labels.len()].copy_from_slice(labels);
         values[layout.pixels()..bytes].copy_from_slice(pixels);
+        self.waiting = None;
         if let Some(taken) = self.taken.take() {
             self.copies.wait(&taken)?;
         }
         self.copies.upload(self.staged.slice(0..bytes), pinned)?;
-        gpu.main().wait(&self.copies.record(Timing::Off)?)?;
-        gpu.copy(self.current.slice(0..bytes), self.staged.slice(0..bytes))?;
+        self.sent += 1;
+        let batch = Staged(self.sent);
+        self.waiting = Some(Waiting {
+            batch,
+            bytes,
+            arrived: self.copies.record(Timing::Off)?,
+        });
+        Ok(batch)
+    }
+
+    /// What is issued to the GPU from now on finds `batch` in place; `false` if another one was
+    /// staged since, or it was taken already.
+    pub fn take(&mut self, gpu: &Gpu, batch: Staged) -> Result<bool> {
+        let Some(waiting) = self.waiting.take_if(|waiting| waiting.batch == batch) else {
+            return Ok(false);
+        };
+        let all = 0..waiting.bytes;
+        gpu.main().wait(&waiting.arrived)?;
+        gpu.copy(self.current.slice(all.clone()), self.staged.slice(all))?;
         self.taken = Some(gpu.main().record(Timing::Off)?);
+        Ok(true)
+    }
+
+    /// Both: [`Input::stage`] and [`Input::take`].
+    pub fn send(&mut self, gpu: &Gpu, pixels: &[u8], labels: &[u32]) -> Result<()> {
+        let batch = self.stage(pixels, labels)?;
+        let taken = self.take(gpu, batch)?;
+        assert!(taken, "it was staged just now");
         Ok(())
+    }
+
+    /// Sends the rates of an update; the step that used the last ones is finished.
+    pub fn send_rates(&mut self, gpu: &Gpu, rates: UpdateRates) -> Result<()> {
+        self.pinned_rates.values()?[0] = rates;
+        gpu.main().upload(self.rates.all(), &mut self.pinned_rates)
     }
 
     /// The images that kernels read.
@@ -129,14 +167,12 @@ impl Input {
 
     /// Their labels.
     pub fn labels(&self, images: usize) -> Slice<'_, u32> {
-        let start = self.layout.labels();
-        let bytes = images * size_of::<u32>();
-        self.current.slice(start..start + bytes).cast()
+        self.current.slice(0..images * size_of::<u32>()).cast()
     }
 
     /// A schedule of one row: the rates of this update.
     pub fn rates(&self) -> Slice<'_, UpdateRates> {
-        self.current.slice(0..size_of::<UpdateRates>()).cast()
+        self.rates.all()
     }
 }
 

@@ -6,15 +6,19 @@
 
 mod input;
 mod memory;
+mod plan;
+mod room;
 mod work;
 
 use std::collections::HashMap;
 
 use super::cpu::Lookup;
-use super::engine::{Batch, Capacity, Engine, Hyper, LossScale, OptimizerState, StepOutput};
+use super::engine::{
+    Batch, Begun, Capacity, Engine, Hyper, LossScale, OptimizerState, Staged, StepOutput,
+};
 use crate::device::structs::StepState;
 use crate::device::{ElementType, Gpu, Graph, Pinned};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::config::VitConfig;
 use crate::model::gpu;
 use crate::model::params::ParamTable;
@@ -24,7 +28,8 @@ use crate::ops::grad_norm::gpu::LossScaling;
 
 use input::Input;
 use memory::Memory;
-pub use memory::MemoryPlan;
+pub use plan::MemoryPlan;
+pub use room::Room;
 use work::{Position, Work};
 
 /// A model on a GPU, with AdamW's state if it is to be trained.
@@ -45,36 +50,99 @@ pub struct CudaEngine {
     gpu: Gpu,
 }
 
-impl CudaEngine {
-    /// Plans the memory for `capacity` on `gpu`, and puts the model there.
+/// A model that is about to be put on a GPU: its memory is planned, and none of it allocated.
+#[derive(Debug)]
+pub struct Planned {
+    gpu: Gpu,
+    vit: Vit,
+    capacity: Capacity,
+    plan: MemoryPlan,
+    /// Bytes that were free.
+    free: u64,
+}
+
+impl Planned {
+    /// Plans the memory for `capacity` on `gpu`.
     ///
-    /// [`Error::Memory`](crate::error::Error::Memory) that names the largest batch that fits;
-    /// [`Error::Device`](crate::error::Error::Device) for a model that the kernels cannot run.
-    pub fn new(
-        gpu: Gpu,
-        config: VitConfig,
-        params: &[f32],
-        lookup: Lookup,
-        hyper: Hyper,
-        capacity: Capacity,
-    ) -> Result<Self> {
+    /// [`Error::Memory`] that names the largest batch that fits; [`Error::Device`] for a model that
+    /// the kernels cannot run.
+    pub fn new(gpu: Gpu, config: VitConfig, capacity: Capacity) -> Result<Self> {
         let vit = Vit::new(config);
-        assert_eq!(params.len(), vit.table.len, "parameter arena");
         gpu::check(&vit)?;
         let (free, _) = gpu.memory_info()?;
-        let plan = MemoryPlan::new(gpu.properties(), &vit, capacity, free)?;
+        let plan = Room::new(gpu.properties(), &vit, free).plan(capacity)?;
+        Ok(Self {
+            gpu,
+            vit,
+            capacity,
+            plan,
+            free,
+        })
+    }
+
+    /// What will be allocated.
+    pub fn plan(&self) -> &MemoryPlan {
+        &self.plan
+    }
+
+    /// The device.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// The plan in a line, and what there would be room for.
+    pub fn in_words(&self) -> String {
+        let room = Room::new(self.gpu.properties(), &self.vit, self.free);
+        let evaluated = self.capacity.inference;
+        let batches = self.capacity.training;
+        let most = batches.and_then(|b| room.largest_training(b.examples, evaluated));
+        let most = most.map_or(String::new(), |most| {
+            format!("; the largest batch that fits is {most}")
+        });
+        format!(
+            "{} of {} that are free{most}",
+            self.plan,
+            plan::mebibytes(room.bytes())
+        )
+    }
+
+    /// Allocates what was planned, and puts the model there.
+    ///
+    /// [`Error::Memory`], as if it had been planned now, where the memory is gone in the meantime.
+    ///
+    /// # Panics
+    /// If `params` is no arena of the model's table.
+    pub fn load(self, params: &[f32], lookup: Lookup, hyper: Hyper) -> Result<CudaEngine> {
+        let Self {
+            gpu,
+            vit,
+            capacity,
+            plan,
+            ..
+        } = self;
+        assert_eq!(params.len(), vit.table.len, "parameter arena");
         let class_weights = hyper.class_weights.as_deref();
-        let memory = Memory::new(&gpu, &vit, &plan, lookup.as_flattened(), class_weights)?;
+        let allocated = Memory::new(&gpu, &vit, &plan, lookup.as_flattened(), class_weights)
+            .and_then(|memory| Ok((memory, Input::new(&gpu, plan.input)?, gpu.pinned(1)?)));
+        let (memory, input, told) = match allocated {
+            Err(Error::Memory { .. }) => {
+                let (free, _) = gpu.memory_info()?;
+                let room = Room::new(gpu.properties(), &vit, free);
+                let refused = room.without(plan.bytes()).plan(capacity);
+                return Err(refused.expect_err("there is no room for this plan"));
+            }
+            allocated => allocated?,
+        };
         memory.set_params(&gpu, params)?;
         let (scaling, scale) = match gpu.element() {
             ElementType::F16 => (LossScaling::DYNAMIC, LossScaling::START),
             ElementType::Bf16 => (LossScaling::Fixed, 1.0),
         };
         gpu.write(memory.state(), &[StepState::new(scale, 0)])?;
-        Ok(Self {
+        Ok(CudaEngine {
             graphs: HashMap::new(),
-            input: Input::new(&gpu, plan.input)?,
-            told: gpu.pinned(1)?,
+            input,
+            told,
             memory,
             plan,
             vit,
@@ -83,6 +151,21 @@ impl CudaEngine {
             updates: 0,
             gpu,
         })
+    }
+}
+
+impl CudaEngine {
+    /// Plans the memory for `capacity` on `gpu`, and puts the model there: [`Planned::new`] and
+    /// [`Planned::load`].
+    pub fn new(
+        gpu: Gpu,
+        config: VitConfig,
+        params: &[f32],
+        lookup: Lookup,
+        hyper: Hyper,
+        capacity: Capacity,
+    ) -> Result<Self> {
+        Planned::new(gpu, config, capacity)?.load(params, lookup, hyper)
     }
 
     /// What memory is allocated.
@@ -102,34 +185,6 @@ impl CudaEngine {
             epsilon: self.hyper.epsilon,
         }
     }
-
-    /// Issues a step; the host does not wait for it.
-    pub fn begin_step(&mut self, micro_batches: &[&Batch], lr: f64) -> Result<()> {
-        let of = micro_batches.len();
-        let decay = self.hyper.weight_decay;
-        let rates = adamw::gpu::rates(lr, decay, self.constants(), self.updates + 1);
-        for (index, batch) in micro_batches.iter().enumerate() {
-            self.input
-                .send(&self.gpu, &batch.images, &batch.labels, Some(rates))?;
-            self.run(Work::Step {
-                images: batch.len(),
-                micro_batch: Position::new(index, of),
-                of,
-            })?;
-        }
-        let state = self.memory.state();
-        self.gpu.main().download(&mut self.told, 0..1, state)
-    }
-
-    /// Waits for the step that was begun, and says how it went.
-    pub fn finish_step(&mut self) -> Result<StepOutput> {
-        let state = self.told.values()?[0];
-        self.updates = state.updates as u64;
-        Ok(StepOutput {
-            loss: state.loss.into(),
-            grad_norm: state.grad_norm.into(),
-        })
-    }
 }
 
 impl Engine for CudaEngine {
@@ -142,8 +197,67 @@ impl Engine for CudaEngine {
     }
 
     fn train_step(&mut self, micro_batches: &[&Batch], lr: f64) -> Result<StepOutput> {
-        self.begin_step(micro_batches, lr)?;
-        self.finish_step()
+        let step = self.begin_step(micro_batches, None, lr)?;
+        self.finish_step(step)
+    }
+
+    fn begin_step(
+        &mut self,
+        micro_batches: &[&Batch],
+        first: Option<Staged>,
+        lr: f64,
+    ) -> Result<Begun> {
+        let training = self.plan.training.as_ref().expect("an engine that trains");
+        let batches = training.batches;
+        let of = micro_batches.len();
+        let decay = self.hyper.weight_decay;
+        let rates = adamw::gpu::rates(lr, decay, self.constants(), self.updates + 1);
+        self.input.send_rates(&self.gpu, rates)?;
+        for (index, batch) in micro_batches.iter().enumerate() {
+            let images = batch.len();
+            assert!(
+                batches.sizes().any(|size| size == images),
+                "a batch of {images}, and memory for {batches:?}"
+            );
+            let staged = first.filter(|_| index == 0);
+            let there = match staged {
+                Some(staged) => self.input.take(&self.gpu, staged)?,
+                None => false,
+            };
+            if !there {
+                self.input.send(&self.gpu, &batch.images, &batch.labels)?;
+            }
+            self.run(Work::Step {
+                images,
+                micro_batch: Position::new(index, of),
+                of,
+            })?;
+        }
+        let state = self.memory.state();
+        self.gpu.main().download(&mut self.told, 0..1, state)?;
+        Ok(Begun::UnderWay)
+    }
+
+    fn stage(&mut self, batch: &Batch) -> Result<Option<Staged>> {
+        let staged = self.input.stage(&batch.images, &batch.labels)?;
+        Ok(Some(staged))
+    }
+
+    fn is_at_work(&self) -> Result<bool> {
+        self.told.is_busy()
+    }
+
+    fn finish_step(&mut self, _: Begun) -> Result<StepOutput> {
+        let state = self.told.values()?[0];
+        self.updates = state.updates as u64;
+        Ok(StepOutput {
+            loss: state.loss.into(),
+            grad_norm: state.grad_norm.into(),
+        })
+    }
+
+    fn take_notices(&mut self) -> Vec<String> {
+        self.gpu.compiler().take_notices()
     }
 
     fn logits(&mut self, batch: &Batch) -> Result<Vec<f32>> {
@@ -152,7 +266,7 @@ impl Engine for CudaEngine {
         let layout = self.plan.input;
         for pixels in input::chunks(batch, &layout, self.plan.inference.images) {
             let images = layout.count(pixels);
-            self.input.send(&self.gpu, pixels, &[], None)?;
+            self.input.send(&self.gpu, pixels, &[])?;
             self.run(Work::Logits { images })?;
             let place = self.plan.inference.logits;
             let found = self.memory.activations.first(place, images * classes);
