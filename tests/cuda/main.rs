@@ -37,13 +37,11 @@ fn main() {
             model::tiny_vit,
         ));
     }
-    for device @ (architecture, element) in model::DEVICES {
-        let name = format!("a small DINOv2, folded: {architecture} {element}");
-        trials.push(devices.trial(name, device, model::tiny_dinov2));
-    }
     let device = ("sm_80", vitcuda::device::ElementType::F16);
     let name = "ViT-S: one step on one photo".to_owned();
     trials.push(with_shared(devices, name, ".", device, model::vit_small));
+    let name = "a small DINOv2, folded".to_owned();
+    trials.push(devices.trial(name, device, model::tiny_dinov2));
     trials.extend(engine::trials(devices));
     trials.extend(host::trials(devices));
     trials.extend(runs::trials(devices));

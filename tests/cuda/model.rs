@@ -253,30 +253,32 @@ pub fn tiny_vit(gpu: &Gpu, dir: &Path) -> Result<(), Failed> {
     Ok(())
 }
 
-/// A DINOv2, its layer scale folded and its positions resampled from 3 × 3 to 2 × 2.
+/// A DINOv2, its layer scale folded and its positions resampled from 3 × 3 to 2 × 2; four batches.
 pub fn tiny_dinov2(gpu: &Gpu) -> Result<(), Failed> {
     let folder = tempfile::tempdir()?;
     Dinov2::new().write(folder.path());
     let options = LoadOptions {
-        labels: Some(vec!["cat".into(), "dog".into()]),
+        labels: Some(["a", "b", "c", "d", "e"].map(str::to_owned).to_vec()),
         image_size: Some(28),
         ..LoadOptions::default()
     };
     let loaded = checkpoint::load(folder.path(), &options)?;
-    let problem = Problem {
-        params: loaded.params,
-        pixels: (0..3 * 3 * 28 * 28)
-            .map(|i| (i * i % 211) as f32 / 105.0 - 1.0)
-            .collect(),
-        labels: vec![1, 0, 1],
-    };
     let vit = Vit::new(loaded.config);
-    let draw = Draw {
-        found: on_device(gpu, &vit, &problem, LastBlock::ClassToken, 3)?,
-        plain: mixed::step(&vit, &problem, gpu.element(), LOSS_SCALE),
-        exact: exact(&vit, &problem),
-    };
-    compare(&vit, &[draw])
+    let mut draws = Vec::new();
+    for k in 0..4 {
+        let values = (0..3 * 3 * 28 * 28).map(|i| ((i + k) * i % 211) as f32 / 105.0 - 1.0);
+        let problem = Problem {
+            params: loaded.params.clone(),
+            pixels: values.collect(),
+            labels: vec![1, 4, 2],
+        };
+        draws.push(Draw {
+            found: on_device(gpu, &vit, &problem, LastBlock::ClassToken, 3)?,
+            plain: mixed::step(&vit, &problem, gpu.element(), LOSS_SCALE),
+            exact: exact(&vit, &problem),
+        });
+    }
+    compare(&vit, &draws)
 }
 
 /// One real photo through the pretrained ViT-S, and the same a trifle brighter: other roundings.
