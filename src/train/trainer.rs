@@ -180,7 +180,7 @@ impl<'a> Run<'a> {
             let mut order = randperm(self.plan.examples, config.seed.wrapping_add(epoch));
             let first = done.saturating_sub(epoch * self.plan.updates_per_epoch);
             order.drain(..self.plan.images_before(first, config.train_batch_size));
-            let mut batches = images.batches(order, config.train_batch_size);
+            let mut batches = images.batches(epoch, order, config.train_batch_size);
             for update in first..self.plan.updates_per_epoch {
                 let waiting = Instant::now();
                 let micro_batches = self.plan.micro_batches(update) as usize;

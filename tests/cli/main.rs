@@ -9,6 +9,7 @@ mod devices;
 mod doctor;
 #[path = "../data/pictures.rs"]
 mod pictures;
+mod recipe;
 mod records;
 mod resume;
 mod runs;

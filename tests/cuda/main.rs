@@ -17,7 +17,12 @@ mod mixed;
 #[cfg(target_os = "linux")]
 mod model;
 #[cfg(target_os = "linux")]
+mod recipe;
+#[cfg(target_os = "linux")]
 mod runs;
+#[cfg(target_os = "linux")]
+#[path = "../recipe/small.rs"]
+mod small;
 
 #[cfg(target_os = "linux")]
 fn main() {
@@ -37,6 +42,7 @@ fn main() {
     let name = "ViT-S: one step on one photo".to_owned();
     trials.push(with_shared(devices, name, ".", device, model::vit_small));
     trials.extend(engine::trials(devices));
+    trials.extend(recipe::trials(devices));
     trials.extend(runs::trials(devices));
     emulated::run(trials);
 }

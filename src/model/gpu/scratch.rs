@@ -56,13 +56,14 @@ impl Scratch {
     ) -> Self {
         let (images, last_block) = (activations.images, activations.last_block);
         let (c, f) = (vit.config.hidden_size, vit.config.intermediate_size);
-        let rows = images * vit.config.tokens();
         let smallest = match batches {
             Batches::UpToFull => 1,
             Batches::Full => images,
         };
         let sums = (smallest..=images).map(|images| Sums::of(gpu, vit, images, last_block));
         let sums = sums.fold(Sums::default(), Sums::or_more);
+        let images = vit.images_through_blocks(images);
+        let rows = images * vit.config.tokens();
         Self {
             stream: layout.place(rows * c),
             stream_copy: layout.place(rows * c),

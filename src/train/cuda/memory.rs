@@ -9,6 +9,7 @@ use crate::model::activations::{Keep, LastBlock};
 use crate::model::gpu::activations::Activations;
 use crate::model::gpu::arena::{Arena, Layout, Place};
 use crate::model::gpu::scratch::{Batches, Scratch};
+use crate::model::gpu::trained;
 use crate::model::vit::Vit;
 use crate::ops::adamw::gpu::{Decay, Tiles};
 use crate::report::format::thousands;
@@ -41,11 +42,13 @@ pub struct MemoryPlan {
     pub input: InputLayout,
     /// Values of a parameter arena.
     parameters: usize,
+    /// Those of them that have a gradient and moments.
+    trained: usize,
 }
 
 fn training(gpu: &Properties, vit: &Vit, images: usize, batches: Batches) -> (Training, usize) {
     let mut layout = Layout::default();
-    let (keep, last) = (Keep::ForBackward, LastBlock::ClassToken);
+    let (keep, last) = (vit.keep(), LastBlock::ClassToken);
     let activations = Activations::plan(&mut layout, &vit.config, images, keep, last);
     let training = Training {
         scratch: Scratch::plan(&mut layout, gpu, vit, &activations, batches),
@@ -163,6 +166,7 @@ impl MemoryPlan {
             activations: bytes.max(inference_bytes),
             input: InputLayout::new(&vit.config, images.max(evaluated)),
             parameters: vit.table.len,
+            trained: trained(vit).len(),
         }
     }
 
@@ -174,6 +178,7 @@ impl MemoryPlan {
             activations,
             input: InputLayout::new(&vit.config, images),
             parameters: vit.table.len,
+            trained: trained(vit).len(),
         }
     }
 
@@ -184,8 +189,8 @@ impl MemoryPlan {
             ("their 16-bit copy", 2 * self.parameters),
         ];
         if self.training.is_some() {
-            parts.push(("AdamW's moments", 8 * self.parameters));
-            parts.push(("gradients", 4 * self.parameters));
+            parts.push(("AdamW's moments", 8 * self.trained));
+            parts.push(("gradients", 4 * self.trained));
         }
         parts.push(("activations", self.activations));
         parts.push(("images", 2 * self.input.bytes()));
@@ -228,7 +233,7 @@ impl fmt::Display for MemoryPlan {
     }
 }
 
-/// What a step changes besides the parameters.
+/// What a step changes besides the parameters; arenas of their [`trained`] part.
 #[derive(Debug)]
 pub struct Optimizer {
     pub first: Buffer<f32>,
@@ -260,18 +265,21 @@ impl Memory {
         class_weights: Option<&[f32]>,
     ) -> Result<Self> {
         let len = vit.table.len;
-        let tensors = vit.table.params.iter().map(|param| {
+        let arena = trained(vit);
+        let tensors = vit.table.starting_at(vit.trained().start).iter();
+        let tensors = tensors.map(|param| {
             let decay = match param.decay {
                 true => Decay::Applies,
                 false => Decay::None,
             };
-            (param.range.clone(), decay)
+            let range = &param.range;
+            (range.start - arena.start..range.end - arena.start, decay)
         });
         let optimizer = match plan.training {
             Some(_) => Some(Optimizer {
-                first: gpu.zeros(len)?,
-                second: gpu.zeros(len)?,
-                gradients: gpu.alloc(len)?,
+                first: gpu.zeros(arena.len())?,
+                second: gpu.zeros(arena.len())?,
+                gradients: gpu.alloc(arena.len())?,
                 tiles: Tiles::new(gpu, tensors)?,
                 class_weights: class_weights.map(|w| gpu.upload(w)).transpose()?,
             }),

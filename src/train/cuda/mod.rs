@@ -9,6 +9,7 @@ mod memory;
 mod work;
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::cpu::Lookup;
 use super::engine::{Batch, Capacity, Engine, Hyper, LossScale, OptimizerState, StepOutput};
@@ -50,6 +51,9 @@ impl CudaEngine {
     ///
     /// [`Error::Memory`](crate::error::Error::Memory) that names the largest batch that fits;
     /// [`Error::Device`](crate::error::Error::Device) for a model that the kernels cannot run.
+    ///
+    /// # Panics
+    /// If the model does not have what `hyper` freezes.
     pub fn new(
         gpu: Gpu,
         config: VitConfig,
@@ -58,7 +62,7 @@ impl CudaEngine {
         hyper: Hyper,
         capacity: Capacity,
     ) -> Result<Self> {
-        let vit = Vit::new(config);
+        let vit = Vit::new(config).freezing(hyper.freeze);
         assert_eq!(params.len(), vit.table.len, "parameter arena");
         gpu::check(&vit)?;
         let (free, _) = gpu.memory_info()?;
@@ -93,6 +97,12 @@ impl CudaEngine {
     /// The device.
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
+    }
+
+    /// Where the moments of the trained parameters are in their arenas.
+    fn moments(&self) -> Range<usize> {
+        let (arena, trained) = (gpu::trained(&self.vit), self.vit.trained());
+        trained.start - arena.start..trained.end - arena.start
     }
 
     fn constants(&self) -> Constants {
@@ -141,6 +151,10 @@ impl Engine for CudaEngine {
         &self.vit.table
     }
 
+    fn trained(&self) -> Range<usize> {
+        self.vit.trained()
+    }
+
     fn train_step(&mut self, micro_batches: &[&Batch], lr: f64) -> Result<StepOutput> {
         self.begin_step(micro_batches, lr)?;
         self.finish_step()
@@ -176,8 +190,8 @@ impl Engine for CudaEngine {
         let state = self.gpu.read(self.memory.state())?[0];
         Ok(OptimizerState {
             step: state.updates as u64,
-            first: self.gpu.read(optimizer.first.all())?,
-            second: self.gpu.read(optimizer.second.all())?,
+            first: self.gpu.read(optimizer.first.slice(self.moments()))?,
+            second: self.gpu.read(optimizer.second.slice(self.moments()))?,
             loss_scale: Some(LossScale {
                 factor: state.loss_scale,
                 good_steps: state.good_steps as u32,
@@ -196,7 +210,7 @@ impl Engine for CudaEngine {
             // Before the first step there is none.
             match from.is_empty() {
                 true => self.gpu.zero(to.all())?,
-                false => self.gpu.write(to.all(), from)?,
+                false => self.gpu.write(to.slice(self.moments()), from)?,
             }
         }
         let updates = i32::try_from(state.step).expect("fewer than 2³¹ steps");
