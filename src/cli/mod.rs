@@ -70,10 +70,18 @@ struct Global {
         env = "VITCUDA_DEVICE"
     )]
     device: DeviceChoice,
-    /// 16-bit type that a GPU computes with; bf16 needs sm_80 or later (the CPU computes in f32)
-    #[arg(long, global = true, value_name = "TYPE", default_value = "fp16")]
-    #[arg(env = "VITCUDA_PRECISION", value_enum)]
-    precision: Precision,
+    #[arg(
+        long,
+        global = true,
+        value_name = "TYPE",
+        env = "VITCUDA_PRECISION",
+        value_enum
+    )]
+    #[arg(
+        help = "Type of products: fp16 or bf16 (sm_80 or later) on a GPU, fp32 on the CPU \
+                  [default: fp16 on a GPU]"
+    )]
+    precision: Option<Precision>,
     /// CPU threads [default: all cores]
     #[arg(long, global = true, value_name = "N", env = "VITCUDA_THREADS")]
     #[arg(value_parser = numbers::count::<usize>)]
@@ -90,15 +98,7 @@ struct Global {
 enum Precision {
     Fp16,
     Bf16,
-}
-
-impl From<Precision> for ElementType {
-    fn from(precision: Precision) -> Self {
-        match precision {
-            Precision::Fp16 => Self::F16,
-            Precision::Bf16 => Self::Bf16,
-        }
-    }
+    Fp32,
 }
 
 /// Runs the program.
@@ -155,17 +155,39 @@ impl Global {
             })
     }
 
-    /// The device to compute on; says so when `auto` fell back.
+    /// The device to compute on; says so when `auto` fell back, or the CPU has no such precision.
     fn device(&self) -> Result<Device, Error> {
+        let element = match self.precision {
+            Some(Precision::Fp32) => return self.device_of_f32(),
+            Some(Precision::Bf16) => ElementType::Bf16,
+            Some(Precision::Fp16) | None => ElementType::F16,
+        };
         let machine = Machine {
             driver: cuda::probe,
             compiler: |wanted| nvrtc::find(wanted).map(drop),
         };
-        let selection = device::select(self.device, self.precision.into(), machine)?;
+        let selection = device::select(self.device, element, machine)?;
         if let Some(notice) = &selection.notice {
             self.notice(notice);
         }
+        if self.precision.is_some() && selection.device == Device::Cpu {
+            self.notice(format_args!("the CPU computes in f32, not in {element}"));
+        }
         Ok(selection.device)
+    }
+
+    fn device_of_f32(&self) -> Result<Device, Error> {
+        match self.device {
+            DeviceChoice::Cpu => {}
+            DeviceChoice::Auto => self.notice("running on the CPU: GPUs compute in fp16 or bf16"),
+            DeviceChoice::Cuda(_) => {
+                return Err(Error::usage(
+                    "`--precision fp32` is for the CPU; a GPU multiplies in 16 bits and adds in f32",
+                    "use --precision fp16 or bf16, or --device cpu",
+                ));
+            }
+        }
+        Ok(Device::Cpu)
     }
 }
 

@@ -1,8 +1,5 @@
 //! Small pictures for the report.
 
-use image::codecs::png::PngEncoder;
-use image::{ExtendedColorType, ImageEncoder};
-
 use vitcuda::data::resize::{Axis, Filter, resize};
 use vitcuda::data::{Dataset, Rgb};
 use vitcuda::metrics::worst_mistakes;
@@ -56,20 +53,12 @@ fn thumbnail(image: &Rgb) -> Thumbnail {
     let columns = Axis::whole(width);
     let planes = resize(image, &columns, &Axis::whole(height), Filter::Bilinear);
     let pixel = |i| [0, 1, 2].map(|channel| planes[channel * width * height + i]);
-    let pixels: Vec<u8> = (0..width * height).flat_map(pixel).collect();
-    let mut png = Vec::new();
-    PngEncoder::new(&mut png)
-        .write_image(
-            &pixels,
-            width as u32,
-            height as u32,
-            ExtendedColorType::Rgb8,
-        )
-        .expect("a picture of that size, written to memory");
+    let pixels = (0..width * height).flat_map(pixel).collect();
+    let picture = Rgb::new(width, height, pixels);
     Thumbnail {
         width,
         height,
-        url: format!("data:image/png;base64,{}", base64(&png)),
+        url: format!("data:image/png;base64,{}", base64(&picture.to_png())),
     }
 }
 

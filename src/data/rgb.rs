@@ -1,3 +1,6 @@
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::{ExtendedColorType, ImageEncoder};
+
 /// A decoded picture, 8 bits a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rgb {
@@ -18,5 +21,15 @@ impl Rgb {
             height,
             pixels,
         }
+    }
+
+    /// The picture as a PNG file.
+    pub fn to_png(&self) -> Vec<u8> {
+        let mut file = Vec::new();
+        let (width, height) = (self.width as u32, self.height as u32);
+        PngEncoder::new_with_quality(&mut file, CompressionType::Best, FilterType::Adaptive)
+            .write_image(&self.pixels, width, height, ExtendedColorType::Rgb8)
+            .expect("the buffer has this size, and memory takes what is written");
+        file
     }
 }

@@ -135,3 +135,27 @@ fn the_cpu_needs_no_driver_and_says_nothing() {
     let said = bench(folder.path(), "cpu").well();
     assert_eq!(said.stderr, "");
 }
+
+#[test]
+fn a_precision_that_a_device_lacks_is_named() {
+    let folder = driver_with(100, 0); // no device
+    let run = |device, precision| -> Said {
+        let output = vitcuda()
+            .env("LD_LIBRARY_PATH", folder.path())
+            .args(["bench", "--step", "--model", "vit_digits_patch2_8"])
+            .args(["--repeats", "1", "--device", device])
+            .args(["--precision", precision])
+            .output();
+        output.expect("the binary starts").into()
+    };
+    assert_eq!(run("cpu", "fp32").well().stderr, "");
+    run("cpu", "bf16")
+        .well()
+        .mentions(&["the CPU computes in f32, not in bf16"]);
+    run("auto", "fp32")
+        .well()
+        .mentions(&["running on the CPU: GPUs compute in fp16 or bf16"]);
+    run("cuda", "fp32")
+        .failed(2)
+        .mentions(&["`--precision fp32` is for the CPU", "--device cpu"]);
+}

@@ -107,7 +107,7 @@ fn show_grid(
         }
     };
     let tiles: Vec<Tile> = chosen.par_iter().map(tile).collect();
-    let png = grid::png(&grid::draw(&tiles, columns));
+    let png = grid::draw(&tiles, columns).to_png();
     if let Some(path) = &args.output {
         files::write_atomically(path, &png)?;
     }

@@ -2,8 +2,6 @@
 
 mod letters;
 
-use image::{ExtendedColorType, ImageEncoder};
-
 use super::resize::{Axis, Filter, resize};
 use super::rgb::Rgb;
 
@@ -86,16 +84,6 @@ fn write(sheet: &mut Rgb, text: &str, x: usize, y: usize) {
 fn set(sheet: &mut Rgb, x: usize, y: usize, colour: [u8; 3]) {
     let at = 3 * (y * sheet.width + x);
     sheet.pixels[at..at + 3].copy_from_slice(&colour);
-}
-
-/// The picture as a PNG file.
-pub fn png(picture: &Rgb) -> Vec<u8> {
-    let mut file = Vec::new();
-    let (width, height) = (picture.width as u32, picture.height as u32);
-    image::codecs::png::PngEncoder::new(&mut file)
-        .write_image(&picture.pixels, width, height, ExtendedColorType::Rgb8)
-        .expect("the buffer has this size, and memory takes what is written");
-    file
 }
 
 #[cfg(test)]
