@@ -43,7 +43,8 @@ impl Default for Hyper {
 /// What one optimiser step reports.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepOutput {
-    /// Mean loss over the images of the step (over micro-batches, each a mean).
+    /// Mean over the micro-batches of the step of their mean losses, as in transformers 4.46. A short
+    /// one counts as much as the others (transformers 5.23 goes by images instead).
     pub loss: f64,
     /// Global L2 norm of the gradients of all trained parameters, before clipping.
     pub grad_norm: f64,

@@ -8,7 +8,7 @@ use vitcuda::train::cuda::CudaEngine;
 use vitcuda::train::engine::{Batch, Capacity, Engine, Hyper, LossScale};
 
 use super::emulated::{Devices, counters, set_seed};
-use super::small::{at_most, batch, config, hyper, lookup, params, same};
+use super::on_any_device::small::{at_most, batch, config, hyper, lookup, params, same};
 
 type Test = fn(usize, ElementType) -> Result<(), Failed>;
 
@@ -236,7 +236,7 @@ fn logits(ordinal: usize, element: ElementType) -> Result<(), Failed> {
         let distance = distance.fold(0.0, |m, d| if d <= m { m } else { d });
         at_most(&format!("logits after {steps} steps"), distance, limit)?;
         // Training in between shares the memory, and at learning rate 0 changes nothing else.
-        training.train_step(&[&super::small::batch(1, 6)], 0.0)?;
+        training.train_step(&[&super::on_any_device::small::batch(1, 6)], 0.0)?;
     }
     Ok(())
 }

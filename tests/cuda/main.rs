@@ -17,12 +17,12 @@ mod mixed;
 #[cfg(target_os = "linux")]
 mod model;
 #[cfg(target_os = "linux")]
+#[path = "../recipe/on_any_device.rs"]
+mod on_any_device;
+#[cfg(target_os = "linux")]
 mod recipe;
 #[cfg(target_os = "linux")]
 mod runs;
-#[cfg(target_os = "linux")]
-#[path = "../recipe/small.rs"]
-mod small;
 
 #[cfg(target_os = "linux")]
 fn main() {

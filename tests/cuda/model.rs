@@ -22,7 +22,7 @@ use vitcuda::ops::gemm::Accumulate;
 use vitcuda::ops::patch_embed::{Images, gpu};
 
 use super::mixed;
-use super::small::at_most;
+use super::on_any_device::small::at_most;
 
 /// Keeps the gradients of these models inside f16, the smallest and the largest.
 const LOSS_SCALE: f32 = 1024.0;

@@ -1,12 +1,5 @@
 //! The training recipe on emulated GPUs: the same tests as `tests/recipe`, and what freezing saves.
 
-#[path = "../recipe/accumulation.rs"]
-mod accumulation;
-#[path = "../recipe/freeze.rs"]
-mod freeze;
-#[path = "../recipe/loss.rs"]
-mod loss;
-
 use libtest_mimic::{Failed, Trial};
 use vitcuda::Error;
 use vitcuda::device::kernels::{
@@ -18,34 +11,13 @@ use vitcuda::train::cuda::CudaEngine;
 use vitcuda::train::engine::{Capacity, Engine, Freeze, Hyper};
 
 use super::emulated::{Devices, counters};
-use super::small::{self, batch, config, hyper, lookup, params, same};
+use super::on_any_device::small::{batch, config, hyper, lookup, params, same};
+use super::on_any_device::{self, freeze};
 
 /// Given the number of a device.
 type Test = fn(usize) -> Result<(), Failed>;
 
-const TESTS: [(&str, Test); 8] = [
-    ("frozen parameters keep their bits", |ordinal| {
-        freeze::frozen_parameters_keep_their_bits(&make(ordinal))
-    }),
-    (
-        "trained gradients are those of a full backward pass",
-        |ordinal| freeze::trained_gradients_are_those_of_a_full_backward(&make(ordinal)),
-    ),
-    ("a linear probe learns", |ordinal| {
-        freeze::a_linear_probe_learns(&make(ordinal))
-    }),
-    (
-        "four micro-batches of four are a batch of sixteen",
-        |ordinal| accumulation::four_times_four_are_sixteen(&make(ordinal)),
-    ),
-    (
-        "a short micro-batch counts as much as the others",
-        |ordinal| accumulation::a_short_micro_batch_counts_as_much(&make(ordinal)),
-    ),
-    (
-        "losses are the formulas of label smoothing and class weights",
-        |ordinal| loss::losses_are_the_formulas(&make(ordinal)),
-    ),
+const TESTS: [(&str, Test); 2] = [
     ("what is frozen costs no backward pass", costs),
     ("a frozen run goes on with the same bits", saved_state),
 ];
@@ -53,10 +25,14 @@ const TESTS: [(&str, Test); 8] = [
 pub fn trials(devices: Devices) -> Vec<Trial> {
     let f16 = ElementType::F16;
     let mut trials = Vec::new();
-    for (name, test) in TESTS {
-        for (ordinal, device) in [("sm_75", f16), ("sm_80", f16)].into_iter().enumerate() {
-            let name = format!("recipe: {name}: {}", device.0);
-            trials.push(devices.trial(name, device, move |_| test(ordinal)));
+    for (ordinal, device) in [("sm_75", f16), ("sm_80", f16)].into_iter().enumerate() {
+        let named = |name: &str| format!("recipe: {name}: {}", device.0);
+        for (name, test) in TESTS {
+            trials.push(devices.trial(named(name), device, move |_| test(ordinal)));
+        }
+        for (name, test) in on_any_device::TESTS {
+            let make = move |hyper| Ok(Box::new(engine(ordinal, hyper)?) as Box<dyn Engine>);
+            trials.push(devices.trial(named(name), device, move |_| test(&make)));
         }
     }
     trials
@@ -71,10 +47,6 @@ fn engine(ordinal: usize, hyper: Hyper) -> Result<CudaEngine, Error> {
         inference: 16,
     };
     CudaEngine::new(gpu, config, &params, lookup(), hyper, capacity)
-}
-
-fn make(ordinal: usize) -> impl Fn(Hyper) -> Result<Box<dyn Engine>, Error> {
-    move |hyper| Ok(Box::new(engine(ordinal, hyper)?))
 }
 
 /// Launches of a step, after the one in which its graph was captured.

@@ -7,7 +7,7 @@ use libtest_mimic::{Failed, Trial};
 use vitcuda::device::ElementType;
 
 use super::emulated::Devices;
-use super::small::at_most;
+use super::on_any_device::small::at_most;
 
 type Test = fn(&Path) -> Result<(), Failed>;
 

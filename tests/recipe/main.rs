@@ -1,10 +1,7 @@
 //! The training recipe on the CPU: freezing, accumulation, the same bits. `tests/cuda` asks the same
 //! of the CUDA engine.
 
-mod accumulation;
-mod freeze;
-mod loss;
-mod small;
+mod on_any_device;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use vitcuda::model::activations::{Activations, LastBlock};
@@ -16,33 +13,11 @@ use vitcuda::ops::patch_embed::Images;
 use vitcuda::train::cpu::CpuEngine;
 use vitcuda::train::engine::{Batch, Engine, Freeze, Hyper};
 
-use small::{Make, at_most, batch, config, exact, hyper, lookup, params, same};
+use on_any_device::small::{at_most, batch, config, exact, hyper, lookup, params, same};
+use on_any_device::{TESTS, accumulation, freeze};
 
 fn main() {
-    let shared: [(&str, fn(Make) -> Result<(), Failed>); 6] = [
-        (
-            "frozen parameters keep their bits",
-            freeze::frozen_parameters_keep_their_bits,
-        ),
-        (
-            "trained gradients are those of a full backward pass",
-            freeze::trained_gradients_are_those_of_a_full_backward,
-        ),
-        ("a linear probe learns", freeze::a_linear_probe_learns),
-        (
-            "four micro-batches of four are a batch of sixteen",
-            accumulation::four_times_four_are_sixteen,
-        ),
-        (
-            "a short micro-batch counts as much as the others",
-            accumulation::a_short_micro_batch_counts_as_much,
-        ),
-        (
-            "losses are the formulas of label smoothing and class weights",
-            loss::losses_are_the_formulas,
-        ),
-    ];
-    let mut trials: Vec<Trial> = shared
+    let mut trials: Vec<Trial> = TESTS
         .map(|(name, test)| Trial::test(name, move || test(&cpu)))
         .into();
     trials.push(Trial::test(
