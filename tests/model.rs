@@ -10,12 +10,12 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use vitcuda::data::loader::{Loader, LoaderOptions};
 use vitcuda::data::preprocess::Preprocessor;
 use vitcuda::data::source::{self, DataSpec, Source};
-use vitcuda::model::activations::{Activations, Keep, LastBlock};
-use vitcuda::model::backward::Scratch;
+use vitcuda::model::activations::{Activations, LastBlock};
 use vitcuda::model::checkpoint::{self, LoadOptions};
 use vitcuda::model::config::VitConfig;
 use vitcuda::model::init::HeadInit;
 use vitcuda::model::model_type::ModelType;
+use vitcuda::model::scratch::Scratch;
 use vitcuda::model::tensor_file::TensorFile;
 use vitcuda::model::vit::Vit;
 use vitcuda::ops::adamw::{self, Update};
@@ -81,7 +81,7 @@ fn step<T: Real>(
     last_block: LastBlock,
 ) -> Step<T> {
     let count = labels.len();
-    let mut activations = Activations::new(&vit.config, count, Keep::ForBackward, last_block);
+    let mut activations = Activations::new(&vit.config, count, vit.keep(), last_block);
     vit.forward(&mut activations, params, images, count);
     let target = Target {
         labels,

@@ -10,6 +10,7 @@ use super::numbers::count;
 use super::output::{self, Outcome, Table};
 use super::source::ColumnArgs;
 use super::{Global, model, report, thumbnail};
+use vitcuda::data::Augmentation;
 use vitcuda::data::source::{self, Labelled, Part};
 use vitcuda::metrics::Summary;
 use vitcuda::report::format::thousands;
@@ -57,6 +58,7 @@ pub fn run(args: &EvalArgs, global: &Global) -> Outcome {
         data.dataset,
         &preprocessor,
         args.bad_images,
+        Augmentation::None,
         global,
     )?;
     for notice in images.notices() {

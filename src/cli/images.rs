@@ -5,7 +5,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Global;
 use vitcuda::Result;
-use vitcuda::data::{BadImages, Dataset, Loader, LoaderOptions, Preprocessor};
+use vitcuda::data::{Augmentation, BadImages, Dataset, Loader, LoaderOptions, Preprocessor};
 
 /// What `--bad-images` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -23,17 +23,20 @@ impl From<BadImagesArg> for BadImages {
     }
 }
 
-/// Decodes `dataset` once, behind a progress bar called `what`.
+/// Decodes `dataset` once, behind a progress bar called `what`; training images are augmented in each
+/// epoch.
 pub fn open(
     what: &'static str,
     dataset: Dataset,
     preprocessor: &Preprocessor,
     bad_images: BadImagesArg,
+    augmentation: Augmentation,
     global: &Global,
 ) -> Result<Loader> {
     let options = LoaderOptions {
         bad_images: bad_images.into(),
         threads: global.decoding_threads(),
+        augmentation,
         ..LoaderOptions::default()
     };
     let bar = progress_bar(what, dataset.len(), global);

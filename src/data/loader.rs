@@ -7,14 +7,19 @@
 //! (at 224 × 224, 7,000 images a gigabyte) is never decoded again; of a larger one, the images
 //! beyond the budget are decoded again in every epoch while the model works.
 //!
+//! Images that are augmented are kept as decoded, in full size (at 500 × 375, 1,900 a gigabyte), and
+//! cropped and resized in every epoch while the model works.
+//!
 //! Rejected: finding bad images as they come up. It starts sooner, but then either batches shrink
 //! or the later order depends on what was found.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::augment::{Augmentation, View};
 use super::batch::Batch;
 use super::cache::default_budget;
 use super::dataset::Dataset;
@@ -22,6 +27,7 @@ use super::decode::Undecodable;
 use super::encoded::Encoded;
 use super::prefetch::Prefetch;
 use super::preprocess::Preprocessor;
+use super::rgb::Rgb;
 use super::scan::scan;
 use crate::error::{Error, Result};
 
@@ -50,6 +56,8 @@ pub struct LoaderOptions {
     pub cache_bytes: u64,
     /// Threads that decode.
     pub threads: usize,
+    /// In place of the preprocessor's resize and crop.
+    pub augmentation: Augmentation,
 }
 
 impl Default for LoaderOptions {
@@ -59,6 +67,7 @@ impl Default for LoaderOptions {
             bad_images: BadImages::Skip,
             cache_bytes: default_budget(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
+            augmentation: Augmentation::None,
         }
     }
 }
@@ -76,8 +85,34 @@ pub struct Loader {
 struct Images {
     dataset: Dataset,
     preprocessor: Preprocessor,
-    /// (3, H, W) of each image, `None` beyond the budget.
-    cache: Vec<Option<Box<[u8]>>>,
+    augmentation: Augmentation,
+    /// Of each image, `None` beyond the budget.
+    cache: Vec<Option<Kept>>,
+}
+
+/// An image in memory.
+enum Kept {
+    /// (3, H, W), ready for the model.
+    Planes(Box<[u8]>),
+    /// As decoded, to be augmented.
+    Picture(Rgb),
+}
+
+impl Kept {
+    fn new(picture: Rgb, preprocessor: &Preprocessor, augmentation: Augmentation) -> Self {
+        match augmentation {
+            Augmentation::None => Self::Planes(preprocessor.apply(&picture).into_boxed_slice()),
+            Augmentation::CropFlip { .. } => Self::Picture(picture),
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        let bytes = match self {
+            Self::Planes(planes) => planes.len(),
+            Self::Picture(picture) => picture.pixels.len(),
+        };
+        bytes as u64
+    }
 }
 
 impl Loader {
@@ -90,12 +125,15 @@ impl Loader {
         mut progress: impl FnMut(usize, usize),
     ) -> Result<Self> {
         let total = dataset.len();
-        let size = preprocessor.output_size();
-        let fitting = options.cache_bytes / (3 * size.height * size.width) as u64;
-        let apply = preprocessor.clone();
-        let decode = move |i: usize, encoded: Encoded| {
-            let planes = apply.apply(&encoded.decode()?);
-            Ok::<_, Undecodable>(((i as u64) < fitting).then(|| planes.into_boxed_slice()))
+        let (apply, augmentation) = (preprocessor.clone(), options.augmentation);
+        // Which images stay beyond the budget is left to chance; what comes out does not show it.
+        let room = AtomicU64::new(options.cache_bytes);
+        let decode = move |_, encoded: Encoded| {
+            let kept = Kept::new(encoded.decode()?, &apply, augmentation);
+            let taken = room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |room| {
+                room.checked_sub(kept.bytes())
+            });
+            Ok::<_, Undecodable>(taken.is_ok().then_some(kept))
         };
         let dataset = Arc::new(dataset);
         let mut decoded: Vec<_> = (0..total).map(|_| None).collect();
@@ -107,9 +145,9 @@ impl Loader {
         let (mut good, mut cache, mut bad) = (Vec::new(), Vec::new(), Vec::new());
         for (i, result) in decoded.into_iter().enumerate() {
             match result.expect("every image was scanned") {
-                Ok(planes) => {
+                Ok(kept) => {
                     good.push(i);
-                    cache.push(planes);
+                    cache.push(kept);
                 }
                 Err(Undecodable(reason)) => bad.push(BadImage {
                     name: dataset.name(i),
@@ -122,6 +160,7 @@ impl Loader {
             images: Arc::new(Images {
                 dataset: dataset.select(&good),
                 preprocessor: preprocessor.clone(),
+                augmentation,
                 cache,
             }),
             bad,
@@ -152,8 +191,7 @@ impl Loader {
 
     /// Bytes of decoded images held in memory.
     pub fn cached_bytes(&self) -> u64 {
-        let held = self.images.cache.iter().flatten();
-        held.map(|planes| planes.len() as u64).sum()
+        self.images.cache.iter().flatten().map(Kept::bytes).sum()
     }
 
     /// How long callers have waited in [`Epoch::next`], all epochs together.
@@ -174,11 +212,15 @@ impl Loader {
         }
         let held = self.images.cache.iter().flatten().count();
         let mebibytes = self.cached_bytes().div_ceil(1 << 20);
+        let size = match self.images.augmentation {
+            Augmentation::None => "",
+            Augmentation::CropFlip { .. } => ", full size, for random crops",
+        };
         notices.push(match held == self.len() {
-            true => format!("{held} decoded images are kept in memory ({mebibytes} MiB)"),
+            true => format!("{held} decoded images are kept in memory ({mebibytes} MiB{size})"),
             false => format!(
-                "{held} of {} decoded images are kept in memory ({mebibytes} MiB, the budget); \
-                 the others are decoded again each epoch",
+                "{held} of {} decoded images are kept in memory ({mebibytes} MiB, the \
+                 budget{size}); the others are decoded again each epoch",
                 self.len()
             ),
         });
@@ -186,34 +228,35 @@ impl Loader {
     }
 
     /// Batches of the images `order` (indices into [`dataset`](Self::dataset)), the last one
-    /// short when `batch_size` does not divide their number; panics if it is 0.
-    pub fn epoch(&self, order: Vec<usize>, batch_size: usize) -> Epoch {
+    /// short when `batch_size` does not divide their number; panics if it is 0. Augmentation is that
+    /// of epoch number `epoch`.
+    pub fn epoch(&self, epoch: u64, order: Vec<usize>, batch_size: usize) -> Epoch {
         assert!(batch_size > 0, "batches of no image");
-        let uncached: Vec<usize> = order
+        let unready: Vec<usize> = order
             .iter()
             .copied()
-            .filter(|&i| self.images.cache[i].is_none())
+            .filter(|&i| self.images.ready(i).is_none())
             .collect();
-        let decoded = (!uncached.is_empty()).then(|| {
+        let made = (!unready.is_empty()).then(|| {
             let images = self.images.clone();
             // The batch being asked for and the one after it.
             let window = 2 * batch_size.max(self.threads);
-            let count = uncached.len();
-            let work = move |n: usize| images.decode(uncached[n]);
+            let count = unready.len();
+            let work = move |n: usize| images.make(epoch, unready[n]);
             Prefetch::new(count, window, self.threads, work)
         });
         Epoch {
             images: self.images.clone(),
             order: order.into_iter(),
             batch_size,
-            decoded,
+            made,
             waited: self.waited.clone(),
         }
     }
 
     /// All images in the order of the data set, as evaluation wants them.
     pub fn in_order(&self, batch_size: usize) -> Epoch {
-        self.epoch((0..self.len()).collect(), batch_size)
+        self.epoch(0, (0..self.len()).collect(), batch_size)
     }
 }
 
@@ -222,8 +265,8 @@ pub struct Epoch {
     images: Arc<Images>,
     order: std::vec::IntoIter<usize>,
     batch_size: usize,
-    /// The images that are not in memory, in order; `None` when all are.
-    decoded: Option<Prefetch<Result<Vec<u8>, Undecodable>>>,
+    /// The images that are not ready in memory, in order; `None` when all are.
+    made: Option<Prefetch<Result<Vec<u8>, Undecodable>>>,
     waited: Arc<AtomicU64>,
 }
 
@@ -247,11 +290,11 @@ impl Epoch {
         let mut batch = Batch::default();
         for i in self.order.by_ref().take(self.batch_size) {
             batch.labels.push(self.images.dataset.label(i));
-            match &self.images.cache[i] {
+            match self.images.ready(i) {
                 Some(planes) => batch.images.extend_from_slice(planes),
                 None => {
-                    let next = self.decoded.as_mut().and_then(Iterator::next);
-                    let planes = next.expect("every image that is not in memory was ordered");
+                    let next = self.made.as_mut().and_then(Iterator::next);
+                    let planes = next.expect("every image that is not ready was ordered");
                     batch
                         .images
                         .extend(planes.map_err(|e| self.images.vanished(i, &e))?);
@@ -263,9 +306,28 @@ impl Epoch {
 }
 
 impl Images {
-    fn decode(&self, i: usize) -> Result<Vec<u8>, Undecodable> {
-        let image = self.dataset.image(i)?;
-        Ok(self.preprocessor.apply(&image))
+    /// (3, H, W) of image `i`, if it is in memory as the model wants it.
+    fn ready(&self, i: usize) -> Option<&[u8]> {
+        match &self.cache[i] {
+            Some(Kept::Planes(planes)) => Some(planes),
+            Some(Kept::Picture(_)) | None => None,
+        }
+    }
+
+    /// The same where it is not.
+    fn make(&self, epoch: u64, i: usize) -> Result<Vec<u8>, Undecodable> {
+        let picture = match &self.cache[i] {
+            Some(Kept::Picture(picture)) => Cow::Borrowed(picture),
+            _ => Cow::Owned(self.dataset.image(i)?),
+        };
+        Ok(match self.augmentation {
+            Augmentation::None => self.preprocessor.apply(&picture),
+            Augmentation::CropFlip { seed } => {
+                let view = View::draw(seed, epoch, i, picture.width, picture.height);
+                let size = self.preprocessor.output_size();
+                view.of(&picture, size, self.preprocessor.filter)
+            }
+        })
     }
 
     fn vanished(&self, i: usize, reason: &Undecodable) -> Error {

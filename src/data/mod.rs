@@ -1,6 +1,7 @@
 //! Images in, batches out: sources, decoding, Pillow's resize, splits, and a loader that works
 //! ahead of the model. Nothing here knows what a model is.
 
+pub mod augment;
 mod batch;
 mod cache;
 mod columns;
@@ -26,6 +27,7 @@ pub mod source;
 pub mod split;
 pub mod stats;
 
+pub use augment::Augmentation;
 pub use batch::Batch;
 pub use columns::Columns;
 pub use contents::{Contents, Split};

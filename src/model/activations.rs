@@ -7,10 +7,21 @@ use crate::ops::real::Real;
 /// What stays after a forward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
-    /// What the backward pass needs: every block has its own buffers.
-    ForBackward,
-    /// Only the logits: all blocks share two sets of buffers.
+    /// What a backward pass down to this block needs: it and those above have their own buffers, the
+    /// ones below share two sets.
+    From(usize),
+    /// Only the logits.
     Nothing,
+}
+
+impl Keep {
+    /// The first of `layers` blocks that the backward pass reads.
+    pub fn first(self, layers: usize) -> usize {
+        match self {
+            Self::From(layer) => layer,
+            Self::Nothing => layers,
+        }
+    }
 }
 
 /// Which tokens the last block computes after its keys and values.
@@ -76,8 +87,9 @@ pub struct Activations<T> {
 }
 
 impl<T: Real> Block<T> {
-    fn new(config: &VitConfig, images: usize, keep: Keep, last: LastBlock) -> Self {
-        let (c, f) = (config.hidden_size, config.intermediate_size);
+    /// With `hidden` columns of that: F, or 0.
+    fn new(config: &VitConfig, images: usize, hidden: usize, last: LastBlock) -> Self {
+        let c = config.hidden_size;
         let rows = images * config.tokens();
         let (queries, packed, class) = match last {
             LastBlock::AllTokens => (rows, 3 * c, 0),
@@ -97,10 +109,7 @@ impl<T: Real> Block<T> {
             norm2: Buffer::zeros(queries * c),
             mean2: Buffer::zeros(queries),
             rstd2: Buffer::zeros(queries),
-            hidden: Buffer::zeros(match keep {
-                Keep::ForBackward => queries * f,
-                Keep::Nothing => 0,
-            }),
+            hidden: Buffer::zeros(queries * hidden),
             out: Buffer::zeros(queries * c),
         }
     }
@@ -115,14 +124,18 @@ impl<T: Real> Activations<T> {
             LastBlock::AllTokens => rows,
             LastBlock::ClassToken => images,
         };
-        let whole = match keep {
-            Keep::ForBackward => layers - 1,
-            Keep::Nothing => (layers - 1).min(2),
+        let (first, last) = (keep.first(layers), layers - 1);
+        let block = |layer, tokens| {
+            let hidden = match layer >= first {
+                true => config.intermediate_size,
+                false => 0,
+            };
+            Block::new(config, images, hidden, tokens)
         };
-        let mut blocks: Vec<_> = (0..whole)
-            .map(|_| Block::new(config, images, keep, LastBlock::AllTokens))
-            .collect();
-        blocks.push(Block::new(config, images, keep, last_block));
+        let shared = 0..first.min(last).min(2);
+        let whole = shared.chain(first..last);
+        let mut blocks: Vec<_> = whole.map(|l| block(l, LastBlock::AllTokens)).collect();
+        blocks.push(block(last, last_block));
         Self {
             images,
             keep,
@@ -140,10 +153,10 @@ impl<T: Real> Activations<T> {
 
     /// The buffers of block `layer`.
     pub fn slot(&self, layer: usize, layers: usize) -> usize {
-        match self.keep {
-            _ if layer + 1 == layers => self.blocks.len() - 1,
-            Keep::ForBackward => layer,
-            Keep::Nothing => layer % 2,
+        // From the end: below the blocks that are kept there are at most two.
+        match layer >= self.keep.first(layers) || layer + 1 == layers {
+            true => self.blocks.len() - (layers - layer),
+            false => layer % 2,
         }
     }
 }

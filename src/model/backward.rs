@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use super::activations::{Activations, Block, Keep, LastBlock};
-use super::config::VitConfig;
+use super::activations::{Activations, Block, LastBlock};
+use super::freeze::Freeze;
 use super::params::LayerRanges;
+use super::scratch::Scratch;
 use super::vit::Vit;
 use crate::ops::attention::{self, Qkv};
-use crate::ops::buffer::Buffer;
 use crate::ops::gemm::Accumulate;
 use crate::ops::layer_norm::{self, Residual};
 use crate::ops::linear;
@@ -27,55 +27,27 @@ fn scatter_class<T: Real>(x: &mut [T], class: &[T], width: usize, tokens: usize)
     }
 }
 
-/// Gradient buffers of the backward pass; allocated once.
-#[derive(Debug)]
-pub struct Scratch<T> {
-    /// Gradient of the residual stream, (N, C).
-    stream: Buffer<T>,
-    /// The same for the class tokens alone, (B, C).
-    class_stream: Buffer<T>,
-    /// Gradient of what a layer norm, or the attention, gave: (N, C).
-    branch: Buffer<T>,
-    /// (B, C): gradient of the class tokens' queries, and of their norm.
-    class_query: Buffer<T>,
-    class_branch: Buffer<T>,
-    /// (N, 3C).
-    qkv: Buffer<T>,
-    /// (N, F): gradient before the GELU, and the GELU's values again.
-    hidden: Buffer<T>,
-    gelu: Buffer<T>,
+/// Gradients of the trained parameters: an arena of the table's layout from `start` on.
+struct Gradients<'a, T> {
+    values: &'a mut [T],
+    start: usize,
 }
 
-impl<T: Real> Scratch<T> {
-    /// Buffers for a backward pass over `images` images.
-    pub fn new(config: &VitConfig, images: usize) -> Self {
-        let (c, rows) = (config.hidden_size, images * config.tokens());
-        Self {
-            stream: Buffer::zeros(rows * c),
-            class_stream: Buffer::zeros(images * c),
-            branch: Buffer::zeros(rows * c),
-            class_query: Buffer::zeros(images * c),
-            class_branch: Buffer::zeros(images * c),
-            qkv: Buffer::zeros(rows * 3 * c),
-            hidden: Buffer::zeros(rows * config.intermediate_size),
-            gelu: Buffer::zeros(rows * config.intermediate_size),
-        }
+impl<T> Gradients<'_, T> {
+    /// Those of several parameters at once, by their places in the table's arena.
+    fn of<const N: usize>(&mut self, ranges: [&Range<usize>; N]) -> [&mut [T]; N] {
+        let places = ranges.map(|range| range.start - self.start..range.end - self.start);
+        self.values
+            .get_disjoint_mut(places)
+            .expect("parameters of the table do not overlap")
     }
 }
 
-/// Several ranges of the gradient arena at once.
-fn disjoint<'a, T, const N: usize>(
-    grads: &'a mut [T],
-    ranges: [&Range<usize>; N],
-) -> [&'a mut [T]; N] {
-    grads
-        .get_disjoint_mut(ranges.map(Clone::clone))
-        .expect("parameters of the table do not overlap")
-}
-
 impl Vit {
-    /// Gradients of every parameter, by `accumulate`, for `d_logits` (B, K), after a
+    /// Gradients of the parameters [`Vit::trained`], by `accumulate`, for `d_logits` (B, K), after a
     /// [`Vit::forward`] whose activations were kept.
+    ///
+    /// Below the lowest trained block nothing is computed or read.
     pub fn backward<T: Real>(
         &self,
         grads: &mut [T],
@@ -85,26 +57,34 @@ impl Vit {
         params: &[T],
         accumulate: Accumulate,
     ) {
-        assert_eq!(a.keep, Keep::ForBackward, "activations were not kept");
-        assert_eq!(grads.len(), self.table.len, "gradient arena");
+        assert_eq!(a.keep, self.keep(), "activations were not kept");
+        let trained = self.trained();
+        assert_eq!(grads.len(), trained.len(), "gradient arena");
         let (c, k) = (self.config.hidden_size, self.config.num_labels());
         let count = d_logits.len() / k;
         let layers = self.config.num_hidden_layers;
         let rows = count * self.config.tokens();
         let mut pass = Pass {
             vit: self,
-            grads,
+            grads: Gradients {
+                values: grads,
+                start: trained.start,
+            },
             params,
             accumulate,
             images: count,
         };
         let class_only = |layer| a.last_block == LastBlock::ClassToken && layer + 1 == layers;
+        if self.freeze == Freeze::Backbone {
+            pass.head_alone(d_logits, a);
+            return;
+        }
         pass.head(scratch, d_logits, a);
-        for layer in (0..layers).rev() {
-            let (block, ranges) = (&a.blocks[layer], &self.table.layers[layer]);
+        for layer in self.trained_layers().rev() {
+            let (block, ranges) = (&a.blocks[a.slot(layer, layers)], &self.table.layers[layer]);
             let x = match layer {
                 0 => &a.embedded[..rows * c],
-                _ => &a.blocks[layer - 1].out[..rows * c],
+                _ => &a.blocks[a.slot(layer - 1, layers)].out[..rows * c],
             };
             if class_only(layer) {
                 let mut stream = std::mem::take(&mut scratch.class_stream);
@@ -118,15 +98,15 @@ impl Vit {
                 scratch.stream = stream;
             }
         }
-        let [class, position, weight, bias] = disjoint(
-            pass.grads,
-            [
-                &self.table.cls_token,
-                &self.table.position_embeddings,
-                &self.table.patch_weight,
-                &self.table.patch_bias,
-            ],
-        );
+        if self.freeze != Freeze::Nothing {
+            return;
+        }
+        let [class, position, weight, bias] = pass.grads.of([
+            &self.table.cls_token,
+            &self.table.position_embeddings,
+            &self.table.patch_weight,
+            &self.table.patch_bias,
+        ]);
         patch_embed::backward(
             patch_embed::Params {
                 class,
@@ -145,7 +125,7 @@ impl Vit {
 /// What every part of one backward pass needs.
 struct Pass<'a, T> {
     vit: &'a Vit,
-    grads: &'a mut [T],
+    grads: Gradients<'a, T>,
     params: &'a [T],
     accumulate: Accumulate,
     /// B.
@@ -170,7 +150,7 @@ impl<T: Real> Pass<'_, T> {
             outputs: weight.len() / inputs,
         };
         let w = &self.params[weight.clone()];
-        let [dw, db] = disjoint(self.grads, [weight, bias]);
+        let [dw, db] = self.grads.of([weight, bias]);
         rayon::join(
             || linear::backward_input(dx, dy, w, shape),
             || linear::backward_weight(dw, db, dy, x, self.accumulate, shape),
@@ -188,7 +168,7 @@ impl<T: Real> Pass<'_, T> {
         residual: Residual,
     ) {
         let rows = x.len() / weight.len();
-        let [dw, db] = disjoint(self.grads, [weight, bias]);
+        let [dw, db] = self.grads.of([weight, bias]);
         layer_norm::backward(
             dx,
             dw,
@@ -201,6 +181,17 @@ impl<T: Real> Pass<'_, T> {
             residual,
             self.accumulate,
         );
+    }
+
+    /// Gradients of the head, and no further.
+    fn head_alone(&mut self, d_logits: &[T], a: &Activations<T>) {
+        let (c, table) = (self.vit.config.hidden_size, &self.vit.table);
+        let shape = self
+            .vit
+            .linear_shape(self.images, c, self.vit.config.num_labels());
+        let x = &a.pooled[..self.images * c];
+        let [dw, db] = self.grads.of([&table.head_weight, &table.head_bias]);
+        linear::backward_weight(dw, db, d_logits, x, self.accumulate, shape);
     }
 
     /// From the logits to the output of the last block: fills the stream of `scratch`.
@@ -266,7 +257,7 @@ impl<T: Real> Pass<'_, T> {
             shape,
         );
         let ranges = [&r.fc1_weight, &r.fc1_bias, &r.fc2_weight, &r.fc2_bias];
-        let [fc1_weight, fc1_bias, fc2_weight, fc2_bias] = disjoint(self.grads, ranges);
+        let [fc1_weight, fc1_bias, fc2_weight, fc2_bias] = self.grads.of(ranges);
         let gradients = mlp::Params {
             fc1_weight,
             fc1_bias,

@@ -129,7 +129,7 @@ pub fn save(folder: impl AsRef<Path>, config: &VitConfig, params: &[f32]) -> Res
     // transformers 4 refuses files whose metadata do not name the framework.
     let metadata = [("format", "pt")];
     let weights = folder.join("model.safetensors");
-    arena_file::save(weights, &table, &[("", params)], &metadata)?;
+    arena_file::save(weights, &table.params, &[("", params)], &metadata)?;
     config.write(folder.join("config.json"))
 }
 

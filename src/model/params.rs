@@ -112,6 +112,30 @@ impl Builder {
     }
 }
 
+/// `arena`, which holds `params` one behind the other, cut into their tensors.
+///
+/// Panics if it holds something else.
+pub fn split_mut<'p, 'a>(
+    params: &'p [Param],
+    arena: &'a mut [f32],
+) -> Vec<(&'p Param, &'a mut [f32])> {
+    assert_eq!(arena.len(), len(params), "arena of other parameters");
+    let mut rest = arena;
+    params
+        .iter()
+        .map(|param| {
+            let (values, tail) = std::mem::take(&mut rest).split_at_mut(param.range.len());
+            rest = tail;
+            (param, values)
+        })
+        .collect()
+}
+
+/// Values of `params` together.
+pub fn len(params: &[Param]) -> usize {
+    params.iter().map(|param| param.range.len()).sum()
+}
+
 impl ParamTable {
     /// The table of `config`, its head included when it has labels.
     pub fn new(config: &VitConfig) -> Self {
@@ -157,16 +181,15 @@ impl ParamTable {
     ///
     /// Panics if the arena is not the table's.
     pub fn split_mut<'a>(&self, arena: &'a mut [f32]) -> Vec<(&Param, &'a mut [f32])> {
-        assert_eq!(arena.len(), self.len, "arena of another table");
-        let mut rest = arena;
-        self.params
-            .iter()
-            .map(|param| {
-                let (values, tail) = std::mem::take(&mut rest).split_at_mut(param.range.len());
-                rest = tail;
-                (param, values)
-            })
-            .collect()
+        split_mut(&self.params, arena)
+    }
+
+    /// The parameters from place `start` of the arena on.
+    ///
+    /// Panics if none starts there.
+    pub fn starting_at(&self, start: usize) -> &[Param] {
+        let first = self.params.iter().position(|p| p.range.start == start);
+        &self.params[first.expect("a parameter starts there")..]
     }
 
     /// The parameter called `name`.

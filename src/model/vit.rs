@@ -4,8 +4,11 @@
 //! x₀ = patch embedding; for each block: x += proj(attention(norm1 x)), x += fc2(gelu(fc1(norm2 x)));
 //! logits = head(norm(x)[class token]). The names are Hugging Face's `ViTForImageClassification`.
 
-use super::activations::{Activations, Block, LastBlock};
+use std::ops::Range;
+
+use super::activations::{Activations, Block, Keep, LastBlock};
 use super::config::VitConfig;
+use super::freeze::Freeze;
 use super::params::{LayerRanges, ParamTable};
 use crate::ops::attention::{self, Qkv};
 use crate::ops::layer_norm;
@@ -19,6 +22,8 @@ use crate::ops::real::Real;
 pub struct Vit {
     pub config: VitConfig,
     pub table: ParamTable,
+    /// What the backward pass leaves out.
+    pub freeze: Freeze,
 }
 
 /// Copies the class token's rows of `x` (B, T, C) to `class` (B, C).
@@ -35,7 +40,39 @@ impl Vit {
     /// The program of `config`, which must have been validated.
     pub fn new(config: VitConfig) -> Self {
         let table = ParamTable::new(&config);
-        Self { config, table }
+        Self {
+            config,
+            table,
+            freeze: Freeze::Nothing,
+        }
+    }
+
+    /// The same, of which only a part is trained; [`Freeze::check`] says whether there is one.
+    #[must_use]
+    pub fn freezing(self, freeze: Freeze) -> Self {
+        Self { freeze, ..self }
+    }
+
+    /// The part of a parameter arena that is trained, and has gradients.
+    pub fn trained(&self) -> Range<usize> {
+        self.freeze.trained(&self.table)
+    }
+
+    /// What a forward pass has to keep for [`Vit::backward`].
+    pub fn keep(&self) -> Keep {
+        Keep::From(self.trained_layers().start)
+    }
+
+    /// Of `images` images, those whose gradient goes further than the head.
+    pub fn images_through_blocks(&self, images: usize) -> usize {
+        match self.freeze {
+            Freeze::Backbone => 0,
+            Freeze::Nothing | Freeze::Layers(_) => images,
+        }
+    }
+
+    pub(super) fn trained_layers(&self) -> Range<usize> {
+        self.freeze.trained_layers(self.config.num_hidden_layers)
     }
 
     pub(super) fn patch_shape(&self, images: usize) -> patch_embed::Shape {

@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::host_memory;
 use crate::model::config::VitConfig;
 use crate::model::cost::{self, Pass};
+use crate::model::freeze::Freeze;
 use crate::model::vit::Vit;
 use crate::report::format::thousands;
 
@@ -86,7 +87,7 @@ pub struct Choice {
 }
 
 impl Limits {
-    /// Of `device` for training `config` on `examples` images; an engine on it is to evaluate
+    /// Of `device` for training `config`, but for what `freeze` names, on `examples` images; an engine on it is to evaluate
     /// `evaluated` images at once.
     ///
     /// # Errors
@@ -94,6 +95,7 @@ impl Limits {
     pub fn of(
         device: &Opened,
         config: &VitConfig,
+        freeze: Freeze,
         examples: usize,
         evaluated: usize,
     ) -> Result<Self> {
@@ -104,7 +106,7 @@ impl Limits {
             }
             Opened::Cuda(gpu) => {
                 let (free, _) = gpu.memory_info()?;
-                let vit = Vit::new(config.clone());
+                let vit = Vit::new(config.clone()).freezing(freeze);
                 let room = Room::new(gpu.properties(), &vit, free);
                 let most = room.share(SHARE_OF_A_GPU);
                 let memory = most.largest_training(examples, evaluated);

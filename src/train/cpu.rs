@@ -1,11 +1,13 @@
 //! The CPU device: f32 on all cores, the same bits for any number of them.
 
+use std::ops::Range;
+
 use super::engine::{Batch, Engine, Hyper, OptimizerState, StepOutput};
 use crate::error::Result;
 use crate::model::activations::{Activations, Keep, LastBlock};
-use crate::model::backward::Scratch;
 use crate::model::config::VitConfig;
-use crate::model::params::ParamTable;
+use crate::model::params::{Param, ParamTable};
+use crate::model::scratch::Scratch;
 use crate::model::vit::Vit;
 use crate::ops::adamw::{self, Update};
 use crate::ops::buffer::Buffer;
@@ -42,11 +44,11 @@ struct Training {
 
 impl Training {
     fn new(vit: &Vit, images: usize) -> Self {
-        let (keep, last) = (Keep::ForBackward, LastBlock::ClassToken);
+        let last = LastBlock::ClassToken;
         Self {
-            grads: Buffer::zeros(vit.table.len),
-            activations: Activations::new(&vit.config, images, keep, last),
-            scratch: Scratch::new(&vit.config, images),
+            grads: Buffer::zeros(vit.trained().len()),
+            activations: Activations::new(&vit.config, images, vit.keep(), last),
+            scratch: Scratch::new(&vit.config, vit.images_through_blocks(images)),
             d_logits: vec![0.0; images * vit.config.num_labels()],
         }
     }
@@ -55,8 +57,11 @@ impl Training {
 impl CpuEngine {
     /// A device holding `params`, the arena of [`ParamTable::new`] for `config`; `lookup` comes from
     /// the model's preprocessor.
+    ///
+    /// # Panics
+    /// If the model does not have what `hyper` freezes.
     pub fn new(config: VitConfig, params: Vec<f32>, lookup: Lookup, hyper: Hyper) -> Self {
-        let vit = Vit::new(config);
+        let vit = Vit::new(config).freezing(hyper.freeze);
         assert_eq!(params.len(), vit.table.len, "parameter arena");
         Self {
             vit,
@@ -77,17 +82,18 @@ impl CpuEngine {
             ..
         } = &mut self.optimizer;
         *step += 1;
-        first.resize(self.params.len(), 0.0);
-        second.resize(self.params.len(), 0.0);
+        let trained = self.vit.trained();
+        first.resize(trained.len(), 0.0);
+        second.resize(trained.len(), 0.0);
+        let params = &mut self.params[trained.clone()];
         let grads = &self.training.as_ref().expect("a step was made").grads;
-        let same_decay = |a: &_, b: &_| {
-            let (a, b): (&crate::model::params::Param, &crate::model::params::Param) = (a, b);
-            a.decay == b.decay
-        };
-        for group in self.vit.table.params.chunk_by(same_decay) {
-            let range = group[0].range.start..group[group.len() - 1].range.end;
+        let same_decay = |a: &Param, b: &Param| a.decay == b.decay;
+        let tensors = self.vit.table.starting_at(trained.start);
+        for group in tensors.chunk_by(same_decay) {
+            let (start, end) = (group[0].range.start, group[group.len() - 1].range.end);
+            let range = start - trained.start..end - trained.start;
             adamw::update(
-                &mut self.params[range.clone()],
+                &mut params[range.clone()],
                 &mut first[range.clone()],
                 &mut second[range.clone()],
                 &grads[range],
@@ -117,6 +123,10 @@ impl Engine for CpuEngine {
 
     fn table(&self) -> &ParamTable {
         &self.vit.table
+    }
+
+    fn trained(&self) -> Range<usize> {
+        self.vit.trained()
     }
 
     fn train_step(&mut self, micro_batches: &[&Batch], lr: f64) -> Result<StepOutput> {

@@ -1,8 +1,11 @@
 //! The seam between the training loop and the device that computes.
 
+use std::ops::Range;
+
 pub use crate::data::Batch;
 use crate::error::Result;
 use crate::model::config::VitConfig;
+pub use crate::model::freeze::Freeze;
 use crate::model::params::ParamTable;
 
 /// What stays the same over a whole training run.
@@ -19,6 +22,7 @@ pub struct Hyper {
     pub label_smoothing: f64,
     /// Weight of each class in the loss (mean weighted as PyTorch's `CrossEntropyLoss`).
     pub class_weights: Option<Vec<f32>>,
+    pub freeze: Freeze,
 }
 
 impl Default for Hyper {
@@ -31,6 +35,7 @@ impl Default for Hyper {
             max_grad_norm: 1.0,
             label_smoothing: 0.0,
             class_weights: None,
+            freeze: Freeze::Nothing,
         }
     }
 }
@@ -38,9 +43,10 @@ impl Default for Hyper {
 /// What one optimiser step reports.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepOutput {
-    /// Mean loss over the images of the step (over micro-batches, each a mean).
+    /// Mean over the micro-batches of the step of their mean losses, as in transformers 4.46. A short
+    /// one counts as much as the others (transformers 5.23 goes by images instead).
     pub loss: f64,
-    /// Global L2 norm of the gradients before clipping.
+    /// Global L2 norm of the gradients of all trained parameters, before clipping.
     pub grad_norm: f64,
 }
 
@@ -52,7 +58,7 @@ pub struct LossScale {
     pub good_steps: u32,
 }
 
-/// AdamW's memory; `first` and `second` have the layout of the parameter arena.
+/// AdamW's memory; `first` and `second` have the layout of the trained part of the parameter arena.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct OptimizerState {
     /// Updates made so far.
@@ -128,6 +134,11 @@ pub trait Engine: Send {
 
     /// Layout of every arena.
     fn table(&self) -> &ParamTable;
+
+    /// The part of the parameter arena that training changes; all before it is frozen.
+    fn trained(&self) -> Range<usize> {
+        0..self.table().len
+    }
 
     /// One optimiser step: forward and backward over each micro-batch, the gradients averaged over
     /// them, clipped, then AdamW at learning rate `lr`. A loss or gradient that is not finite is

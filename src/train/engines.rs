@@ -18,7 +18,7 @@ pub enum Opened {
 /// A model whose memory is planned, and not allocated yet.
 #[derive(Debug)]
 pub enum Planned {
-    Cpu(Box<VitConfig>),
+    Cpu(Box<VitConfig>, Hyper),
     Cuda(Box<cuda::Planned>),
 }
 
@@ -41,11 +41,11 @@ impl Opened {
     /// # Errors
     /// [`Error::Memory`](crate::error::Error::Memory) that names the largest batch that fits it;
     /// [`Error::Device`](crate::error::Error::Device) for a model that a GPU cannot run.
-    pub fn plan(self, config: VitConfig, capacity: Capacity) -> Result<Planned> {
+    pub fn plan(self, config: VitConfig, hyper: Hyper, capacity: Capacity) -> Result<Planned> {
         match self {
-            Self::Cpu => Ok(Planned::Cpu(Box::new(config))),
+            Self::Cpu => Ok(Planned::Cpu(Box::new(config), hyper)),
             Self::Cuda(gpu) => {
-                let planned = cuda::Planned::new(*gpu, config, capacity)?;
+                let planned = cuda::Planned::new(*gpu, config, hyper, capacity)?;
                 Ok(Planned::Cuda(Box::new(planned)))
             }
         }
@@ -56,7 +56,7 @@ impl Planned {
     /// Lines for people: where it will be computed, and what memory that takes.
     pub fn facts(&self) -> Vec<Fact> {
         match self {
-            Self::Cpu(_) => {
+            Self::Cpu(..) => {
                 let threads = rayon::current_num_threads();
                 vec![Fact::new("device", format!("cpu, {threads} threads, f32"))]
             }
@@ -83,10 +83,10 @@ impl Planned {
     /// # Errors
     /// [`Error::Memory`](crate::error::Error::Memory) that names the largest batch that fits, where
     /// the memory is gone since it was planned.
-    pub fn load(self, params: Vec<f32>, lookup: Lookup, hyper: Hyper) -> Result<Box<dyn Engine>> {
+    pub fn load(self, params: Vec<f32>, lookup: Lookup) -> Result<Box<dyn Engine>> {
         Ok(match self {
-            Self::Cpu(config) => Box::new(CpuEngine::new(*config, params, lookup, hyper)),
-            Self::Cuda(planned) => Box::new(planned.load(&params, lookup, hyper)?),
+            Self::Cpu(config, hyper) => Box::new(CpuEngine::new(*config, params, lookup, hyper)),
+            Self::Cuda(planned) => Box::new(planned.load(&params, lookup)?),
         })
     }
 }
@@ -103,6 +103,6 @@ pub fn load(
     hyper: Hyper,
     capacity: Capacity,
 ) -> Result<Box<dyn Engine>> {
-    let planned = Opened::new(device)?.plan(config, capacity)?;
-    planned.load(params, lookup, hyper)
+    let planned = Opened::new(device)?.plan(config, hyper, capacity)?;
+    planned.load(params, lookup)
 }

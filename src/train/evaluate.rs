@@ -91,7 +91,7 @@ pub fn evaluate(
         runtime: Duration::ZERO,
         data_wait: Duration::ZERO,
     };
-    let mut batches = data.batches((0..total).collect(), batch_size);
+    let mut batches = data.batches(0, (0..total).collect(), batch_size);
     loop {
         let waiting = Instant::now();
         let batch = batches.next().transpose()?;

@@ -44,7 +44,7 @@ impl<'a> Feed<'a> {
         let batch_size = self.config.train_batch_size;
         let mut order = randperm(self.plan.examples, self.config.seed.wrapping_add(epoch));
         order.drain(..self.plan.images_before(first, batch_size));
-        self.images.batches(order, batch_size)
+        self.images.batches(epoch, order, batch_size)
     }
 }
 

@@ -1,7 +1,7 @@
 //! `optimizer.safetensors`: AdamW's moments, a safe stand-in for the reference's pickled
 //! `optimizer.pt`.
 //!
-//! For each parameter NAME two tensors of its shape, `exp_avg.NAME` and `exp_avg_sq.NAME`
+//! For each trained parameter NAME two tensors of its shape, `exp_avg.NAME` and `exp_avg_sq.NAME`
 //! (PyTorch's names). In the metadata: the number of updates made, `step`, and on a device that
 //! scales the loss, `scale` and `growth_tracker` (GradScaler's names).
 
@@ -9,7 +9,7 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::model::arena_file;
-use crate::model::params::ParamTable;
+use crate::model::params::{Param, ParamTable};
 use crate::model::tensor_file::TensorFile;
 
 use super::engine::{LossScale, OptimizerState};
@@ -22,8 +22,9 @@ const GOOD_STEPS: &str = "growth_tracker";
 const FIRST: &str = "exp_avg.";
 const SECOND: &str = "exp_avg_sq.";
 
-/// Writes `state` into `folder`.
+/// Writes `state` into `folder`: the moments of those parameters of `table` that it has.
 pub fn save(folder: &Path, table: &ParamTable, state: &OptimizerState) -> Result<()> {
+    let params = table.starting_at(table.len - state.first.len());
     let mut metadata = vec![
         ("format", "pt".to_owned()),
         ("step", state.step.to_string()),
@@ -35,17 +36,17 @@ pub fn save(folder: &Path, table: &ParamTable, state: &OptimizerState) -> Result
     let metadata: Vec<(&str, &str)> = metadata.iter().map(|(k, v)| (*k, v.as_str())).collect();
     arena_file::save(
         folder.join(OPTIMIZER_FILE),
-        table,
+        params,
         &[(FIRST, &state.first), (SECOND, &state.second)],
         &metadata,
     )
 }
 
-/// Reads the state of a model laid out as `table` from `folder`.
+/// Reads the state for the trained parameters `params` from `folder`.
 ///
 /// # Errors
 /// [`Error::Model`] naming the tensor that is missing, of another shape, or not finite.
-pub fn load(folder: &Path, table: &ParamTable) -> Result<OptimizerState> {
+pub fn load(folder: &Path, params: &[Param]) -> Result<OptimizerState> {
     let file = TensorFile::open(folder.join(OPTIMIZER_FILE))?;
     let step = file.metadata("step").and_then(|s| s.parse().ok());
     let step = step.ok_or_else(|| {
@@ -62,7 +63,7 @@ pub fn load(folder: &Path, table: &ParamTable) -> Result<OptimizerState> {
         loss_scale: scale
             .zip(good_steps)
             .map(|(factor, good_steps)| LossScale { factor, good_steps }),
-        first: arena_file::load(&file, table, FIRST)?,
-        second: arena_file::load(&file, table, SECOND)?,
+        first: arena_file::load(&file, params, FIRST)?,
+        second: arena_file::load(&file, params, SECOND)?,
     })
 }

@@ -131,6 +131,7 @@ pub(super) fn settings(
         "--max-grad-norm": hyper.max_grad_norm,
         "--label-smoothing-factor": hyper.label_smoothing,
         "--class-weights": hyper.class_weights,
+        "--freeze": hyper.freeze.to_string(),
         "--seed": config.seed,
         "--eval-steps": config.eval,
         "--logging-steps": config.logging_steps,
@@ -164,6 +165,24 @@ fn differences(then: &Map<String, Value>, now: &Map<String, Value>) -> Vec<Strin
         .collect()
 }
 
+/// What is trained stays the same within a run: AdamW has moments of nothing else.
+fn same_frozen(
+    then: &Map<String, Value>,
+    now: &Map<String, Value>,
+    checkpoint: &Path,
+) -> Result<()> {
+    match (then.get("--freeze"), &now["--freeze"]) {
+        (Some(then), now) if then != now => Err(Error::usage(
+            format!("`--freeze` cannot change within a run: {then} then, {now} now"),
+            format!(
+                "start a new run from what this one learned: --model {}",
+                checkpoint.display()
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
 impl Run<'_> {
     /// Takes over everything the checkpoint holds, and undoes what was done after it.
     pub(super) fn restore(&mut self, point: Point) -> Result<()> {
@@ -185,9 +204,11 @@ impl Run<'_> {
                 "give the settings it was started with, or add `--resume-with-changes`",
             ));
         }
+        same_frozen(&state.stateful_callbacks.settings, &now, &checkpoint)?;
         let params = self.job.model_files.load(&checkpoint)?;
         self.engine.set_params(&params)?;
-        let optimizer = optimizer_file::load(&checkpoint, self.engine.table())?;
+        let trained = self.engine.table().starting_at(self.engine.trained().start);
+        let optimizer = optimizer_file::load(&checkpoint, trained)?;
         self.engine.set_optimizer(&optimizer)?;
 
         let new = &self.state;

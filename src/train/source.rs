@@ -15,7 +15,9 @@ pub trait BatchSource {
 
     /// The images numbered `order`, in that order, in ⌈order / `batch_size`⌉ batches, the last one
     /// perhaps short. Batches are made ahead; the time `next` blocks is the time the model waits.
-    fn batches(&self, order: Vec<usize>, batch_size: usize) -> Batches<'_>;
+    ///
+    /// Images that are augmented are so as in epoch number `epoch`, whatever their place in `order`.
+    fn batches(&self, epoch: u64, order: Vec<usize>, batch_size: usize) -> Batches<'_>;
 }
 
 /// Batches of a pass over some images.
@@ -26,7 +28,7 @@ impl BatchSource for Loader {
         Loader::len(self)
     }
 
-    fn batches(&self, order: Vec<usize>, batch_size: usize) -> Batches<'_> {
-        Box::new(self.epoch(order, batch_size))
+    fn batches(&self, epoch: u64, order: Vec<usize>, batch_size: usize) -> Batches<'_> {
+        Box::new(self.epoch(epoch, order, batch_size))
     }
 }

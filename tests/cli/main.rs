@@ -12,6 +12,7 @@ mod doctor;
 mod families;
 #[path = "../data/pictures.rs"]
 mod pictures;
+mod recipe;
 mod records;
 mod resume;
 mod runs;

@@ -2,18 +2,13 @@
 
 use libtest_mimic::{Failed, Trial};
 use vitcuda::Error;
-use vitcuda::data::Preprocessor;
 use vitcuda::device::{ElementType, Gpu};
-use vitcuda::model::config::VitConfig;
-use vitcuda::model::init;
-use vitcuda::model::params::ParamTable;
-use vitcuda::rng::{Philox, Purpose};
 use vitcuda::train::cpu::CpuEngine;
 use vitcuda::train::cuda::CudaEngine;
 use vitcuda::train::engine::{Batch, Capacity, Engine, EpochBatches, Hyper, LossScale};
 
 use super::emulated::{Devices, counters, set_seed};
-use super::model::at_most;
+use super::on_any_device::small::{at_most, batch, config, hyper, lookup, params, same};
 
 pub type Test = fn(usize, ElementType) -> Result<(), Failed>;
 
@@ -73,62 +68,11 @@ pub const CAPACITY: Capacity = Capacity {
     inference: 4,
 };
 
-/// Odd sizes where they are allowed: 10 tokens, two heads of 8, MLP 40, 5 classes.
-pub fn config() -> VitConfig {
-    let mut config = VitConfig {
-        hidden_size: 16,
-        num_hidden_layers: 2,
-        num_attention_heads: 2,
-        intermediate_size: 40,
-        image_size: 12,
-        patch_size: 4,
-        ..VitConfig::default()
-    };
-    config.set_labels(&["a", "b", "c", "d", "e"]);
-    config
-}
-
-pub fn params(config: &VitConfig) -> Vec<f32> {
-    let table = ParamTable::new(config);
-    let mut params = init::params(&table, 3);
-    let mut noise = Philox::new(3, Purpose::Test, 0);
-    params
-        .iter_mut()
-        .for_each(|p| *p += 0.1 * noise.normal() as f32);
-    params
-}
-
-/// Images whose brightness tells the label.
-pub fn batch(index: u64, images: usize) -> Batch {
-    let config = config();
-    let mut random = Philox::new(4, Purpose::Test, index);
-    let labels: Vec<u32> = (0..images).map(|_| random.next_u32() % 5).collect();
-    let image = 3 * config.image_size.pow(2);
-    let pixels = labels.iter().flat_map(|&label| {
-        let values: Vec<u8> = (0..image)
-            .map(|_| (40 * label + random.next_u32() % 60) as u8)
-            .collect();
-        values
-    });
-    Batch {
-        images: pixels.collect(),
-        labels: labels.clone(),
-    }
-}
-
-fn hyper() -> Hyper {
-    Hyper {
-        weight_decay: 0.05,
-        ..Hyper::default()
-    }
-}
-
 fn with(ordinal: usize, element: ElementType, hyper: Hyper) -> Result<CudaEngine, Error> {
     let config = config();
-    let lookup = Preprocessor::new(config.image_size).lookup();
     let gpu = Gpu::open(ordinal, element)?;
     let params = params(&config);
-    CudaEngine::new(gpu, config, &params, lookup, hyper, CAPACITY)
+    CudaEngine::new(gpu, config, &params, lookup(), hyper, CAPACITY)
 }
 
 pub fn cuda(ordinal: usize, element: ElementType) -> Result<CudaEngine, Error> {
@@ -137,20 +81,8 @@ pub fn cuda(ordinal: usize, element: ElementType) -> Result<CudaEngine, Error> {
 
 fn cpu(hyper: Hyper) -> CpuEngine {
     let config = config();
-    let lookup = Preprocessor::new(config.image_size).lookup();
     let params = params(&config);
-    CpuEngine::new(config, params, lookup, hyper)
-}
-
-fn bits(values: &[f32]) -> Vec<u32> {
-    values.iter().map(|v| v.to_bits()).collect()
-}
-
-pub fn same(what: &str, a: &[f32], b: &[f32]) -> Result<(), Failed> {
-    match bits(a) == bits(b) {
-        true => Ok(()),
-        false => Err(format!("{what} differ").into()),
-    }
+    CpuEngine::new(config, params, lookup(), hyper)
 }
 
 fn waits(ordinal: usize, element: ElementType) -> Result<(), Failed> {
@@ -319,7 +251,7 @@ fn logits(ordinal: usize, element: ElementType) -> Result<(), Failed> {
         let distance = distance.fold(0.0, |m, d| if d <= m { m } else { d });
         at_most(&format!("logits after {steps} steps"), distance, limit)?;
         // Training in between shares the memory, and at learning rate 0 changes nothing else.
-        training.train_step(&[&self::batch(1, 6)], 0.0)?;
+        training.train_step(&[&super::on_any_device::small::batch(1, 6)], 0.0)?;
     }
     Ok(())
 }

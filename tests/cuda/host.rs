@@ -2,15 +2,13 @@
 
 use libtest_mimic::{Failed, Trial};
 use vitcuda::Error;
-use vitcuda::data::Preprocessor;
 use vitcuda::device::{ElementType, Gpu};
 use vitcuda::train::cuda::Planned;
 use vitcuda::train::engine::{Batch, Begun, Capacity, Engine, EpochBatches, Hyper};
 
 use super::emulated::{Devices, take_memory};
-use super::engine::{
-    CAPACITY, Test, batch, config, cuda, curve, micro_batches, on_both, params, same,
-};
+use super::engine::{CAPACITY, Test, cuda, curve, micro_batches, on_both};
+use super::on_any_device::small::{batch, config, lookup, params, same};
 
 const TESTS: [(&str, Test); 3] = [
     ("staged batches give the same bits", staged),
@@ -81,17 +79,17 @@ fn staged_is_taken(ordinal: usize, element: ElementType) -> Result<(), Failed> {
 
 fn memory_gone(ordinal: usize, element: ElementType) -> Result<(), Failed> {
     let config = config();
-    let lookup = Preprocessor::new(config.image_size).lookup();
     let params = params(&config);
     let plan = |images: usize| {
         let capacity = Capacity {
             training: Some(EpochBatches::one(images)),
             ..CAPACITY
         };
-        Planned::new(Gpu::open(ordinal, element)?, config.clone(), capacity)
+        let gpu = Gpu::open(ordinal, element)?;
+        Planned::new(gpu, config.clone(), Hyper::default(), capacity)
     };
     let images = 40_000;
-    let load = |planned: Planned| planned.load(&params, lookup, Hyper::default()).map(drop);
+    let load = |planned: Planned| planned.load(&params, lookup()).map(drop);
     let (free, _) = plan(images)?.gpu().memory_info()?;
     let half = plan(images)?.plan().bytes() as u64 / 2;
     // All but what the driver is left and half of what is planned.

@@ -19,6 +19,11 @@ mod mixed;
 #[cfg(target_os = "linux")]
 mod model;
 #[cfg(target_os = "linux")]
+#[path = "../recipe/on_any_device.rs"]
+mod on_any_device;
+#[cfg(target_os = "linux")]
+mod recipe;
+#[cfg(target_os = "linux")]
 mod runs;
 #[cfg(target_os = "linux")]
 mod trouble;
@@ -44,6 +49,7 @@ fn main() {
     trials.push(devices.trial(name, device, model::tiny_dinov2));
     trials.extend(engine::trials(devices));
     trials.extend(host::trials(devices));
+    trials.extend(recipe::trials(devices));
     trials.extend(runs::trials(devices));
     trials.extend(trouble::trials(devices));
     emulated::run(trials);

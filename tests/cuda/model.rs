@@ -7,14 +7,14 @@ use libtest_mimic::Failed;
 use vitcuda::data::Preprocessor;
 use vitcuda::device::structs::StepState;
 use vitcuda::device::{ElementType, Gpu};
-use vitcuda::model::activations::{self, Keep, LastBlock};
-use vitcuda::model::backward;
+use vitcuda::model::activations::{self, LastBlock};
 use vitcuda::model::checkpoint::{self, LoadOptions};
 use vitcuda::model::gpu::activations::Activations;
 use vitcuda::model::gpu::arena::{Arena, Layout};
 use vitcuda::model::gpu::scratch::{Batches, Scratch};
 use vitcuda::model::gpu::{Gradients, Params, Pass};
 use vitcuda::model::init::HeadInit;
+use vitcuda::model::scratch;
 use vitcuda::model::tensor_file::TensorFile;
 use vitcuda::model::vit::Vit;
 use vitcuda::ops::cross_entropy::{self, gpu::MicroBatch, gpu::Target};
@@ -23,6 +23,7 @@ use vitcuda::ops::patch_embed::{Images, gpu};
 
 use super::common::dinov2::Dinov2;
 use super::mixed;
+use super::on_any_device::small::at_most;
 
 /// Keeps the gradients of these models inside f16, the smallest and the largest.
 const LOSS_SCALE: f32 = 1024.0;
@@ -47,7 +48,7 @@ fn exact(vit: &Vit, problem: &Problem) -> Outcome<f64> {
     let widen = |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect::<Vec<f64>>();
     let (params, pixels) = (widen(&problem.params), widen(&problem.pixels));
     let count = problem.labels.len();
-    let (keep, last) = (Keep::ForBackward, LastBlock::AllTokens);
+    let (keep, last) = (vit.keep(), LastBlock::AllTokens);
     let mut a = activations::Activations::new(&vit.config, count, keep, last);
     vit.forward(&mut a, &params, Images::Values(&pixels), count);
     let target = cross_entropy::Target {
@@ -58,7 +59,7 @@ fn exact(vit: &Vit, problem: &Problem) -> Outcome<f64> {
     let mut d_logits = vec![0.0; a.logits.len()];
     let loss = cross_entropy::forward_backward(&mut d_logits, &a.logits, target, 1.0);
     let mut gradients = vec![f64::NAN; vit.table.len];
-    let mut scratch = backward::Scratch::new(&vit.config, count);
+    let mut scratch = scratch::Scratch::new(&vit.config, count);
     let overwrite = Accumulate::Overwrite;
     vit.backward(
         &mut gradients,
@@ -85,8 +86,7 @@ fn on_device(
 ) -> Result<Outcome<f32>, Failed> {
     let images = problem.labels.len();
     let mut layout = Layout::default();
-    let keep = Keep::ForBackward;
-    let activations = Activations::plan(&mut layout, &vit.config, capacity, keep, last_block);
+    let activations = Activations::plan(&mut layout, &vit.config, capacity, vit.keep(), last_block);
     let scratch = Scratch::plan(
         &mut layout,
         gpu.properties(),
@@ -150,14 +150,6 @@ fn on_device(
         logits: gpu.read(logits)?,
         gradients: scaled.iter().map(|g| g / LOSS_SCALE).collect(),
     })
-}
-
-/// Fails unless `found <= limit`, NaN included.
-pub fn at_most(what: &str, found: f64, limit: f64) -> Result<(), Failed> {
-    match found <= limit {
-        true => Ok(()),
-        false => Err(format!("{what}: {found:.3e} is more than {limit:.3e}").into()),
-    }
 }
 
 /// Root mean square of the differences; NaN if one is.

@@ -7,14 +7,18 @@ use libtest_mimic::{Failed, Trial};
 use vitcuda::device::ElementType;
 
 use super::emulated::Devices;
-use super::model::at_most;
+use super::on_any_device::small::at_most;
 
 pub type Test = fn(&Path) -> Result<(), Failed>;
 
-const TESTS: [(&str, Test); 5] = [
+const TESTS: [(&str, Test); 6] = [
     (
         "twenty steps on the digits follow the CPU's losses",
         twenty_steps,
+    ),
+    (
+        "a run with everything in its recipe follows the CPU's losses",
+        recipe,
     ),
     (
         "auto takes the GPU, and a model trained on it runs anywhere",
@@ -99,25 +103,55 @@ pub fn mentions(said: &str, texts: &[&str]) -> Result<(), Failed> {
 
 /// The logged losses of a run.
 fn losses(folder: &Path, run: &str) -> Result<Vec<f64>, Failed> {
+    logged(folder, run, "loss")
+}
+
+/// What a run logged under `key`.
+fn logged(folder: &Path, run: &str, key: &str) -> Result<Vec<f64>, Failed> {
     let text = std::fs::read_to_string(folder.join(run).join("metrics.jsonl"))?;
     let rows = text.lines().map(serde_json::from_str::<serde_json::Value>);
     let rows = rows.collect::<Result<Vec<_>, _>>()?;
-    Ok(rows.iter().filter_map(|row| row["loss"].as_f64()).collect())
+    Ok(rows.iter().filter_map(|row| row[key].as_f64()).collect())
 }
 
 const RUN: &str =
     "train --max-steps 20 --batch-size 16 --logging-steps 1 --eval-strategy no --save-strategy no";
 
-/// Each loss within 2 % of the CPU's: what is asked of the CPU against its peer.
+/// All that changes the training of a step, on top of [`RUN`].
+const RECIPE: &str = "--freeze 1 --augment crop-flip --gradient-accumulation-steps 2 \
+    --lr-scheduler-type cosine --warmup-ratio 0.2 --label-smoothing-factor 0.1 \
+    --class-weights balanced --weight-decay 0.05";
+
 fn twenty_steps(folder: &Path) -> Result<(), Failed> {
+    follows(folder, RUN, 20)
+}
+
+/// The learning rates are the same on any device.
+fn recipe(folder: &Path) -> Result<(), Failed> {
+    let line = format!("{RUN} {RECIPE}");
+    follows(folder, &line, 20)?;
+    let rates = |run: &str| logged(folder, run, "learning_rate");
+    match rates("cuda")? == rates("cpu")? {
+        true => Ok(()),
+        false => Err("other learning rates".into()),
+    }
+}
+
+/// `count` losses of the run `line`, each within 2 % of the CPU's: what is asked of the CPU against
+/// its peer.
+fn follows(folder: &Path, line: &str, count: usize) -> Result<(), Failed> {
     well(
         folder,
-        &format!("{RUN} --device cuda:1 --output-dir cuda"),
+        &format!("{line} --device cuda:1 --output-dir cuda"),
         &[],
     )?;
-    well(folder, &format!("{RUN} --device cpu --output-dir cpu"), &[])?;
+    well(
+        folder,
+        &format!("{line} --device cpu --output-dir cpu"),
+        &[],
+    )?;
     let (found, wanted) = (losses(folder, "cuda")?, losses(folder, "cpu")?);
-    if (found.len(), wanted.len()) != (20, 20) {
+    if (found.len(), wanted.len()) != (count, count) {
         return Err(format!("{found:?}, {wanted:?}").into());
     }
     for (step, (found, wanted)) in found.iter().zip(&wanted).enumerate() {

@@ -4,7 +4,8 @@ use libtest_mimic::Trial;
 use tempfile::TempDir;
 use vitcuda::data::source::{Part, open_part};
 use vitcuda::data::{
-    BadImages, Batch, Dataset, Labelled, Loader, LoaderOptions, Preprocessor, Source, digits,
+    Augmentation, BadImages, Batch, Dataset, Labelled, Loader, LoaderOptions, Preprocessor, Source,
+    digits,
 };
 use vitcuda::rng::randperm;
 
@@ -26,10 +27,10 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-const SIDE: usize = 12;
+pub const SIDE: usize = 12;
 
 /// Two classes of noise, each picture another size; every one in `bad` is a text instead.
-fn folder(count: usize, bad: &[usize]) -> TempDir {
+pub fn folder(count: usize, bad: &[usize]) -> TempDir {
     let root = tempfile::tempdir().expect("a folder");
     for i in 0..count {
         let class = root.path().join(if i < count / 2 { "a" } else { "b" });
@@ -43,28 +44,29 @@ fn folder(count: usize, bad: &[usize]) -> TempDir {
     root
 }
 
-fn dataset(root: &TempDir) -> Dataset {
+pub fn dataset(root: &TempDir) -> Dataset {
     let source = Source::Folder(root.path().to_owned());
     let Labelled { dataset, .. } = open_part(&source, Part::Train).expect("a data folder");
     dataset
 }
 
-fn options(cache_bytes: u64, threads: usize) -> LoaderOptions {
+pub fn options(cache_bytes: u64, threads: usize) -> LoaderOptions {
     LoaderOptions {
         cache_bytes,
         threads,
         bad_images: BadImages::Skip,
+        augmentation: Augmentation::None,
     }
 }
 
-fn loader(root: &TempDir, options: &LoaderOptions) -> Loader {
+pub fn loader(root: &TempDir, options: &LoaderOptions) -> Loader {
     let preprocessor = Preprocessor::new(SIDE);
     Loader::open(dataset(root), &preprocessor, options, |_, _| {}).expect("good images")
 }
 
-fn all(loader: &Loader, order: Vec<usize>, batch_size: usize) -> Vec<Batch> {
+pub fn all(loader: &Loader, epoch: u64, order: Vec<usize>, batch_size: usize) -> Vec<Batch> {
     loader
-        .epoch(order, batch_size)
+        .epoch(epoch, order, batch_size)
         .map(|batch| batch.expect("good images"))
         .collect()
 }
@@ -83,7 +85,7 @@ fn batches() {
     .expect("good images");
     assert_eq!(told, (1..=10).map(|i| (i, 10)).collect::<Vec<_>>());
     let order = vec![7, 0, 3, 9, 2];
-    let batches = all(&loader, order.clone(), 2);
+    let batches = all(&loader, 0, order.clone(), 2);
     assert_eq!(
         batches.iter().map(Batch::len).collect::<Vec<_>>(),
         [2, 2, 1]
@@ -108,18 +110,21 @@ fn same_bytes() {
     let image = (3 * SIDE * SIDE) as u64;
     let reference = loader(&root, &options(1 << 20, 1));
     let order = |epoch| randperm(27, 42 + epoch);
-    let wanted = [all(&reference, order(0), 4), all(&reference, order(1), 4)];
+    let wanted = [
+        all(&reference, 0, order(0), 4),
+        all(&reference, 1, order(1), 4),
+    ];
     for (cache_bytes, threads) in [(0, 1), (0, 3), (10 * image, 2), (13 * image, 4)] {
         let other = loader(&root, &options(cache_bytes, threads));
         assert!(other.cached_bytes() <= cache_bytes);
         assert_eq!(other.len(), 27);
         for (epoch, wanted) in wanted.iter().enumerate() {
-            assert!(all(&other, order(epoch as u64), 4) == *wanted);
+            assert!(all(&other, epoch as u64, order(epoch as u64), 4) == *wanted);
         }
         let said = other.notices().join("\n");
         assert!(said.contains("are decoded again each epoch"), "{said}");
         // Asking for little of an epoch and leaving is fine.
-        assert!(other.epoch(order(2), 4).next().is_some());
+        assert!(other.epoch(2, order(2), 4).next().is_some());
     }
 }
 
@@ -180,7 +185,7 @@ fn vanished() {
     let root = folder(4, &[]);
     let loader = loader(&root, &options(0, 1));
     std::fs::remove_file(root.path().join("b/02.png")).expect("our own file");
-    let mut epoch = loader.epoch(vec![0, 2], 1);
+    let mut epoch = loader.epoch(0, vec![0, 2], 1);
     assert!(epoch.next().expect("a batch").is_ok());
     let found = epoch.next().expect("a batch").expect_err("a missing file");
     assert!(
@@ -204,7 +209,7 @@ fn digit_batches() {
     let loader = loader.expect("the embedded set");
     assert_eq!((loader.len(), whole.path(0)), (1797, None::<&Path>));
     let batch = loader
-        .epoch(vec![1796], 1)
+        .epoch(0, vec![1796], 1)
         .next()
         .expect("a batch")
         .expect("a digit");

@@ -1,5 +1,6 @@
 //! The data path: decoding, resize, preprocessing, folders, splits, loading.
 
+mod augment;
 #[path = "../common/mod.rs"]
 mod common;
 mod decode;
@@ -27,6 +28,7 @@ fn plain(name: &str, test: impl FnOnce() + Send + 'static) -> Trial {
 fn main() {
     let arguments = Arguments::from_args();
     let trials = [
+        augment::trials(),
         decode::trials(),
         folder::trials(),
         jpeg::trials(),

@@ -222,8 +222,8 @@ impl BatchSource for Failing {
         self.images.len()
     }
 
-    fn batches(&self, order: Vec<usize>, batch_size: usize) -> Batches<'_> {
-        let batches = self.images.batches(order, batch_size).enumerate();
+    fn batches(&self, epoch: u64, order: Vec<usize>, batch_size: usize) -> Batches<'_> {
+        let batches = self.images.batches(epoch, order, batch_size).enumerate();
         Box::new(batches.map(|(index, batch)| {
             std::thread::sleep(self.time);
             match index < self.good {

@@ -259,7 +259,7 @@ impl BatchSource for Numbered {
         self.images
     }
 
-    fn batches(&self, order: Vec<usize>, batch_size: usize) -> Batches<'_> {
+    fn batches(&self, _: u64, order: Vec<usize>, batch_size: usize) -> Batches<'_> {
         let mut left = order.into_iter();
         let pixels = |i: usize| {
             let mut image = [(self.shade)(i); 12];

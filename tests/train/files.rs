@@ -45,9 +45,12 @@ fn optimizer_round_trip() {
         }),
     };
     optimizer_file::save(folder.path(), &table, &state).unwrap();
-    assert_eq!(optimizer_file::load(folder.path(), &table).unwrap(), state);
+    assert_eq!(
+        optimizer_file::load(folder.path(), &table.params).unwrap(),
+        state
+    );
     let other = ParamTable::new(&tiny_config(2));
-    let error = optimizer_file::load(folder.path(), &other).unwrap_err();
+    let error = optimizer_file::load(folder.path(), &other.params).unwrap_err();
     assert_eq!(error.exit_code(), 4);
 }
 

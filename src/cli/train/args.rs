@@ -8,6 +8,8 @@ use super::recipe::{Recipe, name, with_default};
 use crate::cli::images::BadImagesArg;
 use crate::cli::numbers::{count, count_or_none, magnitude, positive, share};
 use crate::cli::source::SplitArgs;
+use vitcuda::data::Augmentation;
+use vitcuda::model::freeze::Freeze;
 use vitcuda::model::init::HeadInit;
 use vitcuda::train::batch_size::BatchSize;
 use vitcuda::train::config::{BestMetric, Changes, Interval, Resume, Schedule};
@@ -35,6 +37,15 @@ pub struct TrainArgs {
         help_heading = "Data"
     )]
     pub bad_images: BadImagesArg,
+    /// Change training photos at random, anew in each epoch; crop-flip: a random part of each
+    /// (torchvision's RandomResizedCrop), half of them mirrored
+    #[arg(
+        long,
+        value_name = "HOW",
+        default_value = "none",
+        help_heading = "Data"
+    )]
+    pub augment: AugmentArg,
     #[command(flatten)]
     pub optimisation: OptimisationArgs,
     #[command(flatten)]
@@ -107,6 +118,10 @@ pub struct OptimisationArgs {
     /// Weight of each class in the loss; balanced: inversely to its number of photos
     #[arg(long, value_name = "WHICH", default_value = "none")]
     pub class_weights: ClassWeights,
+    /// Leave parameters as they are: backbone (train the head alone), or the embeddings and the
+    /// first N layers
+    #[arg(long, value_name = "none|backbone|N", default_value_t = Freeze::Nothing, value_parser = freeze)]
+    pub freeze: Freeze,
 }
 
 #[derive(Debug, Args)]
@@ -178,6 +193,12 @@ pub enum ScheduleArg {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AugmentArg {
+    None,
+    CropFlip,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ClassWeights {
     None,
     Balanced,
@@ -190,6 +211,22 @@ pub enum Metric {
     EvalLoss,
     #[value(alias = "accuracy")]
     EvalAccuracy,
+}
+
+impl AugmentArg {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::CropFlip => "crop-flip",
+        }
+    }
+
+    pub fn under(self, seed: u64) -> Augmentation {
+        match self {
+            Self::None => Augmentation::None,
+            Self::CropFlip => Augmentation::CropFlip { seed },
+        }
+    }
 }
 
 impl From<ScheduleArg> for Schedule {
@@ -217,6 +254,15 @@ fn head_init(text: &str) -> Result<HeadInit, std::convert::Infallible> {
         "zero" => HeadInit::Zero,
         file => HeadInit::File(file.into()),
     })
+}
+
+fn freeze(text: &str) -> Result<Freeze, &'static str> {
+    match (text, text.parse()) {
+        ("none", _) => Ok(Freeze::Nothing),
+        ("backbone", _) => Ok(Freeze::Backbone),
+        (_, Ok(layers)) if layers > 0 => Ok(Freeze::Layers(layers)),
+        _ => Err("expected none, backbone, or a number of layers of at least 1"),
+    }
 }
 
 impl OptimisationArgs {

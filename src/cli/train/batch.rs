@@ -62,7 +62,7 @@ fn auto(
         BatchSize::Images(images) => images,
         BatchSize::Auto => 1,
     };
-    let limits = Limits::of(device, model, examples, evaluated)?;
+    let limits = Limits::of(device, model, optimisation.freeze, examples, evaluated)?;
     let epochs = optimisation.epochs.unwrap_or(recipe.epochs);
     let length = Length {
         examples,

@@ -2,22 +2,32 @@
 
 use std::path::Path;
 
+use super::args::AugmentArg;
 use super::start::Start;
 use vitcuda::data::Loader;
 use vitcuda::data::source::Source;
 use vitcuda::model::cost::Parameters;
+use vitcuda::model::freeze::Freeze;
+use vitcuda::model::params::ParamTable;
 use vitcuda::report::Fact;
 use vitcuda::report::format::thousands;
 use vitcuda::train::config::{Schedule, TrainConfig};
 
 /// What is trained.
-pub fn model(start: &Start) -> Fact {
-    let text = format!(
+pub fn model(start: &Start, freeze: Freeze) -> Fact {
+    let mut text = format!(
         "{}: {} parameters, input {size} × {size} pixels",
         start.name,
         thousands(Parameters::of(&start.config).total()),
         size = start.config.image_size
     );
+    if freeze != Freeze::Nothing {
+        let trained = freeze.trained(&ParamTable::new(&start.config)).len();
+        text += &format!(
+            ", {} parameters trained (freeze {freeze})",
+            thousands(trained as u64)
+        );
+    }
     Fact::new("model", text)
 }
 
@@ -48,7 +58,7 @@ pub fn data(
 }
 
 /// How it is trained.
-pub fn recipe(config: &TrainConfig) -> Fact {
+pub fn recipe(config: &TrainConfig, augment: AugmentArg) -> Fact {
     let mut text = format!(
         "AdamW, learning rate {:e} {}, batch {}",
         config.learning_rate,
@@ -62,6 +72,10 @@ pub fn recipe(config: &TrainConfig) -> Fact {
         ", weight decay {}, gradient norm at most {}, seed {}",
         config.hyper.weight_decay, config.hyper.max_grad_norm, config.seed
     );
+    match augment {
+        AugmentArg::None => {}
+        AugmentArg::CropFlip => text += ", random crops and flips",
+    }
     Fact::new("recipe", text)
 }
 

@@ -22,8 +22,8 @@ use super::model::RunFiles;
 use super::output::{self, Outcome};
 use super::{Global, interrupt};
 use vitcuda::Error;
-use vitcuda::data::Loader;
 use vitcuda::data::source::{self, Splits};
+use vitcuda::data::{Augmentation, Loader};
 use vitcuda::report::verdict::{Finding, Tone};
 use vitcuda::report::{Console, Event, JsonLines, Reporter, Reporters};
 use vitcuda::train::config::{Interval, TrainConfig};
@@ -39,20 +39,35 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
     let spec = args.split.spec(args.data.as_deref())?;
     let splits = source::open(&spec)?;
     let start = Start::new(model, args, &splits.classes)?;
+    args.optimisation.freeze.check(&start.config)?;
     notices(&mut reporters, splits.notices.iter().chain(&start.notices));
 
-    let open =
-        |what, dataset| images::open(what, dataset, &start.preprocessor, args.bad_images, global);
+    let open = |what, dataset, augmentation| {
+        let (preprocessor, bad_images) = (&start.preprocessor, args.bad_images);
+        images::open(
+            what,
+            dataset,
+            preprocessor,
+            bad_images,
+            augmentation,
+            global,
+        )
+    };
     let Splits {
         classes,
         train,
         validation,
         ..
     } = splits;
-    let train = open("reading training images", train)?;
+    let augmentation = args.augment.under(args.split.seed);
+    let train = open("reading training images", train, augmentation)?;
     let validation = match validation.is_empty() {
         true => None,
-        false => Some(open("reading validation images", validation)?),
+        false => Some(open(
+            "reading validation images",
+            validation,
+            Augmentation::None,
+        )?),
     };
     notices(&mut reporters, train.notices());
     notices(&mut reporters, validation.iter().flat_map(|v| v.notices()));
@@ -63,8 +78,8 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
     let config = config(args, &sizes, &counts, validation.as_ref());
     let mut facts = vec![
         header::data(&spec.source, &classes, &train, validation.as_ref()),
-        header::model(&start),
-        header::recipe(&config),
+        header::model(&start, args.optimisation.freeze),
+        header::recipe(&config, args.augment),
     ];
     facts.extend(sizes.fact);
     let mut records = Records::new(&config, &start.config);
@@ -76,14 +91,15 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
         }),
         inference: config.eval_batch_size,
     };
-    let planned = opened.plan(start.config.clone(), capacity)?;
+    let planned = opened.plan(start.config.clone(), config.hyper.clone(), capacity)?;
     listeners.event(&Event::Planned {
         facts: planned.facts(),
     });
     let lookup = start.preprocessor.lookup();
-    let mut engine = planned.load(start.params, lookup, config.hyper.clone())?;
+    let mut engine = planned.load(start.params, lookup)?;
     let identity = vec![
         ("--device and --precision", device.numbers()),
+        ("--augment", args.augment.name().to_owned()),
         ("training images", train.dataset().fingerprint()),
         (
             "validation images",
@@ -206,6 +222,7 @@ fn config(
                 ClassWeights::None => None,
                 ClassWeights::Balanced => Some(balanced(counts)),
             },
+            freeze: optimisation.freeze,
         },
         seed: args.split.seed,
         logging_steps: outputs.logging_steps.unwrap_or(recipe.logging_steps),

@@ -58,8 +58,7 @@ pub struct Activations {
 impl Activations {
     /// Takes room for `images` images.
     ///
-    /// Without [`Keep::ForBackward`] all blocks share their tensors, and the stream is changed in
-    /// place.
+    /// The blocks that no backward pass reads share their tensors, and change the stream in place.
     pub fn plan(
         layout: &mut Layout,
         config: &VitConfig,
@@ -76,14 +75,12 @@ impl Activations {
         for layer in 0..layers {
             let class_only = last_block == LastBlock::ClassToken && layer + 1 == layers;
             let queries = if class_only { images } else { rows };
-            blocks.push(match (keep, shared) {
-                (Keep::Nothing, Some(block)) if !class_only => block,
-                (Keep::Nothing, _) => {
-                    let stream = (!class_only).then_some(embedded);
-                    let block = Block::plan(layout, config, images, queries, keep, stream);
-                    *shared.insert(block)
-                }
-                (Keep::ForBackward, _) => Block::plan(layout, config, images, queries, keep, None),
+            let mut plan = |after| Block::plan(layout, config, images, queries, after);
+            blocks.push(match shared {
+                _ if layer >= keep.first(layers) => plan(After::Backward),
+                Some(block) if !class_only => block,
+                _ if class_only => plan(After::Nothing(None)),
+                _ => *shared.insert(plan(After::Nothing(Some(embedded)))),
             });
         }
         let queries = match last_block {
@@ -105,22 +102,35 @@ impl Activations {
     }
 }
 
+/// What reads a block after the forward pass.
+#[derive(Clone, Copy)]
+enum After {
+    Backward,
+    /// The stream is changed in place, here or in one of its own.
+    Nothing(Option<Place<f32>>),
+}
+
 impl Block {
-    /// With `queries` query rows; the stream behind it goes to `stream`, or to places of its own.
+    /// With `queries` query rows.
     fn plan(
         layout: &mut Layout,
         config: &VitConfig,
         images: usize,
         queries: usize,
-        keep: Keep,
-        stream: Option<Place<f32>>,
+        after: After,
     ) -> Self {
         let (c, f) = (config.hidden_size, config.intermediate_size);
         let rows = images * config.tokens();
-        let middle = stream.unwrap_or_else(|| layout.place(queries * c));
-        let out = match keep {
-            Keep::ForBackward => layout.place(queries * c),
-            Keep::Nothing => middle,
+        let (middle, out, hidden) = match after {
+            After::Backward => (
+                layout.place(queries * c),
+                layout.place(queries * c),
+                Some(layout.place(queries * f)),
+            ),
+            After::Nothing(stream) => {
+                let stream = stream.unwrap_or_else(|| layout.place(queries * c));
+                (stream, stream, None)
+            }
         };
         Self {
             norm1: layout.place(rows * c),
@@ -133,7 +143,7 @@ impl Block {
             norm2: layout.place(queries * c),
             mean2: layout.place(queries),
             rstd2: layout.place(queries),
-            hidden: (keep == Keep::ForBackward).then(|| layout.place(queries * f)),
+            hidden,
             gelu: layout.place(queries * f),
             out,
         }

@@ -7,7 +7,7 @@ use super::scratch::Scratch;
 use super::{Pass, class_rows, split_query};
 use crate::device::{Element, Slice};
 use crate::error::Result;
-use crate::model::activations::Keep;
+use crate::model::freeze::Freeze;
 use crate::model::params::LayerRanges;
 use crate::ops::attention::gpu::Queries;
 use crate::ops::column_sum::{self, Partials};
@@ -20,7 +20,7 @@ use crate::ops::{attention, layer_norm, linear, mlp, patch_embed};
 /// Where gradients go.
 #[derive(Debug, Clone, Copy)]
 pub struct Gradients<'a> {
-    /// Of every parameter, an arena of the table's layout.
+    /// Of every trained parameter: an arena of the table's layout, its beginning perhaps left out.
     pub params: Slice<'a, f32>,
     pub scratch: &'a Scratch,
     /// Overwrite for the first micro-batch of a step.
@@ -45,9 +45,10 @@ struct Backward<'a> {
 }
 
 impl<'a> Pass<'a> {
-    /// Gradients of every parameter for `d_logits` (B, K), after a [`Pass::forward`] whose
-    /// activations were kept. Returns sums of squares: they add up to the square of the norm of
-    /// all gradients as they are now.
+    /// Gradients of the parameters [`Vit::trained`](crate::model::vit::Vit::trained) for `d_logits`
+    /// (B, K), after a [`Pass::forward`] whose activations were kept; nothing is launched for what
+    /// lies below them. Returns sums of squares: they add up to the square of the norm of all these
+    /// gradients as they are now.
     ///
     /// # Panics
     /// If the activations were not kept.
@@ -58,7 +59,7 @@ impl<'a> Pass<'a> {
     ) -> Result<Slice<'a, f32>> {
         assert_eq!(
             self.activations.keep,
-            Keep::ForBackward,
+            self.vit.keep(),
             "activations were not kept"
         );
         let mut backward = Backward {
@@ -75,6 +76,10 @@ impl<'a> Pass<'a> {
 impl<'a> Backward<'a> {
     fn run(&mut self, d_logits: Slice<Element>) -> Result<()> {
         let (pass, scratch) = (self.pass, self.gradients.scratch);
+        self.head(d_logits)?;
+        if pass.vit.freeze == Freeze::Backbone {
+            return Ok(());
+        }
         let (rows, c) = (pass.rows(), pass.width());
         let every_token = Stream {
             values: pass.arena.first(scratch.stream, rows * c),
@@ -91,8 +96,8 @@ impl<'a> Backward<'a> {
             Queries::ClassToken => class_token,
         };
         let layers = pass.vit.config.num_hidden_layers;
-        self.head(stream(pass.queries(layers - 1)), d_logits)?;
-        for layer in (0..layers).rev() {
+        self.last_norm(stream(pass.queries(layers - 1)), d_logits)?;
+        for layer in pass.vit.trained_layers().rev() {
             let (block, ranges) = (
                 &pass.activations.blocks[layer],
                 &pass.vit.table.layers[layer],
@@ -115,7 +120,10 @@ impl<'a> Backward<'a> {
             };
             self.norm1(every_token, residual, layer, block, ranges)?;
         }
-        self.embed(every_token)
+        match pass.vit.freeze {
+            Freeze::Nothing => self.embed(every_token),
+            Freeze::Layers(_) | Freeze::Backbone => Ok(()),
+        }
     }
 
     /// The next `count` sums of squares.
@@ -127,7 +135,10 @@ impl<'a> Backward<'a> {
     }
 
     fn gradient(&self, range: &Range<usize>) -> Slice<'a, f32> {
-        self.gradients.params.range(range.clone())
+        let left_out = self.pass.vit.table.len - self.gradients.params.len();
+        self.gradients
+            .params
+            .range(range.start - left_out..range.end - left_out)
     }
 
     fn partials(&self) -> Slice<'a, f32> {
@@ -148,9 +159,10 @@ impl<'a> Backward<'a> {
         pass.arena.first(place, pass.rows() * 3 * pass.width())
     }
 
-    /// The gradient at `range` from partial sums; an empty range is that of a bias there is not.
+    /// The gradient at `range` from partial sums, unless it is frozen; an empty range is that of a
+    /// bias there is not.
     fn sum(&mut self, range: &Range<usize>, partials: Partials) -> Result<()> {
-        if range.is_empty() {
+        if range.is_empty() || range.start < self.pass.vit.trained().start {
             return Ok(());
         }
         let squares = self.squares(column_sum::squares(range.len()));
@@ -221,16 +233,23 @@ impl<'a> Backward<'a> {
         }
     }
 
+    /// Gradients of the head's parameters.
+    fn head(&mut self, d_logits: Slice<Element>) -> Result<()> {
+        let (pass, table) = (self.pass, &self.pass.vit.table);
+        let size = (pass.images, pass.vit.config.num_labels());
+        let dy = Rows::packed(d_logits, size.1);
+        let sums = linear::gpu::backward_bias(pass.gpu, self.partials(), dy, size)?;
+        self.sum(&table.head_bias, sums)?;
+        let x = pass.pooled();
+        self.weight(&table.head_weight, dy, x, pass.images, pass.width())
+    }
+
     /// From the logits to the output of the last block.
-    fn head(&mut self, stream: Stream, d_logits: Slice<Element>) -> Result<()> {
+    fn last_norm(&mut self, stream: Stream, d_logits: Slice<Element>) -> Result<()> {
         let (pass, c) = (self.pass, self.pass.width());
         let (a, table) = (pass.activations, &pass.vit.table);
         let (last, classes) = (a.blocks.len() - 1, pass.vit.config.num_labels());
         let dy = Rows::packed(d_logits, classes);
-        let size = (pass.images, classes);
-        let sums = linear::gpu::backward_bias(pass.gpu, self.partials(), dy, size)?;
-        self.sum(&table.head_bias, sums)?;
-        self.weight(&table.head_weight, dy, pass.pooled(), pass.images, c)?;
         let branch = self.branch(stream.rows);
         if stream.rows > pass.images {
             // The other tokens get nothing from the head.

@@ -12,8 +12,7 @@ use crate::ops::{attention, layer_norm, linear, mlp, patch_embed};
 
 impl<'a> Pass<'a> {
     /// Computes the logits of the batch into the activations; with
-    /// [`Keep::ForBackward`](crate::model::activations::Keep) the others stay for
-    /// [`Pass::backward`].
+    /// [`Vit::keep`](crate::model::vit::Vit::keep) what [`Pass::backward`] reads stays.
     pub fn forward(&self, images: Images) -> Result<()> {
         let config = &self.vit.config;
         self.embed(images)?;

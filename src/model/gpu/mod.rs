@@ -50,6 +50,13 @@ pub fn check(vit: &Vit) -> Result<()> {
     attention::gpu::check(vit.config.head_size())
 }
 
+/// The part of an arena of the table's layout that gradients and moments take: all that is trained,
+/// and before it up to 63 values that are not. So every tensor is aligned as in the whole arena.
+pub fn trained(vit: &Vit) -> Range<usize> {
+    let trained = vit.trained();
+    trained.start / 64 * 64..trained.end
+}
+
 impl<'a> Pass<'a> {
     /// N = B·T.
     fn rows(&self) -> usize {

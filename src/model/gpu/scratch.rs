@@ -57,7 +57,6 @@ impl Scratch {
     ) -> Self {
         let (images, last_block) = (activations.images, activations.last_block);
         let (c, f) = (vit.config.hidden_size, vit.config.intermediate_size);
-        let rows = images * vit.config.tokens();
         let sums = match batches {
             Batches::Of(sizes) => sizes.iter().fold(Sums::default(), |sums, &size| {
                 assert!(size <= images, "{size} images in room for {images}");
@@ -65,6 +64,8 @@ impl Scratch {
             }),
             Batches::AtLeast => Sums::least(gpu, vit, images, last_block),
         };
+        let images = vit.images_through_blocks(images);
+        let rows = images * vit.config.tokens();
         Self {
             stream: layout.place(rows * c),
             stream_copy: layout.place(rows * c),

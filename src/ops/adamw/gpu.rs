@@ -30,7 +30,7 @@ pub struct Tiles {
 }
 
 impl Tiles {
-    /// Tiles of an arena that consists of `tensors`, in order.
+    /// Tiles of an arena that consists of `tensors`, in order; values before the first are left alone.
     ///
     /// # Panics
     /// If there is a gap between tensors, or the arena has 2³¹ values or more.
@@ -57,7 +57,7 @@ fn cut(tensors: impl IntoIterator<Item = (Range<usize>, Decay)>) -> Vec<AdamwTil
         }
     }
     let mut tiles = Vec::new();
-    let mut end = 0;
+    let mut end = pieces.first().map_or(0, |(range, _)| range.start);
     for (range, decay) in pieces {
         assert_eq!(range.start, end, "adamw: a gap in the arena");
         end = range.end;
@@ -151,7 +151,7 @@ pub fn update(
         epsilon: constants.epsilon as f32,
     };
     let geometry = Geometry::line(tiles.tiles.len(), THREADS);
-    // SAFETY: the tiles cover `tiles.len` values, the length of every arena.
+    // SAFETY: the tiles lie within `tiles.len` values, the length of every arena.
     unsafe { gpu.launch(&kernel, &specialisation(), geometry) }
 }
 

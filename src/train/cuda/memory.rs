@@ -5,10 +5,11 @@ use crate::device::structs::StepState;
 use crate::device::{Buffer, Element, ElementType, Gpu, Slice};
 use crate::error::Result;
 use crate::model::gpu::arena::Arena;
+use crate::model::gpu::trained;
 use crate::model::vit::Vit;
 use crate::ops::adamw::gpu::{Decay, Tiles};
 
-/// What a step changes besides the parameters.
+/// What a step changes besides the parameters; arenas of their [`trained`] part.
 #[derive(Debug)]
 pub struct Optimizer {
     pub first: Buffer<f32>,
@@ -40,18 +41,21 @@ impl Memory {
         class_weights: Option<&[f32]>,
     ) -> Result<Self> {
         let len = vit.table.len;
-        let tensors = vit.table.params.iter().map(|param| {
+        let arena = trained(vit);
+        let tensors = vit.table.starting_at(vit.trained().start).iter();
+        let tensors = tensors.map(|param| {
             let decay = match param.decay {
                 true => Decay::Applies,
                 false => Decay::None,
             };
-            (param.range.clone(), decay)
+            let range = &param.range;
+            (range.start - arena.start..range.end - arena.start, decay)
         });
         let optimizer = match plan.training {
             Some(_) => Some(Optimizer {
-                first: gpu.zeros(len)?,
-                second: gpu.zeros(len)?,
-                gradients: gpu.alloc(len)?,
+                first: gpu.zeros(arena.len())?,
+                second: gpu.zeros(arena.len())?,
+                gradients: gpu.alloc(arena.len())?,
                 tiles: Tiles::new(gpu, tensors)?,
                 class_weights: class_weights.map(|w| gpu.upload(w)).transpose()?,
             }),

@@ -11,6 +11,7 @@ mod room;
 mod work;
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::cpu::Lookup;
 use super::engine::{
@@ -55,6 +56,7 @@ pub struct CudaEngine {
 pub struct Planned {
     gpu: Gpu,
     vit: Vit,
+    hyper: Hyper,
     capacity: Capacity,
     plan: MemoryPlan,
     /// Bytes that were free.
@@ -66,14 +68,18 @@ impl Planned {
     ///
     /// [`Error::Memory`] that names the largest batch that fits; [`Error::Device`] for a model that
     /// the kernels cannot run.
-    pub fn new(gpu: Gpu, config: VitConfig, capacity: Capacity) -> Result<Self> {
-        let vit = Vit::new(config);
+    ///
+    /// # Panics
+    /// If the model does not have what `hyper` freezes.
+    pub fn new(gpu: Gpu, config: VitConfig, hyper: Hyper, capacity: Capacity) -> Result<Self> {
+        let vit = Vit::new(config).freezing(hyper.freeze);
         gpu::check(&vit)?;
         let (free, _) = gpu.memory_info()?;
         let plan = Room::new(gpu.properties(), &vit, free).plan(capacity)?;
         Ok(Self {
             gpu,
             vit,
+            hyper,
             capacity,
             plan,
             free,
@@ -112,10 +118,11 @@ impl Planned {
     ///
     /// # Panics
     /// If `params` is no arena of the model's table.
-    pub fn load(self, params: &[f32], lookup: Lookup, hyper: Hyper) -> Result<CudaEngine> {
+    pub fn load(self, params: &[f32], lookup: Lookup) -> Result<CudaEngine> {
         let Self {
             gpu,
             vit,
+            hyper,
             capacity,
             plan,
             ..
@@ -165,7 +172,7 @@ impl CudaEngine {
         hyper: Hyper,
         capacity: Capacity,
     ) -> Result<Self> {
-        Planned::new(gpu, config, capacity)?.load(params, lookup, hyper)
+        Planned::new(gpu, config, hyper, capacity)?.load(params, lookup)
     }
 
     /// What memory is allocated.
@@ -176,6 +183,12 @@ impl CudaEngine {
     /// The device.
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
+    }
+
+    /// Where the moments of the trained parameters are in their arenas.
+    fn moments(&self) -> Range<usize> {
+        let (arena, trained) = (gpu::trained(&self.vit), self.vit.trained());
+        trained.start - arena.start..trained.end - arena.start
     }
 
     fn constants(&self) -> Constants {
@@ -194,6 +207,10 @@ impl Engine for CudaEngine {
 
     fn table(&self) -> &ParamTable {
         &self.vit.table
+    }
+
+    fn trained(&self) -> Range<usize> {
+        self.vit.trained()
     }
 
     fn train_step(&mut self, micro_batches: &[&Batch], lr: f64) -> Result<StepOutput> {
@@ -290,8 +307,8 @@ impl Engine for CudaEngine {
         let state = self.gpu.read(self.memory.state())?[0];
         Ok(OptimizerState {
             step: state.updates as u64,
-            first: self.gpu.read(optimizer.first.all())?,
-            second: self.gpu.read(optimizer.second.all())?,
+            first: self.gpu.read(optimizer.first.slice(self.moments()))?,
+            second: self.gpu.read(optimizer.second.slice(self.moments()))?,
             loss_scale: Some(LossScale {
                 factor: state.loss_scale,
                 good_steps: state.good_steps as u32,
@@ -310,7 +327,7 @@ impl Engine for CudaEngine {
             // Before the first step there is none.
             match from.is_empty() {
                 true => self.gpu.zero(to.all())?,
-                false => self.gpu.write(to.all(), from)?,
+                false => self.gpu.write(to.slice(self.moments()), from)?,
             }
         }
         let updates = i32::try_from(state.step).expect("fewer than 2³¹ steps");

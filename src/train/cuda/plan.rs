@@ -8,6 +8,7 @@ use crate::model::activations::{Keep, LastBlock};
 use crate::model::gpu::activations::Activations;
 use crate::model::gpu::arena::{Layout, Place};
 use crate::model::gpu::scratch::{Batches, Scratch};
+use crate::model::gpu::trained;
 use crate::model::vit::Vit;
 use crate::report::format::thousands;
 use crate::train::engine::EpochBatches;
@@ -37,6 +38,8 @@ pub struct MemoryPlan {
     pub input: InputLayout,
     /// Values of a parameter arena.
     parameters: usize,
+    /// Those of them that have a gradient and moments.
+    trained: usize,
 }
 
 impl Training {
@@ -44,7 +47,7 @@ impl Training {
     fn plan(gpu: &Properties, vit: &Vit, batches: EpochBatches, scratch: Batches) -> (Self, usize) {
         let images = batches.full();
         let mut layout = Layout::default();
-        let (keep, last) = (Keep::ForBackward, LastBlock::ClassToken);
+        let (keep, last) = (vit.keep(), LastBlock::ClassToken);
         let activations = Activations::plan(&mut layout, &vit.config, images, keep, last);
         let kept = layout.bytes();
         let scratch = Scratch::plan(&mut layout, gpu, vit, &activations, scratch);
@@ -122,6 +125,7 @@ impl MemoryPlan {
             arena: bytes.max(inference_bytes),
             input: InputLayout::new(&vit.config, training.activations.images.max(evaluated)),
             parameters: vit.table.len,
+            trained: trained(vit).len(),
             training: Some(training),
         }
     }
@@ -135,6 +139,7 @@ impl MemoryPlan {
             arena,
             input: InputLayout::new(&vit.config, images),
             parameters: vit.table.len,
+            trained: trained(vit).len(),
         }
     }
 
@@ -145,8 +150,8 @@ impl MemoryPlan {
             ("their 16-bit copy", 2 * self.parameters),
         ];
         let scratch = self.training.as_ref().map(|training| {
-            parts.push(("AdamW's moments", 8 * self.parameters));
-            parts.push(("gradients", 4 * self.parameters));
+            parts.push(("AdamW's moments", 8 * self.trained));
+            parts.push(("gradients", 4 * self.trained));
             training.scratch_bytes
         });
         parts.push(("activations", self.arena - scratch.unwrap_or(0)));

@@ -3,7 +3,7 @@
 use super::CudaEngine;
 use crate::device::Gpu;
 use crate::error::Result;
-use crate::model::gpu::{Gradients, Params, Pass};
+use crate::model::gpu::{self, Gradients, Params, Pass};
 use crate::ops::adamw::gpu::Arenas;
 use crate::ops::cross_entropy::gpu::{MicroBatch, Target};
 use crate::ops::gemm::Accumulate;
@@ -143,11 +143,12 @@ impl CudaEngine {
             self.hyper.max_grad_norm,
             self.scaling,
         )?;
+        let trained = gpu::trained(&self.vit);
         let arenas = Arenas {
-            params: memory.params.all(),
+            params: memory.params.slice(trained.clone()),
             first: optimizer.first.all(),
             second: optimizer.second.all(),
-            copy: memory.copy.all(),
+            copy: memory.copy.slice(trained),
             gradients: optimizer.gradients.all(),
         };
         let constants = self.constants();

@@ -1,0 +1,155 @@
+//! Flags of the training recipe, end to end.
+
+use std::f64::consts::PI;
+use std::fs;
+use std::path::Path;
+
+use vitcuda::model::tensor_file::TensorFile;
+
+use super::support::{Said, run, run_in};
+
+/// A few steps on the digits; an epoch has 32 of them.
+const RUN: &str = "train --max-steps 8 --batch-size 48 --save-steps 4 --logging-steps 1 --seed 7";
+
+fn train(folder: &Path, more: &str) -> Said {
+    let line = format!("{RUN} {more}");
+    run_in(folder, &line.split_whitespace().collect::<Vec<_>>())
+}
+
+fn model(folder: &Path, run: &str) -> Vec<u8> {
+    fs::read(folder.join(run).join("model.safetensors")).unwrap()
+}
+
+/// What a run logged under `key`.
+fn logged(folder: &Path, run: &str, key: &str) -> Vec<f64> {
+    let text = fs::read_to_string(folder.join(run).join("metrics.jsonl")).unwrap();
+    let rows = text.lines().map(|line| {
+        let row: serde_json::Value = serde_json::from_str(line).unwrap();
+        row[key].as_f64()
+    });
+    rows.flatten().collect()
+}
+
+#[test]
+fn a_frozen_backbone_keeps_its_bits_and_has_no_moments() {
+    let folder = tempfile::tempdir().unwrap();
+    let more = "--freeze backbone --weight-decay 0.1 --output-dir run";
+    // A head of 64 values and a bias for each of ten digits.
+    let said = train(folder.path(), more).well();
+    said.mentions(&["650 parameters trained (freeze backbone)"]);
+    let open = |file: &str| TensorFile::open(folder.path().join("run").join(file)).unwrap();
+    let checkpoints = [4, 8].map(|step| open(&format!("checkpoint-{step}/model.safetensors")));
+    for name in checkpoints[0].names() {
+        let shape = checkpoints[0].shape(&name).unwrap().to_vec();
+        let [then, now] = [0, 1].map(|i| checkpoints[i].read_vec(&name, &shape).unwrap());
+        assert_eq!(then != now, name.starts_with("classifier."), "{name}");
+    }
+    let mut moments = open("checkpoint-8/optimizer.safetensors").names();
+    moments.sort();
+    let wanted = [
+        "exp_avg.classifier.bias",
+        "exp_avg.classifier.weight",
+        "exp_avg_sq.classifier.bias",
+        "exp_avg_sq.classifier.weight",
+    ];
+    assert_eq!(moments, wanted);
+}
+
+#[test]
+fn a_recipe_resumes_with_the_same_bits_on_any_number_of_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let more = "--augment crop-flip --freeze 1 --gradient-accumulation-steps 2 --output-dir run";
+    train(folder.path(), &format!("{more} --threads 2")).well();
+    let whole = model(folder.path(), "run");
+    let checkpoint = "--resume-from-checkpoint run/checkpoint-4";
+    train(folder.path(), &format!("{more} --threads 1 {checkpoint}"))
+        .well()
+        .mentions(&["after step 4 of 8"]);
+    assert!(model(folder.path(), "run") == whole);
+
+    train(
+        folder.path(),
+        "--freeze 1 --gradient-accumulation-steps 2 --output-dir run --resume",
+    )
+    .failed(2)
+    .mentions(&["--augment: \"crop-flip\" then, \"none\" now"]);
+    let other = more.replace("--freeze 1", "--freeze 2");
+    train(folder.path(), &format!("{other} --resume"))
+        .failed(2)
+        .mentions(&["--freeze: \"1\" then, \"2\" now"]);
+    train(
+        folder.path(),
+        &format!("{other} --resume --resume-with-changes"),
+    )
+    .failed(2)
+    .mentions(&[
+        "`--freeze` cannot change within a run",
+        "--model run/checkpoint-8",
+    ]);
+}
+
+#[test]
+fn augmentation_changes_the_training_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |more: &str, name: &str| {
+        let more = format!("--learning-rate 0 {more} --output-dir {name}");
+        train(folder.path(), &more).well();
+        let of = |key| logged(folder.path(), name, key);
+        (of("loss"), of("eval_loss"))
+    };
+    let (plain, plain_score) = run("", "plain");
+    let (augmented, score) = run("--augment crop-flip", "augmented");
+    assert_eq!((plain.len(), score.len()), (8, 1));
+    assert!(plain.iter().zip(&augmented).all(|(a, b)| a != b));
+    assert_eq!(plain_score, score);
+}
+
+#[test]
+fn learning_rates_follow_the_flags() {
+    let folder = tempfile::tempdir().unwrap();
+    let more = "--learning-rate 1e-3 --warmup-ratio 0.2 --lr-scheduler-type";
+    // Of eight steps ⌈1.6⌉ rise. The log shows the rate of the step after.
+    let factor = |shape: &str, done: f64| match shape {
+        _ if done < 2.0 => done / 2.0,
+        "linear" => (8.0 - done) / 6.0,
+        "cosine" => 0.5 * (1.0 + (PI * (done - 2.0) / 6.0).cos()),
+        _ => 1.0,
+    };
+    for shape in ["linear", "cosine", "constant_with_warmup"] {
+        train(
+            folder.path(),
+            &format!("{more} {shape} --output-dir {shape}"),
+        )
+        .well();
+        let rates = logged(folder.path(), shape, "learning_rate");
+        assert_eq!(rates.len(), 8);
+        for (rate, done) in rates.into_iter().zip(1..) {
+            let wanted = 1e-3 * factor(shape, f64::from(done));
+            assert!((rate - wanted).abs() < 1e-15, "{shape} {done}: {rate}");
+        }
+    }
+}
+
+/// At a learning rate of 0 no evaluation is better than the first.
+#[test]
+fn a_run_that_no_longer_improves_stops_early() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = "train --max-steps 20 --batch-size 16 --eval-steps 2 --save-strategy no \
+                --early-stopping-patience 3 --learning-rate 0 --output-dir run";
+    run_in(folder.path(), &line.split_whitespace().collect::<Vec<_>>())
+        .well()
+        .mentions(&["no better eval_loss"]);
+    assert_eq!(logged(folder.path(), "run", "eval_loss").len(), 4);
+}
+
+#[test]
+fn what_cannot_be_frozen_or_augmented_is_refused() {
+    run("train --freeze 0").failed(2).mentions(&["at least 1"]);
+    run("train --freeze head").failed(2).mentions(&["backbone"]);
+    run("train --freeze 99")
+        .failed(2)
+        .mentions(&["the model has", "give at most"]);
+    run("train --augment strong")
+        .failed(2)
+        .mentions(&["crop-flip"]);
+}
