@@ -40,6 +40,8 @@ impl Run<'_> {
     pub(super) fn finish(mut self) -> Result<Outcome> {
         let train = self.train_results();
         self.state.push_results(&train);
+        // Resuming from the last checkpoint took it, and none was written since.
+        self.state.stateful_callbacks.memory = self.memory();
         let config = self.job.config;
         let chosen = match self.state.best_global_step {
             Some(best) if config.load_best_model_at_end => Final::BestOf(best),

@@ -123,6 +123,18 @@ fn killed_at_twenty_moments_it_ends_in_the_same_bits() {
 }
 
 #[test]
+fn killed_behind_its_last_checkpoint_it_ends_in_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    run_in(folder.path(), &words("")).well();
+    let expected = content(&folder.path().join("run"));
+    run_in(folder.path(), &words("--resume")).well();
+    let found = content(&folder.path().join("run"));
+    for (name, bytes) in &expected {
+        assert!(found[name] == *bytes, "{} differs", name.display());
+    }
+}
+
+#[test]
 fn other_settings_are_refused_or_told() {
     let folder = tempfile::tempdir().unwrap();
     run_in(folder.path(), &words("")).well();
