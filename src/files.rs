@@ -27,7 +27,7 @@ pub fn write_atomically_with(
     let temporary = temporary_beside(path);
     let written = write_synced(&temporary, write)
         .and_then(|()| fs::rename(&temporary, path))
-        .and_then(|()| sync_folder(path));
+        .and_then(|()| sync_name(path));
     if written.is_err() {
         // Best effort: the error worth telling is the first one.
         let _ = fs::remove_file(&temporary);
@@ -116,14 +116,35 @@ fn write_synced(
     file.into_inner()?.sync_all()
 }
 
-/// Makes a rename last through a power failure.
+/// Makes the name that `path` has just got last through a power failure.
 #[cfg(unix)]
-fn sync_folder(path: &Path) -> io::Result<()> {
+pub fn sync_name(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(not(unix))]
-fn sync_folder(_path: &Path) -> io::Result<()> {
+pub fn sync_name(_path: &Path) -> io::Result<()> {
     Ok(())
+}
+
+/// Bytes that this user may still write to the file system of `path`; none where it cannot be told.
+#[cfg(unix)]
+pub fn free_space(path: &Path) -> Option<u64> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes()).ok()?;
+    let mut found = std::mem::MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: the path ends in a zero, and the call fills what it is given when it returns 0.
+    let found = unsafe {
+        if libc::statvfs(path.as_ptr(), found.as_mut_ptr()) != 0 {
+            return None;
+        }
+        found.assume_init()
+    };
+    Some(found.f_bavail * found.f_frsize)
+}
+
+#[cfg(not(unix))]
+pub fn free_space(_path: &Path) -> Option<u64> {
+    None
 }

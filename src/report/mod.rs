@@ -18,7 +18,7 @@ pub use console::{Console, Terminal};
 pub use csv::MetricsCsv;
 pub use event::{
     Best, BestMark, Evaluated, Event, Fact, Finished, Logged, Progress, Reporter, Reporters, Saved,
-    Scores,
+    SavingCost, Scores, TimeSpent,
 };
 pub use html::page;
 pub use json_lines::{JsonLines, write_line};

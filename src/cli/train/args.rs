@@ -9,7 +9,7 @@ use crate::cli::images::BadImagesArg;
 use crate::cli::numbers::{count, count_or_none, magnitude, positive, share};
 use crate::cli::source::SplitArgs;
 use vitcuda::model::init::HeadInit;
-use vitcuda::train::config::{BestMetric, Changes, Interval, Resume, Schedule};
+use vitcuda::train::config::{BestMetric, Changes, Interval, OnSaveError, Resume, Schedule};
 
 /// Fine-tune a pretrained model, or train one from scratch
 #[derive(Debug, Args)]
@@ -148,6 +148,10 @@ pub struct OutputArgs {
     /// Checkpoints to keep, the best one among them [default: all]
     #[arg(long, value_name = "N", value_parser = count::<usize>)]
     pub save_total_limit: Option<usize>,
+    /// When a checkpoint cannot be written: stop, or say so and train on (the final model must be
+    /// written all the same)
+    #[arg(long, value_name = "WHAT", default_value = "stop")]
+    pub on_save_error: OnSaveErrorArg,
     /// Finish with the weights of the best checkpoint, not the last
     #[arg(long)]
     pub load_best_model_at_end: bool,
@@ -183,6 +187,12 @@ pub enum ClassWeights {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnSaveErrorArg {
+    Stop,
+    Continue,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub enum Metric {
     #[value(alias = "loss")]
@@ -197,6 +207,15 @@ impl From<ScheduleArg> for Schedule {
             ScheduleArg::Linear => Self::Linear,
             ScheduleArg::Cosine => Self::Cosine,
             ScheduleArg::Constant => Self::Constant,
+        }
+    }
+}
+
+impl From<OnSaveErrorArg> for OnSaveError {
+    fn from(arg: OnSaveErrorArg) -> Self {
+        match arg {
+            OnSaveErrorArg::Stop => Self::Stop,
+            OnSaveErrorArg::Continue => Self::Continue,
         }
     }
 }

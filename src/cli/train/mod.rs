@@ -205,6 +205,7 @@ fn config(args: &TrainArgs, counts: &[usize], validation: Option<&Loader>) -> Tr
         eval,
         save,
         save_total_limit: outputs.save_total_limit,
+        on_save_error: outputs.on_save_error.into(),
         load_best_model_at_end: outputs.load_best_model_at_end,
         metric_for_best_model: outputs.metric_for_best_model.into(),
         early_stopping_patience: outputs.early_stopping_patience,

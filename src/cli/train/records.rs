@@ -53,6 +53,9 @@ impl Records {
         classes: &[String],
     ) -> Result<Vec<Finding>> {
         match ended {
+            Err(error @ Error::Interrupted { .. }) => {
+                self.record.interruption = Some(error.to_string());
+            }
             Err(error) => self.record.failure = Some(error.to_string()),
             Ok(outcome) => {
                 self.record.comparison = outcome.comparison.clone();
@@ -126,5 +129,8 @@ fn arguments(config: &TrainConfig) -> String {
 
 /// Whether a run that ended in `error` has curves that explain it.
 pub fn is_worth_a_report(error: &Error) -> bool {
-    matches!(error, Error::Diverged { .. })
+    matches!(
+        error,
+        Error::Diverged { .. } | Error::Interrupted { .. } | Error::NotSaved { .. }
+    )
 }
