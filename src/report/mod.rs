@@ -7,6 +7,7 @@ mod event;
 pub mod format;
 mod html;
 mod json_lines;
+pub mod model_card;
 pub mod plot;
 pub mod record;
 pub mod run_log;

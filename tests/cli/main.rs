@@ -7,10 +7,14 @@ mod data;
 mod devices;
 #[cfg(target_os = "linux")]
 mod doctor;
+#[cfg(target_os = "linux")]
+mod faults;
 #[path = "../data/pictures.rs"]
 mod pictures;
 mod records;
 mod resume;
+#[path = "../common/run_files.rs"]
+mod run_files;
 mod runs;
 mod support;
 #[path = "../data/tables.rs"]

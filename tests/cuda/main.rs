@@ -17,6 +17,9 @@ mod mixed;
 #[cfg(target_os = "linux")]
 mod model;
 #[cfg(target_os = "linux")]
+#[path = "../common/run_files.rs"]
+mod run_files;
+#[cfg(target_os = "linux")]
 mod runs;
 
 #[cfg(target_os = "linux")]

@@ -2,16 +2,22 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Instant;
 
 use libtest_mimic::{Failed, Trial};
 use vitcuda::device::ElementType;
+use vitcuda::model::config::VitConfig;
+use vitcuda::model::params::ParamTable;
+use vitcuda::rng::{Philox, Purpose};
+use vitcuda::train::optimizer_file;
 
 use super::emulated::Devices;
 use super::model::at_most;
+use super::run_files::{content, difference, killed_until_done};
 
 type Test = fn(&Path) -> Result<(), Failed>;
 
-const TESTS: [(&str, Test); 5] = [
+const TESTS: [(&str, Test); 6] = [
     (
         "twenty steps on the digits follow the CPU's losses",
         twenty_steps,
@@ -28,6 +34,10 @@ const TESTS: [(&str, Test); 5] = [
     (
         "losses that stay NaN end the run with exit code 7",
         diverged,
+    ),
+    (
+        "killed and resumed, it ends in the same bits, the loss scale among them",
+        killed,
     ),
 ];
 
@@ -47,8 +57,13 @@ pub fn trials(devices: Devices) -> Vec<Trial> {
 const LARGE_BATCH: &str = "--batch-size 1438";
 const SMALL_MEMORY: u64 = 160 << 20;
 
-/// Runs the binary in `folder`; the emulator is first on its library path, too.
+/// Runs the binary in `folder`.
 fn vitcuda(folder: &Path, line: &str) -> Result<Output, Failed> {
+    Ok(command(folder, line).output()?)
+}
+
+/// The emulator is first on its library path, too.
+fn command(folder: &Path, line: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vitcuda"));
     command.current_dir(folder).args(line.split_whitespace());
     for variable in ["VITCUDA_DEVICE", "VITCUDA_PRECISION"] {
@@ -57,7 +72,7 @@ fn vitcuda(folder: &Path, line: &str) -> Result<Output, Failed> {
     if line.contains(LARGE_BATCH) {
         command.env("VITCUDA_EMULATOR_MEMORY", SMALL_MEMORY.to_string());
     }
-    Ok(command.output()?)
+    command
 }
 
 fn well(folder: &Path, line: &str) -> Result<String, Failed> {
@@ -144,4 +159,45 @@ fn no_bf16(folder: &Path) -> Result<(), Failed> {
 fn diverged(folder: &Path) -> Result<(), Failed> {
     let line = "train --device cuda --max-steps 100 --batch-size 8 --learning-rate 1e38 --eval-strategy no --output-dir run";
     refused(folder, line, 7, &["the run diverged"])
+}
+
+/// Kills that the runs below have to survive together.
+const KILLS: usize = 8;
+
+/// Epochs of 10 steps; steps, evaluations and checkpoints fall together and apart.
+fn killed(folder: &Path) -> Result<(), Failed> {
+    let line = "train --device cuda --train-samples 40 --eval-samples 8 --batch-size 4 \
+                --max-steps 14 --logging-steps 3 --eval-steps 4 --save-steps 2 \
+                --save-total-limit 2 --resume --output-dir run";
+    let whole = folder.join("whole");
+    std::fs::create_dir(&whole)?;
+    well(&whole, line)?; // compiles what is not in the cache
+    std::fs::remove_dir_all(whole.join("run"))?;
+    let start = Instant::now();
+    well(&whole, line)?;
+    let all = start.elapsed();
+    let expected = content(&whole.join("run"));
+
+    let checkpoint = whole.join("run/checkpoint-14");
+    let table = ParamTable::new(&VitConfig::read(checkpoint.join("config.json"))?);
+    let scale = optimizer_file::load(&checkpoint, &table)?.loss_scale;
+    if scale.is_none_or(|scale| scale.good_steps == 0) {
+        return Err(format!("a loss scale that counts: {scale:?}").into());
+    }
+
+    let mut moments = Philox::new(23, Purpose::Test, 0);
+    let (mut kills, mut runs) = (0, 0);
+    while kills < KILLS {
+        runs += 1;
+        let own = folder.join(runs.to_string());
+        std::fs::create_dir(&own)?;
+        kills += killed_until_done(
+            || command(&own, line),
+            || all.mul_f64(f64::from(moments.next_u32()) / f64::from(u32::MAX)),
+        );
+        if let Some(difference) = difference(&content(&own.join("run")), &expected) {
+            return Err(format!("run {runs}, after {kills} kills: {difference}").into());
+        }
+    }
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! `vitcuda train`.
 
 mod args;
+mod card;
 mod header;
 mod recipe;
 mod records;
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use args::ClassWeights;
 pub use args::TrainArgs;
+use card::About;
 use recipe::Recipe;
 use records::Records;
 use start::Start;
@@ -88,6 +90,7 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
     ];
     facts.extend(described);
     let mut records = Records::new(&config, &start.config);
+    let model_name = start.name;
     let files = RunFiles {
         config: start.config,
         preprocessor: start.preprocessor,
@@ -110,7 +113,19 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
         let written = records.finish(&ended, validation.as_ref(), &classes);
         closing_words(&records, written, global);
     }
-    ended?;
+    let outcome = ended?;
+    let about = About {
+        args,
+        config: &config,
+        model: model_name,
+        data: spec.source.to_string(),
+        classes: &classes,
+    };
+    match card::write(&about, &outcome) {
+        Ok(None) => {}
+        Ok(Some(text)) => global.notice(text),
+        Err(error) => global.notice(error),
+    }
     match global.quiet && !global.json {
         true => output::result(config.output_dir.display()),
         false => Ok(()),
