@@ -91,7 +91,7 @@ pub const GIT_LFS: &str = "a git-lfs pointer";
 
 /// A name no other writer uses, in the same folder (a rename does not cross file systems) and
 /// hidden, so that nobody takes a half-written file for a finished one.
-fn temporary_beside(path: &Path) -> PathBuf {
+pub fn temporary_beside(path: &Path) -> PathBuf {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
@@ -101,6 +101,36 @@ fn temporary_beside(path: &Path) -> PathBuf {
         COUNT.fetch_add(1, Ordering::Relaxed)
     ));
     path.with_file_name(name)
+}
+
+/// Deletes what writers that were killed have left in `folder`, which need not exist.
+pub fn remove_temporaries(folder: &Path) -> Result<()> {
+    let listing = |e| Error::io(folder, "list the folder", e);
+    let entries = match fs::read_dir(folder) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(listing)?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(listing)?;
+        if is_temporary(&entry.file_name().to_string_lossy()) {
+            let file = entry.path();
+            fs::remove_file(&file).map_err(|e| Error::io(&file, "delete it", e))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether [`temporary_beside`] gives such names: `.NAME.PROCESS-COUNT.tmp`.
+fn is_temporary(name: &str) -> bool {
+    let numbers = || {
+        let (_, numbers) = name
+            .strip_prefix('.')?
+            .strip_suffix(".tmp")?
+            .rsplit_once('.')?;
+        numbers.split_once('-')
+    };
+    let is_number = |text: &str| text.parse::<u64>().is_ok();
+    numbers().is_some_and(|(process, count)| is_number(process) && is_number(count))
 }
 
 fn write_synced(
@@ -147,4 +177,24 @@ pub fn free_space(path: &Path) -> Option<u64> {
 #[cfg(not(unix))]
 pub fn free_space(_path: &Path) -> Option<u64> {
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_writer_leaves_is_known_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let ours = temporary_beside(&folder.path().join("config.json"));
+        let others = [".notes.tmp", "a.1-2.tmp", ".vimrc", ".a.1-x.tmp"];
+        let others = others.map(|name| folder.path().join(name));
+        for file in others.iter().chain([&ours]) {
+            fs::write(file, "").unwrap();
+        }
+        remove_temporaries(folder.path()).unwrap();
+        assert!(!ours.exists());
+        assert!(others.iter().all(|file| file.exists()));
+        remove_temporaries(&folder.path().join("absent")).unwrap();
+    }
 }

@@ -62,6 +62,7 @@ impl Run<'_> {
             eval.sort_keys();
         }
         self.state.totals().time.total_seconds = self.runtime();
+        self.state.stateful_callbacks.health = self.health.memory().clone();
         let written = self.write_results(&train, &eval);
         written.map_err(|e| self.not_saved("the results were not saved", &e))?;
         last_checkpoint?;

@@ -184,13 +184,17 @@ impl Run<'_> {
         (state.max_steps, state.logging_steps) = (new.max_steps, new.logging_steps);
         state.num_train_epochs = new.num_train_epochs;
         state.train_batch_size = new.train_batch_size;
-        let health = std::mem::take(&mut state.stateful_callbacks.health);
-        self.health.remember(health);
+        self.health
+            .remember(state.stateful_callbacks.health.clone());
         self.evaluations = Evaluations::load(&checkpoint)?;
         self.state = state;
         self.first_step = step;
         self.seconds_before = self.state.totals().time.total_seconds;
         self.early_stop = self.early_stop_reason();
+        // Its own cost was not known when it was written.
+        let bytes = writer::size(&checkpoint)?;
+        let saving = &mut self.state.totals().saving;
+        (saving.checkpoints, saving.bytes) = (saving.checkpoints + 1, saving.bytes + bytes);
 
         for later in self.folder.checkpoints()?.into_iter().filter(|&s| s > step) {
             self.folder.remove_checkpoint(later)?;
@@ -208,7 +212,7 @@ impl Run<'_> {
                 true => BestMark::Best,
                 false => BestMark::NotBest,
             };
-            let (epoch, bytes) = (self.state.epoch, writer::size(&checkpoint)?);
+            let epoch = self.state.epoch;
             self.metrics.write(&Event::Saved(Saved {
                 step,
                 epoch,

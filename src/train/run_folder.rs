@@ -124,7 +124,11 @@ impl RunFolder {
     fn clear_partial(&self) -> Result<()> {
         let left_by_a_kill = self.numbered(".checkpoint-", ".partial")?;
         let mut folders = left_by_a_kill.into_iter().map(|step| self.hidden(step));
-        folders.try_for_each(|folder| remove_folder(&folder))
+        folders.try_for_each(|folder| remove_folder(&folder))?;
+        let folders = [self.path.clone(), self.best(), self.last()];
+        folders
+            .iter()
+            .try_for_each(|f| files::remove_temporaries(f))
     }
 
     /// The folder itself.
@@ -252,12 +256,11 @@ impl RunFolder {
 /// not. Each name changes in one go.
 fn link_model(from: &Path, to: &Path) -> Result<()> {
     for name in MODEL_FILES {
-        let (from, hidden) = (from.join(name), to.join(format!(".{name}.partial")));
-        let to = to.join(name);
+        let (from, to) = (from.join(name), to.join(name));
+        let hidden = files::temporary_beside(&to);
         if !from.exists() {
             continue;
         }
-        let _ = fs::remove_file(&hidden); // left by a kill
         fs::hard_link(&from, &hidden)
             .or_else(|_| fs::copy(&from, &hidden).map(|_| ()))
             .and_then(|()| fs::rename(&hidden, &to))

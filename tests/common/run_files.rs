@@ -88,12 +88,19 @@ pub fn difference(
     let differing = expected
         .iter()
         .find(|(name, bytes)| found[*name] != **bytes);
-    differing.map(|(name, bytes)| match String::from_utf8(bytes.clone()) {
-        Ok(expected) => {
-            let found = String::from_utf8_lossy(&found[name]);
-            format!("{}: {found}\nnot\n{expected}", name.display())
-        }
-        Err(_) => format!("{} differs", name.display()),
+    differing.map(|(name, bytes)| {
+        let same = |(a, b): &(&u8, &u8)| a == b;
+        let at = std::iter::zip(&found[name], bytes).take_while(same).count();
+        let around = |bytes: &[u8]| {
+            let part = &bytes[at.saturating_sub(60)..bytes.len().min(at + 60)];
+            String::from_utf8_lossy(part).into_owned()
+        };
+        format!(
+            "{} at byte {at}:\n{}\nnot\n{}",
+            name.display(),
+            around(&found[name]),
+            around(bytes)
+        )
     })
 }
 
