@@ -14,14 +14,7 @@ impl Run<'_> {
         let size = 12 * self.engine.table().len as u64;
         plan_in_words(count, size, self.job.config.save_total_limit).map_or((None, None), |plan| {
             let free = files::free_space(self.folder.path());
-            let notice = free.filter(|&free| plan.kept > free).map(|free| {
-                format!(
-                    "the checkpoints of this run need {} and the disk has {} left: \
-                     `--save-total-limit 2` keeps two of them, a larger `--save-steps` writes fewer",
-                    bytes(plan.kept),
-                    bytes(free)
-                )
-            });
+            let notice = free.and_then(|free| no_room(plan.kept, free));
             (Some(Fact::new("saving", plan.text)), notice)
         })
     }
@@ -32,6 +25,18 @@ struct SavingPlan {
     text: String,
     /// Bytes that are on the disk at once.
     kept: u64,
+}
+
+/// What to say where `needed` bytes are more than are `free`.
+fn no_room(needed: u64, free: u64) -> Option<String> {
+    (needed > free).then(|| {
+        format!(
+            "the checkpoints of this run need {} and the disk has {} left: `--save-total-limit 2` \
+             keeps two of them, a larger `--save-steps` writes fewer",
+            bytes(needed),
+            bytes(free)
+        )
+    })
 }
 
 /// The plan of `count` checkpoints of `size` bytes each, `limit` of which are kept; none without
@@ -96,5 +101,8 @@ mod tests {
             "1 checkpoint of 1.03 GB, while training goes on"
         );
         assert_eq!(said(0, None), None);
+        let notice = no_room(kept, 2_000_000_000).unwrap();
+        assert!(notice.contains("need 3.09 GB and the disk has 2.00 GB left"));
+        assert_eq!(no_room(kept, kept), None);
     }
 }

@@ -105,6 +105,11 @@ fn table() {
         text.contains("best    step 25, eval_loss 0.0400, kept in best/\n"),
         "{text}"
     );
+    assert!(
+        text.contains(" s: training steps 0.0, evaluations 0.0, "),
+        "{text}"
+    );
+    assert!(text.contains("\nsaved   3 checkpoints, "), "{text}");
     assert!(text.ends_with("next    vitcuda predict\n"), "{text}");
     assert!(!text.contains('\x1b'), "{text}");
 }

@@ -1,12 +1,13 @@
 //! Order, counting, learning rates: what happens at which step.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use libtest_mimic::{Failed, Trial};
 use serde_json::Value;
 use vitcuda::report::Event;
 use vitcuda::rng::randperm;
-use vitcuda::train::config::Schedule;
+use vitcuda::train::config::{Changes, Resume, Schedule};
 use vitcuda::train::schedule::LearningRate;
 
 use crate::common::with_shared;
@@ -33,6 +34,7 @@ pub fn trials() -> Vec<Trial> {
             counting,
         ),
         trial("a step logs, then evaluates, then saves", order_at_a_step),
+        trial("a resumed run draws only the images that are left", seeking),
         trial(
             "softmax regression learns, and its scores are right",
             softmax_learns,
@@ -225,12 +227,34 @@ fn order_at_a_step() {
     assert!(play.files(".").is_empty(), "{:?}", play.files("."));
 }
 
+/// 126 steps in two epochs, stopped after 100: 592 images of the second epoch have been seen.
+fn seeking() {
+    let mut play = Play::new().every(50);
+    play.config.num_train_epochs = 2.0;
+    let mut engine = Scripted::new(tiny_config(2));
+    engine.stop_after = Some((100, play.stop.clone()));
+    assert_eq!(play.run(&mut engine).unwrap_err().exit_code(), 130);
+    play.stop.store(false, Ordering::Relaxed);
+    play.train_images.drawn = AtomicUsize::new(0);
+    play.config.resume = Some(Resume {
+        checkpoint: None,
+        changes: Changes::Refuse,
+    });
+    let mut engine = Scripted::new(tiny_config(2));
+    let outcome = play.run(&mut engine).unwrap();
+    assert_eq!(outcome.state.global_step, 126);
+    assert_eq!(play.train_images.drawn.load(Ordering::Relaxed), 408);
+    let record = engine.record.lock().unwrap();
+    let shown: Vec<usize> = record.steps.iter().flat_map(|(b, _)| b.concat()).collect();
+    assert_eq!(shown, randperm(1000, 43)[592..]);
+}
+
 /// Three classes told apart by their shade.
 fn shaded(images: usize) -> Numbered {
     Numbered {
-        images,
         label: |i| (i % 3) as u32,
         shade: |i| [20, 120, 240][i % 3] + (i / 3 % 8) as u8,
+        ..Numbered::new(images)
     }
 }
 
