@@ -162,7 +162,7 @@ pub struct Saved {
     pub mark: BestMark,
     /// Of writing it, beside the training.
     pub seconds: f64,
-    /// For which it held the training up.
+    /// Of copying the state, while training stood still.
     pub held_seconds: f64,
     pub bytes: u64,
 }

@@ -290,9 +290,12 @@ impl Run<'_> {
         }
     }
 
-    /// Makes sure that there is a checkpoint of this step.
+    /// Makes sure that there is a checkpoint of this step, whatever became of the one before.
     fn save_now(&mut self) -> Result<()> {
-        self.settle()?;
+        if let Err(error) = self.wait_for_writer() {
+            let text = error.to_string();
+            self.emit(Event::Notice { text })?;
+        }
         if self.folder.checkpoint(self.state.global_step).is_dir() {
             return Ok(());
         }
