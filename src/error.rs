@@ -37,6 +37,9 @@ pub enum Error {
     /// Ctrl-C or SIGTERM, after the state was saved.
     #[error("{problem}")]
     Interrupted { problem: String, help: String },
+    /// A checkpoint or the final model could not be written; the help names what is left.
+    #[error("{problem}")]
+    NotSaved { problem: String, help: String },
     /// The operating system refused a file operation.
     #[error("{}: cannot {action}: {source}", path.display())]
     Io {
@@ -102,10 +105,11 @@ impl Error {
     }
 
     /// Exit code of the process: 2 usage, 3 data, 4 model file, 5 GPU or driver, 6 out of memory,
-    /// 7 diverged, 130 interrupted and saved, 1 for the operating system's refusals.
+    /// 7 diverged, 130 interrupted and saved, 1 for the operating system's refusals, those to save
+    /// among them.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Io { .. } => 1,
+            Self::Io { .. } | Self::NotSaved { .. } => 1,
             Self::Usage { .. } => 2,
             Self::Data { .. } => 3,
             Self::Model { .. } => 4,
@@ -126,6 +130,7 @@ impl Error {
             | Self::Device { help, .. }
             | Self::Memory { help, .. }
             | Self::Diverged { help, .. }
+            | Self::NotSaved { help, .. }
             | Self::Interrupted { help, .. } => (!help.is_empty()).then_some(help),
         }
     }

@@ -27,7 +27,7 @@ pub fn write_atomically_with(
     let temporary = temporary_beside(path);
     let written = write_synced(&temporary, write)
         .and_then(|()| fs::rename(&temporary, path))
-        .and_then(|()| sync_folder(path));
+        .and_then(|()| sync_name(path));
     if written.is_err() {
         // Best effort: the error worth telling is the first one.
         let _ = fs::remove_file(&temporary);
@@ -91,7 +91,7 @@ pub const GIT_LFS: &str = "a git-lfs pointer";
 
 /// A name no other writer uses, in the same folder (a rename does not cross file systems) and
 /// hidden, so that nobody takes a half-written file for a finished one.
-fn temporary_beside(path: &Path) -> PathBuf {
+pub fn temporary_beside(path: &Path) -> PathBuf {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
@@ -101,6 +101,36 @@ fn temporary_beside(path: &Path) -> PathBuf {
         COUNT.fetch_add(1, Ordering::Relaxed)
     ));
     path.with_file_name(name)
+}
+
+/// Deletes what writers that were killed have left in `folder`, which need not exist.
+pub fn remove_temporaries(folder: &Path) -> Result<()> {
+    let listing = |e| Error::io(folder, "list the folder", e);
+    let entries = match fs::read_dir(folder) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(listing)?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(listing)?;
+        if is_temporary(&entry.file_name().to_string_lossy()) {
+            let file = entry.path();
+            fs::remove_file(&file).map_err(|e| Error::io(&file, "delete it", e))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether [`temporary_beside`] gives such names: `.NAME.PROCESS-COUNT.tmp`.
+fn is_temporary(name: &str) -> bool {
+    let numbers = || {
+        let (_, numbers) = name
+            .strip_prefix('.')?
+            .strip_suffix(".tmp")?
+            .rsplit_once('.')?;
+        numbers.split_once('-')
+    };
+    let is_number = |text: &str| text.parse::<u64>().is_ok();
+    numbers().is_some_and(|(process, count)| is_number(process) && is_number(count))
 }
 
 fn write_synced(
@@ -116,14 +146,55 @@ fn write_synced(
     file.into_inner()?.sync_all()
 }
 
-/// Makes a rename last through a power failure.
+/// Makes the name that `path` has just got last through a power failure.
 #[cfg(unix)]
-fn sync_folder(path: &Path) -> io::Result<()> {
+pub fn sync_name(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(not(unix))]
-fn sync_folder(_path: &Path) -> io::Result<()> {
+pub fn sync_name(_path: &Path) -> io::Result<()> {
     Ok(())
+}
+
+/// Bytes that this user may still write to the file system of `path`; none where it cannot be told.
+#[cfg(unix)]
+pub fn free_space(path: &Path) -> Option<u64> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes()).ok()?;
+    let mut found = std::mem::MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: the path ends in a zero, and the call fills what it is given when it returns 0.
+    let found = unsafe {
+        if libc::statvfs(path.as_ptr(), found.as_mut_ptr()) != 0 {
+            return None;
+        }
+        found.assume_init()
+    };
+    Some(found.f_bavail * found.f_frsize)
+}
+
+#[cfg(not(unix))]
+pub fn free_space(_path: &Path) -> Option<u64> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_writer_leaves_is_known_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let ours = temporary_beside(&folder.path().join("config.json"));
+        let others = [".notes.tmp", "a.1-2.tmp", ".vimrc", ".a.1-x.tmp"];
+        let others = others.map(|name| folder.path().join(name));
+        for file in others.iter().chain([&ours]) {
+            fs::write(file, "").unwrap();
+        }
+        remove_temporaries(folder.path()).unwrap();
+        assert!(!ours.exists());
+        assert!(others.iter().all(|file| file.exists()));
+        remove_temporaries(&folder.path().join("absent")).unwrap();
+    }
 }

@@ -178,13 +178,13 @@ fn scores(evaluation: &Evaluation, summary: &Summary) -> Table {
     if evaluation.classes > 5 {
         row("in the top 5 %", percent(summary.top5_accuracy));
     }
-    row("loss", format!("{:.4}", evaluation.loss));
+    row("loss", format!("{:.4}", evaluation.loss()));
     let calibration = &summary.calibration;
     row("macro F1 %", percent(summary.confusion.macro_averages()[2]));
     row("confidence %", percent(calibration.mean_confidence()));
     row("calibration error %", percent(calibration.expected_error()));
-    row("images", thousands(evaluation.samples as u64));
-    let rate = evaluation.samples as f64 / evaluation.runtime.as_secs_f64();
+    row("images", thousands(evaluation.samples() as u64));
+    let rate = evaluation.samples() as f64 / evaluation.runtime.as_secs_f64();
     row("images/s", format!("{rate:.1}"));
     scores
 }

@@ -1,14 +1,18 @@
 //! What a model said about one image.
 
+use serde::{Deserialize, Deserializer, Serialize};
+
 /// What a model said about one labelled image.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Prediction {
     pub label: u32,
     /// Class of the largest logit, the first among equals; none if a logit is NaN.
     pub predicted: Option<u32>,
     /// Softmax probability of the class with the largest logit; NaN if a logit is.
+    #[serde(deserialize_with = "null_is_nan")]
     pub confidence: f64,
     /// −ln softmax(logits)\[label\]; NaN if a logit is.
+    #[serde(deserialize_with = "null_is_nan")]
     pub loss: f64,
     /// Classes that come before the label when they are ordered by falling logit, equals by index;
     /// all of them if a logit is NaN.
@@ -43,6 +47,11 @@ impl Prediction {
     pub fn is_correct(&self) -> bool {
         self.predicted == Some(self.label)
     }
+}
+
+/// JSON has no NaN; `null` stands for it.
+fn null_is_nan<'de, D: Deserializer<'de>>(value: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(value)?.unwrap_or(f64::NAN))
 }
 
 /// Index of the largest logit, the first among equals; none if one of them is NaN.
@@ -103,6 +112,10 @@ mod tests {
         assert_eq!((nan.predicted, nan.rank), (None, 2));
         assert!(nan.confidence.is_nan() && !nan.is_correct());
         assert_eq!(top_k_accuracy(&[nan], 1), 0.0);
+        let kept = serde_json::to_string(&nan).unwrap();
+        let back: Prediction = serde_json::from_str(&kept).unwrap();
+        assert!(back.loss.is_nan() && back.confidence.is_nan());
+        assert_eq!((back.label, back.predicted, back.rank), (0, None, 2));
     }
 
     #[test]

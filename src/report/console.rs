@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::event::{BestMark, Evaluated, Event, Fact, Finished, Logged, Progress, Reporter, Saved};
-use super::format::{hours, metrics_block, scientific, thousands};
+use super::event::{
+    BestMark, Evaluated, Event, Fact, Finished, Logged, Progress, Reporter, SavingCost, TimeSpent,
+};
+use super::format::{bytes, hours, metrics_block, scientific, thousands};
 use crate::metrics::wilson;
 
 /// What the text is written to.
@@ -208,10 +210,10 @@ impl<W: Write> Console<W> {
             let text = format!("step {}, {} {:.4}", best.step, best.metric, best.value);
             self.fact("best", &format!("{text}, kept in best/"));
         }
-        self.fact(
-            "data",
-            &format!("the model waited {:.1} s for images", f.data_wait_seconds),
-        );
+        self.fact("time", &time(&f.time));
+        if f.saving.bytes > 0 {
+            self.fact("saved", &saved(&f.saving, &f.time));
+        }
         if f.nonfinite_losses > 0 {
             let count = thousands(f.nonfinite_losses);
             self.fact(
@@ -236,6 +238,38 @@ fn columns(cells: [&str; 8]) -> String {
     const WIDTHS: [usize; 8] = [5, 7, 12, 10, 20, 10, 8, 6];
     let padded = cells.iter().zip(WIDTHS).map(|(c, w)| format!("{c:>w$}"));
     padded.collect()
+}
+
+/// The parts of a run's time, the largest of which should be the first.
+fn time(t: &TimeSpent) -> String {
+    let evaluation = match t.evaluation_seconds > 0.0 {
+        true => format!(", evaluations {:.1}", t.evaluation_seconds),
+        false => String::new(),
+    };
+    format!(
+        "{:.1} s: training steps {:.1}{evaluation}, waiting for images {:.1}, held by saving {:.1}, \
+         other {:.1}; {:.1} % over bare steps and evaluations",
+        t.total_seconds,
+        t.training_seconds,
+        t.data_wait_seconds,
+        t.saving_seconds,
+        t.other_seconds(),
+        100.0 * t.overhead()
+    )
+}
+
+fn saved(saving: &SavingCost, time: &TimeSpent) -> String {
+    let what = match saving.checkpoints {
+        0 => "best/".to_owned(),
+        1 => "1 checkpoint".to_owned(),
+        count => format!("{} checkpoints", thousands(count)),
+    };
+    format!(
+        "{what}, {} written in {:.1} s beside the training, which was held for {:.1} s",
+        bytes(saving.bytes),
+        saving.write_seconds,
+        time.saving_seconds
+    )
 }
 
 /// `97.0% [93.6,98.6]`
@@ -264,7 +298,7 @@ impl<W: Write> Reporter for Console<W> {
                 self.pending = Some(logged.clone());
             }
             Event::Evaluated(evaluated) => self.evaluated(evaluated),
-            Event::Saved(Saved { .. }) => self.flush_pending(),
+            Event::Saved(_) => {}
             Event::Notice { text } => self.notice(text),
             Event::Finished(finished) => self.finished(finished),
         }

@@ -111,7 +111,7 @@ impl MetricsCsv {
                 Value::Object(keys) => self.add(keys),
                 other => unreachable!("{other} is no object"),
             },
-            Event::Saved(_) | Event::Finished(_) => self.end_row(),
+            Event::Finished(_) => self.end_row(),
             _ => Ok(()),
         }
     }

@@ -55,7 +55,7 @@ pub enum Event {
     Notice {
         text: String,
     },
-    Finished(Finished),
+    Finished(Box<Finished>),
 }
 
 /// A line of the header.
@@ -164,7 +164,52 @@ pub struct Saved {
     pub checkpoint: PathBuf,
     /// Whether it is the best of those saved so far.
     pub mark: BestMark,
+    /// Of writing it, beside the training.
     pub seconds: f64,
+    /// Of copying the state, while training stood still.
+    pub held_seconds: f64,
+    pub bytes: u64,
+}
+
+/// Where the time of a run went, its earlier sessions included: seconds of the thread that trains.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct TimeSpent {
+    pub total_seconds: f64,
+    /// Computing training steps.
+    pub training_seconds: f64,
+    /// Computing evaluations.
+    pub evaluation_seconds: f64,
+    /// Waiting for images, in evaluations too.
+    pub data_wait_seconds: f64,
+    /// Copying the state for checkpoints, waiting for the one before to be written, and writing the
+    /// final model.
+    pub saving_seconds: f64,
+}
+
+impl TimeSpent {
+    /// Steps and evaluations alone: what a run without logs, checkpoints and slow disks would take.
+    pub fn bare_seconds(&self) -> f64 {
+        self.training_seconds + self.evaluation_seconds
+    }
+
+    /// What is none of the parts.
+    pub fn other_seconds(&self) -> f64 {
+        self.total_seconds - self.bare_seconds() - self.data_wait_seconds - self.saving_seconds
+    }
+
+    /// By what share the run took longer than its bare seconds.
+    pub fn overhead(&self) -> f64 {
+        self.total_seconds / self.bare_seconds() - 1.0
+    }
+}
+
+/// What a run wrote while it trained, its earlier sessions included.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct SavingCost {
+    pub checkpoints: u64,
+    pub bytes: u64,
+    /// Of the thread that writes.
+    pub write_seconds: f64,
 }
 
 /// The best checkpoint of a run.
@@ -187,8 +232,8 @@ pub struct Finished {
     /// Why the run ended before its last step, if it did.
     pub early_stop: Option<String>,
     pub output_dir: PathBuf,
-    /// Seconds in which the model waited for images, evaluations included.
-    pub data_wait_seconds: f64,
+    pub time: TimeSpent,
+    pub saving: SavingCost,
     pub nonfinite_losses: u64,
     /// Commands to try next.
     pub next: Vec<String>,

@@ -57,6 +57,24 @@ pub fn thousands(count: u64) -> String {
     text
 }
 
+/// `1.03 GB`: bytes in three digits, decimal units.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["bytes", "kB", "MB", "GB", "TB"];
+    let mut value = count as f64;
+    let mut unit = 0;
+    // 999.5 would be shown as 1000.
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        (value, unit) = (value / 1000.0, unit + 1);
+    }
+    let decimals = match value {
+        _ if unit == 0 => 0,
+        value if value < 9.995 => 2,
+        value if value < 99.95 => 1,
+        _ => 0,
+    };
+    format!("{value:.decimals$} {}", UNITS[unit])
+}
+
 /// `0:07:47.93`: seconds as Hugging Face's `log_metrics` shows them, hundredths cut off.
 pub fn hours(seconds: f64) -> String {
     let hundredths = ((seconds.abs() - seconds.abs().floor()) * 100.0) as u64;
@@ -138,6 +156,13 @@ mod tests {
         assert_eq!(hours(90_061.5), "1 day, 1:01:01.50");
         assert_eq!(thousands(85_800_194), "85,800,194");
         assert_eq!(thousands(12), "12");
+        assert_eq!(bytes(0), "0 bytes");
+        assert_eq!(bytes(999), "999 bytes");
+        assert_eq!(bytes(1_029_602_328), "1.03 GB");
+        assert_eq!(bytes(9_996), "10.0 kB");
+        assert_eq!(bytes(12_355_000_000), "12.4 GB");
+        assert_eq!(bytes(999_600), "1.00 MB");
+        assert_eq!(bytes(u64::MAX), "18446744 TB");
         assert_eq!(scientific(1.841_269_8e-4), "1.84e-04");
         assert_eq!(scientific(0.0), "0.00e+00");
         assert_eq!(scientific(f64::NAN), "NaN");

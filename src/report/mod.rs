@@ -7,6 +7,7 @@ mod event;
 pub mod format;
 mod html;
 mod json_lines;
+pub mod model_card;
 pub mod plot;
 pub mod record;
 pub mod run_log;
@@ -18,7 +19,7 @@ pub use console::{Console, Terminal};
 pub use csv::MetricsCsv;
 pub use event::{
     Best, BestMark, Evaluated, Event, Fact, Finished, Logged, Progress, Reporter, Reporters, Saved,
-    Scores,
+    SavingCost, Scores, TimeSpent,
 };
 pub use html::page;
 pub use json_lines::{JsonLines, write_line};

@@ -22,6 +22,9 @@ pub struct Record {
     pub learning_rate: Option<f64>,
     /// Why the run ended in an error, if it did.
     pub failure: Option<String>,
+    /// Where somebody stopped the run, if somebody did.
+    #[serde(default)]
+    pub interruption: Option<String>,
     pub judged: Option<Judged>,
     pub comparison: Option<Comparison>,
 }

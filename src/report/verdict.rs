@@ -48,6 +48,10 @@ pub fn judge(log: &RunLog, record: &Record) -> Vec<Finding> {
     if let Some(failure) = &record.failure {
         findings.push(Finding::new(Tone::Warning, "The run failed", failure));
     }
+    if let Some(interruption) = &record.interruption {
+        let title = "The run was interrupted";
+        findings.push(Finding::new(Tone::Neutral, title, interruption));
+    }
     let collapse = record.judged.as_ref().and_then(|j| collapse(j, record));
     let has_collapsed = collapse.is_some();
     findings.extend(record.judged.as_ref().map(accuracy));

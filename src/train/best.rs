@@ -15,7 +15,7 @@ impl BestMetric {
     /// Its value in `evaluation`.
     pub fn of(self, evaluation: &Evaluation) -> f64 {
         match self {
-            BestMetric::EvalLoss => evaluation.loss,
+            BestMetric::EvalLoss => evaluation.loss(),
             BestMetric::EvalAccuracy => evaluation.accuracy(),
         }
     }

@@ -54,6 +54,14 @@ pub enum Changes {
     Accept,
 }
 
+/// What a run does when a checkpoint could not be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnSaveError {
+    Stop,
+    /// Says so and trains on; the final model is another matter.
+    Continue,
+}
+
 /// One training run, minus data and model.
 #[derive(Debug, Clone)]
 pub struct TrainConfig {
@@ -79,6 +87,7 @@ pub struct TrainConfig {
     pub eval: Interval,
     pub save: Interval,
     pub save_total_limit: Option<usize>,
+    pub on_save_error: OnSaveError,
     pub load_best_model_at_end: bool,
     pub metric_for_best_model: BestMetric,
     /// Stop after so many evaluations without improvement.

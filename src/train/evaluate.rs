@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
@@ -14,13 +15,8 @@ use super::engine::Engine;
 use super::source::BatchSource;
 
 /// What an evaluation found.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
-    /// Mean over the images of −ln p(label), summed in f64; neither label smoothing nor class
-    /// weights enter. NaN as soon as one logit is.
-    pub loss: f64,
-    pub samples: usize,
-    pub correct: usize,
     /// Batches.
     pub steps: usize,
     /// Number of classes.
@@ -34,9 +30,26 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
+    /// Mean over the images of −ln p(label), summed in f64; neither label smoothing nor class
+    /// weights enter. NaN as soon as one logit is.
+    pub fn loss(&self) -> f64 {
+        let sum: f64 = self.predictions.iter().map(|p| p.loss).sum();
+        sum / self.samples() as f64
+    }
+
+    /// Images.
+    pub fn samples(&self) -> usize {
+        self.predictions.len()
+    }
+
+    /// Images whose largest logit is the label's.
+    pub fn correct(&self) -> usize {
+        self.predictions.iter().filter(|p| p.is_correct()).count()
+    }
+
     /// Share of images whose largest logit is the label's; an image with a NaN logit is wrong.
     pub fn accuracy(&self) -> f64 {
-        self.correct as f64 / self.samples as f64
+        self.correct() as f64 / self.samples() as f64
     }
 
     /// The scores as the reference gives them.
@@ -44,9 +57,9 @@ impl Evaluation {
         let seconds = self.runtime.as_secs_f64();
         Scores {
             eval_accuracy: self.accuracy(),
-            eval_loss: self.loss,
+            eval_loss: self.loss(),
             eval_runtime: rounded(seconds, 4),
-            eval_samples_per_second: rounded(self.samples as f64 / seconds, 3),
+            eval_samples_per_second: rounded(self.samples() as f64 / seconds, 3),
             eval_steps_per_second: rounded(self.steps as f64 / seconds, 3),
         }
     }
@@ -80,11 +93,7 @@ pub fn evaluate(
     let start = Instant::now();
     let classes = engine.config().num_labels();
     let total = data.len();
-    let mut sum = 0.0;
     let mut found = Evaluation {
-        loss: f64::NAN,
-        samples: 0,
-        correct: 0,
         steps: 0,
         classes,
         predictions: Vec::with_capacity(total),
@@ -99,26 +108,21 @@ pub fn evaluate(
         let Some(batch) = batch else { break };
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted {
-                problem: format!("interrupted after {} of {total} images", found.samples),
+                problem: format!("interrupted after {} of {total} images", found.samples()),
                 help: String::new(),
             });
         }
         let logits = engine.logits(&batch)?;
         assert_eq!(logits.len(), batch.len() * classes, "logits are (B, K)");
         for (row, &label) in logits.chunks_exact(classes).zip(&batch.labels) {
-            let prediction = Prediction::new(row, label);
-            sum += prediction.loss;
-            found.samples += 1;
-            found.correct += usize::from(prediction.is_correct());
-            found.predictions.push(prediction);
+            found.predictions.push(Prediction::new(row, label));
         }
         found.steps += 1;
         reporter.event(&Event::Evaluating {
-            done: found.samples,
+            done: found.samples(),
             total,
         });
     }
-    found.loss = sum / found.samples as f64;
     found.runtime = start.elapsed();
     Ok(found)
 }

@@ -112,6 +112,6 @@ impl Run<'_> {
 
     fn waited(&mut self, time: Duration) {
         self.clock.waiting += time;
-        self.state.totals().data_wait_seconds += time.as_secs_f64();
+        self.state.totals().time.data_wait_seconds += time.as_secs_f64();
     }
 }

@@ -1,5 +1,7 @@
 //! The end of a run: results, final model, closing report.
 
+use std::time::Instant;
+
 use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
@@ -9,6 +11,7 @@ use crate::report::format::rounded;
 use crate::report::record::Comparison;
 use crate::report::{Best, Event, Finished};
 
+use super::config::{Interval, OnSaveError};
 use super::evaluate::Evaluation;
 use super::state::TrainerState;
 use super::trainer::Run;
@@ -38,31 +41,17 @@ enum Final {
 impl Run<'_> {
     /// Loads the best parameters if asked, writes the final model and the results, evaluates.
     pub(super) fn finish(mut self) -> Result<Outcome> {
+        // The last checkpoint may fail and the final model yet be written: it is tried first.
+        let last_checkpoint = self.wait_for_writer();
+        let last_checkpoint = self.by_policy(last_checkpoint);
         let train = self.train_results();
         self.state.push_results(&train);
-        // Resuming from the last checkpoint took it, and none was written since.
-        self.state.stateful_callbacks.memory = self.memory();
-        let config = self.job.config;
-        let chosen = match self.state.best_global_step {
-            Some(best) if config.load_best_model_at_end => Final::BestOf(best),
-            _ => Final::Last,
-        };
-        if let Final::BestOf(best) = chosen
-            && best != self.state.global_step
-        {
-            let params = self.job.model_files.load(&self.folder.checkpoint(best))?;
-            self.engine.set_params(&params)?;
-        }
+        let chosen = self.choose()?;
+        let saving = Instant::now();
         let params = self.finite_params()?;
-        self.job.model_files.save(self.folder.path(), &params)?;
-        self.write("trainer_state.json", &self.state, Indent::Two)?;
-        if let (Some(1), Some(best)) = (config.save_total_limit, self.state.best_global_step) {
-            let others = self.folder.checkpoints()?;
-            let others = others.into_iter().filter(|&step| step != best);
-            others
-                .into_iter()
-                .try_for_each(|step| self.folder.remove_checkpoint(step))?;
-        }
+        let saved = self.save_model(chosen, &params);
+        saved.map_err(|e| self.not_saved("the final model was not saved", &e))?;
+        self.state.totals().time.saving_seconds += saving.elapsed().as_secs_f64();
 
         let evaluation = self.final_evaluation(chosen)?;
         let comparison = self.compare_best(chosen, evaluation.as_ref());
@@ -71,13 +60,12 @@ impl Run<'_> {
             eval = evaluation.to_hf_keys();
             eval.insert("epoch".into(), json!(self.state.epoch));
             eval.sort_keys();
-            self.write("eval_results.json", &eval, Indent::Four)?;
         }
-        self.write("train_results.json", &train, Indent::Four)?;
-        let mut all = train.clone();
-        all.extend(eval.clone());
-        all.sort_keys();
-        self.write("all_results.json", &all, Indent::Four)?;
+        self.state.totals().time.total_seconds = self.runtime();
+        self.state.stateful_callbacks.health = self.health.memory().clone();
+        let written = self.write_results(&train, &eval);
+        written.map_err(|e| self.not_saved("the results were not saved", &e))?;
+        last_checkpoint?;
 
         let step = match chosen {
             Final::Last => self.state.global_step,
@@ -85,16 +73,18 @@ impl Run<'_> {
         };
         let best = self.best();
         let totals = self.state.totals().clone();
-        self.emit(Event::Finished(Finished {
+        let finished = Finished {
             train: train.clone(),
             eval,
             best: best.clone(),
             early_stop: self.early_stop.clone(),
             output_dir: self.folder.path().to_owned(),
-            data_wait_seconds: totals.data_wait_seconds,
+            time: totals.time,
+            saving: totals.saving,
             nonfinite_losses: totals.losses.nonfinite,
             next: self.job.next.clone(),
-        }))?;
+        };
+        self.emit(Event::Finished(Box::new(finished)))?;
         Ok(Outcome {
             state: self.state,
             train,
@@ -105,11 +95,66 @@ impl Run<'_> {
         })
     }
 
+    /// Puts the parameters that the run ends with into the engine.
+    fn choose(&mut self) -> Result<Final> {
+        let config = self.job.config;
+        let Some(best) = self.state.best_global_step else {
+            return Ok(Final::Last);
+        };
+        if !config.load_best_model_at_end {
+            return Ok(Final::Last);
+        }
+        if best != self.state.global_step {
+            let loaded = self.job.model_files.load(&self.folder.checkpoint(best));
+            match (loaded, config.on_save_error) {
+                (Ok(params), _) => self.engine.set_params(&params)?,
+                (Err(error), OnSaveError::Stop) => return Err(error),
+                (Err(error), OnSaveError::Continue) => {
+                    let text = format!("the run ends with its last parameters: {error}");
+                    self.emit(Event::Notice { text })?;
+                    return Ok(Final::Last);
+                }
+            }
+        }
+        Ok(Final::BestOf(best))
+    }
+
+    /// Writes the final model; of the checkpoints, where one is to be kept, only the best one stays.
+    fn save_model(&mut self, chosen: Final, params: &[f32]) -> Result<()> {
+        self.job.model_files.save(self.folder.path(), params)?;
+        if let Final::Last = chosen {
+            self.folder.set_last(self.folder.path())?;
+        }
+        let (limit, best) = (
+            self.job.config.save_total_limit,
+            self.state.best_global_step,
+        );
+        if let (Some(1), Some(best)) = (limit, best) {
+            let others = self.folder.checkpoints()?;
+            let others = others.into_iter().filter(|&step| step != best);
+            others
+                .into_iter()
+                .try_for_each(|step| self.folder.remove_checkpoint(step))?;
+        }
+        Ok(())
+    }
+
+    fn write_results(&self, train: &Map<String, Value>, eval: &Map<String, Value>) -> Result<()> {
+        self.write("trainer_state.json", &self.state, Indent::Two)?;
+        if !eval.is_empty() {
+            self.write("eval_results.json", eval, Indent::Four)?;
+        }
+        self.write("train_results.json", train, Indent::Four)?;
+        let mut all = train.clone();
+        all.extend(eval.clone());
+        all.sort_keys();
+        self.write("all_results.json", &all, Indent::Four)
+    }
+
     /// The reference's keys. `train_loss` is the mean over all steps with a finite loss.
     fn train_results(&mut self) -> Map<String, Value> {
         let seconds = self.runtime();
         let totals = self.state.totals();
-        totals.runtime_seconds = seconds;
         let (images, train_loss) = (totals.images as f64, totals.losses.mean());
         let steps = self.state.global_step as f64;
         let results = json!({
@@ -129,13 +174,13 @@ impl Run<'_> {
     /// The scores of the parameters the run ends with. An evaluation of the very same parameters is
     /// not repeated: it would give the same numbers.
     fn final_evaluation(&mut self, chosen: Final) -> Result<Option<Evaluation>> {
-        let (step, known) = match chosen {
-            Final::Last => (self.state.global_step, &self.last_evaluation),
-            Final::BestOf(step) => (step, &self.best_evaluation),
+        let step = match chosen {
+            Final::Last => self.state.global_step,
+            Final::BestOf(step) => step,
         };
-        match known {
-            Some((evaluated, evaluation)) if *evaluated == step => Ok(Some(evaluation.clone())),
-            _ => self.score().map_err(|error| match error {
+        match self.evaluations.at(step) {
+            Some(evaluation) => Ok(Some(evaluation.clone())),
+            None => self.score().map_err(|error| match error {
                 Error::Interrupted { .. } => Error::Interrupted {
                     problem: format!(
                         "interrupted in the last evaluation; the trained model is in {}",
@@ -151,26 +196,37 @@ impl Run<'_> {
     /// The best evaluation beside the last one. `evaluation` is that of the `chosen` parameters,
     /// which the loop need not have evaluated.
     fn compare_best(&self, chosen: Final, evaluation: Option<&Evaluation>) -> Option<Comparison> {
-        let (best_step, best) = self.best_scored.as_ref()?;
+        let (best_step, best) = self
+            .evaluations
+            .best(self.job.config.metric_for_best_model)?;
         let (last_step, last) = match chosen {
             Final::Last => (self.state.global_step, evaluation?),
-            Final::BestOf(_) => self.last_evaluation.as_ref().map(|(step, e)| (*step, e))?,
+            Final::BestOf(_) => self.evaluations.last()?,
         };
-        if *best_step == last_step {
+        if best_step == last_step {
             return None;
         }
         Some(Comparison {
-            best_step: *best_step,
+            best_step,
             last_step,
             paired: Paired::new(&best.predictions, &last.predictions)?,
         })
     }
 
+    /// What `best/` holds: the best checkpoint, or the best evaluation of a run without any.
     fn best(&self) -> Option<Best> {
+        let metric = self.job.config.metric_for_best_model;
+        let (step, value) = match self.job.config.save {
+            Interval::Never => {
+                let (step, evaluation) = self.evaluations.best(metric)?;
+                (step, metric.of(evaluation))
+            }
+            _ => (self.state.best_global_step?, self.state.best_metric?),
+        };
         Some(Best {
-            step: self.state.best_global_step?,
-            metric: self.job.config.metric_for_best_model.name().into(),
-            value: self.state.best_metric?,
+            step,
+            metric: metric.name().into(),
+            value,
         })
     }
 

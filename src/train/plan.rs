@@ -107,6 +107,16 @@ impl Plan {
         text + &format!(", checkpoints {}", spelled(self.save))
     }
 
+    /// Checkpoints that fall due after `step`.
+    pub fn checkpoints_after(&self, step: u64) -> u64 {
+        let every = match self.save {
+            Interval::Never => return 0,
+            Interval::Epoch => self.updates_per_epoch,
+            Interval::Steps(every) => every,
+        };
+        self.max_steps.div_ceil(every).saturating_sub(step / every)
+    }
+
     /// What falls due after `step`. After the last step of the run everything that is done at all
     /// is done, so that the model a run ends with has been evaluated and saved (transformers 5;
     /// 4.46 saved it without evaluating).

@@ -1,7 +1,8 @@
 //! Going on with a run that ended before its time, as if it had not: the same steps, the same
 //! images, the same numbers to the last bit.
 //!
-//! A checkpoint holds parameters, AdamW's state and `trainer_state.json`. The place in the data
+//! A checkpoint holds parameters, AdamW's state, `trainer_state.json` and the evaluations that the
+//! end of the run looks back at. The place in the data
 //! follows from the number of steps: the order of an epoch is drawn from the seed, and the images
 //! already seen are its first ones.
 
@@ -15,10 +16,12 @@ use crate::report::{BestMark, Event, Fact, Saved};
 
 use super::config::{Changes, Resume, TrainConfig};
 use super::engine::Engine;
+use super::evaluations::Evaluations;
 use super::optimizer_file;
 use super::run_folder::{Existing, RunFolder};
-use super::state::{RunMemory, TrainerState};
+use super::state::TrainerState;
 use super::trainer::{Flow, Job, Run};
+use super::writer;
 
 /// A checkpoint to go on from.
 pub(super) struct Point {
@@ -217,21 +220,28 @@ impl Run<'_> {
         (state.max_steps, state.logging_steps) = (new.max_steps, new.logging_steps);
         state.num_train_epochs = new.num_train_epochs;
         state.train_batch_size = new.train_batch_size;
-        let memory = std::mem::take(&mut state.stateful_callbacks.memory);
-        self.health.remember(memory.health);
-        self.evaluated = memory.evaluated;
+        self.health
+            .remember(state.stateful_callbacks.health.clone());
+        self.evaluations = Evaluations::load(&checkpoint)?;
         self.state = state;
         self.first_step = step;
-        self.seconds_before = self.state.totals().runtime_seconds;
+        self.seconds_before = self.state.totals().time.total_seconds;
         self.early_stop = self.early_stop_reason();
+        // Its own cost was not known when it was written.
+        let bytes = writer::size(&checkpoint)?;
+        let saving = &mut self.state.totals().saving;
+        (saving.checkpoints, saving.bytes) = (saving.checkpoints + 1, saving.bytes + bytes);
 
         for later in self.folder.checkpoints()?.into_iter().filter(|&s| s > step) {
             self.folder.remove_checkpoint(later)?;
         }
+        self.folder.set_last(&checkpoint)?;
         if let Some(best) = self.state.best_global_step {
-            self.folder.set_best(best)?;
+            self.folder.set_best(&self.folder.checkpoint(best))?;
         }
-        self.rotate()?;
+        if let Some(limit) = self.job.config.save_total_limit {
+            self.folder.rotate(limit, self.state.best_global_step)?;
+        }
         let saved = self.metrics.rewind(step)?;
         if !saved {
             let mark = match self.state.best_global_step == Some(step) {
@@ -244,7 +254,10 @@ impl Run<'_> {
                 epoch,
                 checkpoint,
                 mark,
-                seconds: 0.0, // not known: the run ended before it could say
+                // Not known: the run ended before it could say.
+                seconds: 0.0,
+                held_seconds: 0.0,
+                bytes,
             }))?;
         }
         for change in changed {
@@ -252,14 +265,6 @@ impl Run<'_> {
             self.emit(Event::Notice { text })?;
         }
         Ok(())
-    }
-
-    /// What a checkpoint remembers besides the sums.
-    pub(super) fn memory(&self) -> RunMemory {
-        RunMemory {
-            health: self.health.memory().clone(),
-            evaluated: self.evaluated,
-        }
     }
 
     /// Does what was left of the step at which the run ended: Ctrl-C comes between a step and its
@@ -270,7 +275,7 @@ impl Run<'_> {
             return Ok(Flow::Continue);
         }
         let due = self.plan.due(step, self.job.config.logging_steps);
-        match due.evaluate && self.evaluated != Some(step) {
+        match due.evaluate && self.state.last_evaluated() != Some(step) {
             true => self.evaluate_and_save(due),
             false if step >= self.plan.max_steps || self.early_stop.is_some() => Ok(Flow::Stop),
             false => Ok(Flow::Continue),
@@ -283,15 +288,4 @@ impl Run<'_> {
         let text = || format!("after step {step} of {all}");
         (step > 0).then(|| Fact::new("resumed", text()))
     }
-}
-
-/// Whether a line of `metrics.jsonl` belongs to the steps up to `step`, and whether it says that the
-/// checkpoint of `step` was written.
-pub(super) fn keep_line(line: &str, step: u64) -> (bool, bool) {
-    let Ok(value) = serde_json::from_str::<Value>(line) else {
-        return (false, false); // cut short by the end of the run
-    };
-    let at = value.get("step").and_then(Value::as_u64);
-    let saved = value.get("checkpoint").is_some() && at == Some(step);
-    (at.is_some_and(|at| at <= step), saved)
 }

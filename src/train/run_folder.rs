@@ -1,10 +1,11 @@
-//! The output folder of a run: its checkpoints, `best/`, and who may write there.
+//! The output folder of a run: its checkpoints, `best/` and `last/`, and who may write there.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::files;
 
 /// What may happen to another run in the same folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +27,7 @@ const RUN_FILES: [&str; 9] = [
     "model.safetensors",
 ];
 
-/// Model files of a checkpoint, which `best/` shares with it.
+/// Model files of a checkpoint, which `best/` and `last/` share with it.
 const MODEL_FILES: [&str; 3] = [
     "config.json",
     "preprocessor_config.json",
@@ -43,8 +44,8 @@ impl RunFolder {
     /// Creates the folder, or takes an existing one if no other run is in it. Files that no run
     /// writes do not matter and stay.
     ///
-    /// With [`Existing::Overwrite`] the other run's checkpoints, `best/` and records are deleted, so
-    /// that none of them can be taken for one of this run; its final model stays until it is
+    /// With [`Existing::Overwrite`] the other run's checkpoints, `best/`, `last/` and records are
+    /// deleted, so that none of them can be taken for one of this run; its final model stays until it is
     /// replaced.
     ///
     /// # Errors
@@ -101,8 +102,10 @@ impl RunFolder {
             self.remove_checkpoint(step)?;
         }
         self.clear_partial()?;
-        let best = self.best();
-        let model = MODEL_FILES.iter().map(|name| best.join(name));
+        let links = [self.best(), self.last()];
+        let model = links
+            .iter()
+            .flat_map(|link| MODEL_FILES.iter().map(|name| link.join(name)));
         let records = RUN_FILES.iter().filter(|&&name| name != MODEL_FILES[2]);
         for file in model.chain(records.map(|name| self.path.join(name))) {
             match fs::remove_file(&file) {
@@ -112,14 +115,20 @@ impl RunFolder {
                 _ => {}
             }
         }
-        let _ = fs::remove_dir(best); // unless something of somebody else's is in it
+        for link in &links {
+            let _ = fs::remove_dir(link); // unless something of somebody else's is in it
+        }
         Ok(())
     }
 
     fn clear_partial(&self) -> Result<()> {
         let left_by_a_kill = self.numbered(".checkpoint-", ".partial")?;
         let mut folders = left_by_a_kill.into_iter().map(|step| self.hidden(step));
-        folders.try_for_each(|folder| remove_folder(&folder))
+        folders.try_for_each(|folder| remove_folder(&folder))?;
+        let folders = [self.path.clone(), self.best(), self.last()];
+        folders
+            .iter()
+            .try_for_each(|f| files::remove_temporaries(f))
     }
 
     /// The folder itself.
@@ -137,9 +146,14 @@ impl RunFolder {
         self.path.join(format!(".checkpoint-{step}.partial"))
     }
 
-    /// Where the model files of the best checkpoint are, or would be.
+    /// Where the best model is, or would be.
     pub fn best(&self) -> PathBuf {
         self.path.join("best")
+    }
+
+    /// Where the newest model is, or would be.
+    pub fn last(&self) -> PathBuf {
+        self.path.join("last")
     }
 
     /// Steps of the finished checkpoints, ascending.
@@ -177,38 +191,39 @@ impl RunFolder {
         let hidden = self.hidden(step);
         remove_folder(&hidden)?;
         fs::create_dir(&hidden).map_err(|e| Error::io(&hidden, "create the folder", e))?;
-        if let Err(error) = write(&hidden) {
+        let checkpoint = self.checkpoint(step);
+        let named = || {
+            fs::rename(&hidden, &checkpoint)
+                .and_then(|()| files::sync_name(&checkpoint))
+                .map_err(|e| Error::io(&checkpoint, "create it", e))
+        };
+        let written = write(&hidden)
+            .and_then(|()| remove_folder(&checkpoint))
+            .and_then(|()| named());
+        if written.is_err() {
             // Best effort: the error worth telling is the first one.
             let _ = fs::remove_dir_all(&hidden);
-            return Err(error);
         }
-        let checkpoint = self.checkpoint(step);
-        remove_folder(&checkpoint)?;
-        fs::rename(&hidden, &checkpoint).map_err(|e| Error::io(&checkpoint, "create it", e))?;
-        Ok(checkpoint)
+        written.map(|()| checkpoint)
     }
 
-    /// Makes `best/` hold the model files of the checkpoint of `step`, as further names of the same
-    /// files where the file system knows such (no space, no time), as copies where not. Each name
-    /// changes in one go.
-    pub fn set_best(&self, step: u64) -> Result<()> {
+    /// Makes `best/` hold the model of the folder `from`.
+    pub fn set_best(&self, from: &Path) -> Result<()> {
+        link_model(from, &self.make_best()?)
+    }
+
+    /// Makes `last/` hold the model of the folder `from`.
+    pub fn set_last(&self, from: &Path) -> Result<()> {
+        let last = self.last();
+        make_folder(&last)?;
+        link_model(from, &last)
+    }
+
+    /// `best/`, created where it is missing.
+    pub fn make_best(&self) -> Result<PathBuf> {
         let best = self.best();
-        fs::create_dir_all(&best).map_err(|e| Error::io(&best, "create the folder", e))?;
-        for name in MODEL_FILES {
-            let (from, to) = (self.checkpoint(step).join(name), best.join(name));
-            let hidden = best.join(format!(".{name}.partial"));
-            if !from.exists() {
-                continue;
-            }
-            let _ = fs::remove_file(&hidden); // left by a kill
-            fs::hard_link(&from, &hidden)
-                .or_else(|_| fs::copy(&from, &hidden).map(|_| ()))
-                .and_then(|()| fs::rename(&hidden, &to))
-                .map_err(|e| Error::io(&to, "write it", e))?;
-            // Where both were names of one file already, the renaming did nothing (POSIX).
-            let _ = fs::remove_file(&hidden);
-        }
-        Ok(())
+        make_folder(&best)?;
+        Ok(best)
     }
 
     /// Deletes the oldest checkpoints until `limit` are left; the newest and the one of step `best`
@@ -233,6 +248,36 @@ impl RunFolder {
         remove_folder(&hidden)?;
         fs::rename(&checkpoint, &hidden).map_err(|e| Error::io(&checkpoint, "delete it", e))?;
         remove_folder(&hidden)
+    }
+}
+
+/// Makes the folder `to` hold the model files of `from`, as further names of the same files where
+/// the file system knows such (no space, no time, and they outlive the checkpoint), as copies where
+/// not. Each name changes in one go.
+fn link_model(from: &Path, to: &Path) -> Result<()> {
+    for name in MODEL_FILES {
+        let (from, to) = (from.join(name), to.join(name));
+        let hidden = files::temporary_beside(&to);
+        if !from.exists() {
+            continue;
+        }
+        fs::hard_link(&from, &hidden)
+            .or_else(|_| fs::copy(&from, &hidden).map(|_| ()))
+            .and_then(|()| fs::rename(&hidden, &to))
+            .and_then(|()| files::sync_name(&to))
+            .map_err(|e| Error::io(&to, "write it", e))?;
+        // Where both were names of one file already, the renaming did nothing (POSIX).
+        let _ = fs::remove_file(&hidden);
+    }
+    Ok(())
+}
+
+fn make_folder(path: &Path) -> Result<()> {
+    match fs::create_dir(path) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+            Err(Error::io(path, "create the folder", e))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::report::{Evaluated, Logged};
+use crate::report::{Evaluated, Logged, SavingCost, TimeSpent};
 
 use super::config::{Interval, TrainConfig};
 use super::health;
@@ -43,8 +43,8 @@ pub struct TrainerState {
 pub struct Callbacks {
     #[serde(rename = "RunTotals")]
     pub totals: RunTotals,
-    #[serde(rename = "RunMemory", default)]
-    pub memory: RunMemory,
+    #[serde(rename = "RunHealth", default)]
+    pub health: health::Memory,
     /// By flag: what a resumed run must have in common with the one it goes on with.
     #[serde(rename = "RunSettings", default)]
     pub settings: Map<String, Value>,
@@ -78,14 +78,6 @@ impl Losses {
     }
 }
 
-/// What else a resumed run needs to go on as if nothing had happened.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct RunMemory {
-    pub health: health::Memory,
-    /// Step of the last evaluation.
-    pub evaluated: Option<u64>,
-}
-
 /// Sums over the whole run, which the reference forgets when it resumes.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunTotals {
@@ -102,8 +94,8 @@ pub struct RunTotals {
     pub evaluations_since_best: u32,
     /// The best value of the deciding metric in any evaluation, saved or not.
     pub best_evaluation: Option<f64>,
-    pub runtime_seconds: f64,
-    pub data_wait_seconds: f64,
+    pub time: TimeSpent,
+    pub saving: SavingCost,
 }
 
 impl TrainerState {
@@ -141,6 +133,13 @@ impl TrainerState {
     /// The run's sums.
     pub fn totals(&mut self) -> &mut RunTotals {
         &mut self.stateful_callbacks.totals
+    }
+
+    /// Step of the last evaluation.
+    pub fn last_evaluated(&self) -> Option<u64> {
+        let rows = self.log_history.iter().rev();
+        let row = rows.into_iter().find(|row| row.contains_key("eval_loss"))?;
+        row.get("step")?.as_u64()
     }
 
     /// Appends the row of a log. Losses left out of the mean are counted in the row.

@@ -5,16 +5,17 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, Scope};
 use std::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::model::cost::hugging_face_total_flos;
-use crate::report::{BestMark, Evaluated, Event, Fact, Logged, Progress, Reporter};
+use crate::report::{Event, Fact, Logged, Progress, Reporter};
 
 use super::clock::Clock;
 use super::config::{Interval, TrainConfig};
 use super::engine::{Batch, Engine, StepOutput};
-use super::evaluate::{Evaluation, evaluate};
+use super::evaluations::Evaluations;
 use super::feed::{Feed, Ready};
 use super::health::Health;
 use super::metrics_file::MetricsFile;
@@ -22,12 +23,15 @@ use super::outcome::Outcome;
 use super::plan::{Due, Plan};
 use super::resume;
 use super::run_folder::RunFolder;
+use super::saving::Begun;
 use super::schedule::LearningRate;
 use super::source::BatchSource;
 use super::state::TrainerState;
+use super::writer::{Destination, Writer};
 
-/// How a model is kept in a folder; the loop knows no more of its files than that.
-pub trait ModelFiles {
+/// How a model is kept in a folder; the loop knows no more of its files than that. Checkpoints are
+/// written by another thread.
+pub trait ModelFiles: Sync {
     /// Writes `config.json`, `model.safetensors` and `preprocessor_config.json` into an existing
     /// folder, each atomically.
     fn save(&self, folder: &Path, params: &[f32]) -> Result<()>;
@@ -59,8 +63,10 @@ pub struct Job<'a> {
 ///
 /// # Errors
 /// [`Error::Usage`] for settings that contradict each other, those of the run to be resumed among
-/// them, or an output folder that holds another run; [`Error::Diverged`] when losses stop being finite; [`Error::Interrupted`], after a
-/// checkpoint was written, when `job.stop` is set; and what engine, images and files report.
+/// them, or an output folder that holds another run; [`Error::Diverged`] when losses stop being
+/// finite; [`Error::Interrupted`], after a checkpoint was written, when `job.stop` is set;
+/// [`Error::NotSaved`] when a checkpoint could not be written, unless the run goes on without, and
+/// always when the final model could not; and what engine, images and files report.
 pub fn train<'a>(
     engine: &'a mut dyn Engine,
     images: &dyn BatchSource,
@@ -68,12 +74,14 @@ pub fn train<'a>(
     job: &'a Job<'a>,
     reporter: &'a mut dyn Reporter,
 ) -> Result<Outcome> {
-    let mut run = Run::new(engine, images.len(), validation, job, reporter)?;
-    run.start()?;
-    if run.catch_up()? == Flow::Continue {
-        run.all_epochs(images)?;
-    }
-    run.finish()
+    thread::scope(|scope| {
+        let mut run = Run::new(scope, engine, images.len(), validation, job, reporter)?;
+        run.start()?;
+        if run.catch_up()? == Flow::Continue {
+            run.all_epochs(images)?;
+        }
+        run.finish()
+    })
 }
 
 /// A run in progress.
@@ -81,9 +89,10 @@ pub(super) struct Run<'a> {
     pub(super) engine: &'a mut dyn Engine,
     pub(super) validation: Option<&'a dyn BatchSource>,
     pub(super) job: &'a Job<'a>,
-    reporter: &'a mut dyn Reporter,
+    pub(super) reporter: &'a mut dyn Reporter,
     pub(super) metrics: MetricsFile,
     pub(super) folder: RunFolder,
+    pub(super) writer: Writer<Begun>,
     pub(super) plan: Plan,
     rate: LearningRate,
     pub(super) health: Health,
@@ -91,13 +100,7 @@ pub(super) struct Run<'a> {
     pub(super) clock: Clock,
     /// Of the last step, before clipping.
     grad_norm: f64,
-    /// Step of the last evaluation, of this session or an earlier one.
-    pub(super) evaluated: Option<u64>,
-    /// The last evaluation of this session, and the one of the best checkpoint, with their steps.
-    pub(super) last_evaluation: Option<(u64, Evaluation)>,
-    pub(super) best_evaluation: Option<(u64, Evaluation)>,
-    /// The best evaluation of this session, its checkpoint saved or not, with its step.
-    pub(super) best_scored: Option<(u64, Evaluation)>,
+    pub(super) evaluations: Evaluations,
     pub(super) early_stop: Option<String>,
     /// Steps, and seconds, of the sessions before this one.
     pub(super) first_step: u64,
@@ -112,13 +115,17 @@ pub(super) enum Flow {
 }
 
 impl<'a> Run<'a> {
-    fn new(
+    fn new<'scope>(
+        scope: &'scope Scope<'scope, '_>,
         engine: &'a mut dyn Engine,
         examples: usize,
         validation: Option<&'a dyn BatchSource>,
         job: &'a Job<'a>,
         reporter: &'a mut dyn Reporter,
-    ) -> Result<Self> {
+    ) -> Result<Self>
+    where
+        'a: 'scope,
+    {
         let config = job.config;
         let plan = Plan::new(config, examples)?;
         let validation = validation.filter(|images| !images.is_empty());
@@ -134,7 +141,14 @@ impl<'a> Run<'a> {
         let mut state = TrainerState::new(config, &plan);
         let counts = (examples, validation.map_or(0, |images| images.len()));
         state.stateful_callbacks.settings = resume::settings(job, engine, counts);
+        let destination = Destination {
+            folder: folder.clone(),
+            model_files: job.model_files,
+            table: engine.table().clone(),
+            limit: config.save_total_limit,
+        };
         let mut run = Self {
+            writer: Writer::start(scope, destination),
             metrics: MetricsFile::append(folder.path().join("metrics.jsonl"))?,
             health: Health::new(config, plan.max_steps, rate.warmup_steps(), classes),
             state,
@@ -147,10 +161,7 @@ impl<'a> Run<'a> {
             rate,
             clock: Clock::new(),
             grad_norm: f64::NAN,
-            evaluated: None,
-            last_evaluation: None,
-            best_evaluation: None,
-            best_scored: None,
+            evaluations: Evaluations::default(),
             early_stop: None,
             first_step: 0,
             seconds_before: 0.0,
@@ -169,8 +180,11 @@ impl<'a> Run<'a> {
             self.plan.in_words(self.job.config, validation),
         ));
         facts.extend(self.resumed_at());
+        let (saving, no_room) = self.saving_plan();
+        facts.extend(saving);
         let max_steps = self.plan.max_steps;
-        self.emit(Event::RunStarted { facts, max_steps })
+        self.emit(Event::RunStarted { facts, max_steps })?;
+        no_room.map_or(Ok(()), |text| self.emit(Event::Notice { text }))
     }
 
     /// One update of the parameters; the next one is made ready meanwhile.
@@ -183,7 +197,9 @@ impl<'a> Run<'a> {
         let next = self.make_ready(feed);
         let output = self.engine.finish_step(begun)?;
         let waited = self.clock.waiting - waited_before;
-        self.clock.computing += begun_at.elapsed().saturating_sub(waited);
+        let computing = begun_at.elapsed().saturating_sub(waited);
+        self.clock.computing += computing;
+        self.state.totals().time.training_seconds += computing.as_secs_f64();
         self.made(&batches, output)?;
         Ok(next)
     }
@@ -225,23 +241,10 @@ impl<'a> Run<'a> {
         self.emit(Event::Progress(progress))
     }
 
-    /// Adds to the help of a run that diverged which checkpoint is left of it.
-    pub(super) fn with_what_is_left(&self, error: Error) -> Error {
-        let Error::Diverged { problem, help } = error else {
-            return error;
-        };
-        let steps = self.folder.checkpoints().unwrap_or_default();
-        let left = match steps.last() {
-            Some(&step) => format!("{} is sound", self.folder.checkpoint(step).display()),
-            None => "no checkpoint had been written".to_owned(),
-        };
-        let help = format!("{help}; {left}");
-        Error::Diverged { problem, help }
-    }
-
     /// Logs, evaluates and saves, where due.
     pub(super) fn after_step(&mut self) -> Result<Flow> {
         let step = self.state.global_step;
+        self.look_at_writer()?;
         let due = self.plan.due(step, self.job.config.logging_steps);
         if due.log {
             self.log()?;
@@ -295,79 +298,6 @@ impl<'a> Run<'a> {
         self.emit(Event::Logged(logged))
     }
 
-    /// Scores the validation images with the present parameters.
-    pub(super) fn score(&mut self) -> Result<Option<Evaluation>> {
-        let Some(validation) = self.validation else {
-            return Ok(None);
-        };
-        let batch_size = self.job.config.eval_batch_size;
-        let evaluation = evaluate(
-            self.engine,
-            validation,
-            batch_size,
-            self.reporter,
-            self.job.stop,
-        )?;
-        self.state.totals().data_wait_seconds += evaluation.data_wait.as_secs_f64();
-        Ok(Some(evaluation))
-    }
-
-    fn evaluate_step(&mut self) -> Result<()> {
-        let Some(evaluation) = self.score()? else {
-            return Ok(());
-        };
-        let config = self.job.config;
-        let step = self.state.global_step;
-        let value = config.metric_for_best_model.of(&evaluation);
-        let totals = self.state.totals();
-        let mark = match config
-            .metric_for_best_model
-            .is_better(value, totals.best_evaluation)
-        {
-            true => {
-                totals.best_evaluation = Some(value);
-                totals.evaluations_since_best = 0;
-                self.best_scored = Some((step, evaluation.clone()));
-                BestMark::Best
-            }
-            false => {
-                totals.evaluations_since_best += 1;
-                BestMark::NotBest
-            }
-        };
-        self.early_stop = self.early_stop_reason();
-        let evaluated = Evaluated {
-            step,
-            epoch: self.state.epoch,
-            scores: evaluation.scores(),
-            correct: evaluation.correct,
-            samples: evaluation.samples,
-            mark,
-        };
-        self.last_evaluation = Some((step, evaluation));
-        self.evaluated = Some(step);
-        self.state.push_evaluated(&evaluated);
-        self.emit(Event::Evaluated(evaluated))
-    }
-
-    /// Why the run ends before its time, if it does.
-    pub(super) fn early_stop_reason(&mut self) -> Option<String> {
-        let (config, step) = (self.job.config, self.state.global_step);
-        let totals = self.state.totals();
-        let (since_best, best) = (totals.evaluations_since_best, totals.best_evaluation);
-        let stops = |patience| since_best >= patience;
-        config
-            .early_stopping_patience
-            .filter(|&p| stops(p))
-            .map(|_| {
-                format!(
-                    "no better {} than {} in the last {since_best} evaluations (step {step})",
-                    config.metric_for_best_model.name(),
-                    best.map_or("none".into(), |b| format!("{b:.4}")),
-                )
-            })
-    }
-
     /// Seconds since the run began, without the time between its sessions.
     pub(super) fn runtime(&self) -> f64 {
         self.seconds_before + self.clock.session.elapsed().as_secs_f64()
@@ -379,7 +309,14 @@ impl<'a> Run<'a> {
             event,
             Event::Logged(_) | Event::Evaluated(_) | Event::Saved(_)
         ) {
-            self.metrics.write(&event)?;
+            let was_behind = self.metrics.is_behind();
+            match self.metrics.write(&event) {
+                Err(error) if !was_behind => {
+                    let error = self.not_saved("the log could not be written", &error);
+                    self.by_policy(Err(error))?;
+                }
+                _ => {} // a disk that stays full is told of once
+            }
         }
         self.reporter.event(&event);
         Ok(())

@@ -10,11 +10,15 @@ mod dinov2;
 #[cfg(target_os = "linux")]
 mod doctor;
 mod families;
+#[cfg(target_os = "linux")]
+mod faults;
 #[path = "../data/pictures.rs"]
 mod pictures;
 mod recipe;
 mod records;
 mod resume;
+#[path = "../common/run_files.rs"]
+mod run_files;
 mod runs;
 mod support;
 #[path = "../data/tables.rs"]

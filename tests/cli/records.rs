@@ -47,6 +47,55 @@ fn report_writes_the_same_page_again() {
 }
 
 #[test]
+fn a_run_ends_with_a_model_card() {
+    let card = fs::read_to_string(TRAINED.path().join("model/README.md")).unwrap();
+    let (front, body) = card
+        .strip_prefix("---\n")
+        .unwrap()
+        .split_once("---\n")
+        .unwrap();
+    for line in [
+        "library_name: transformers",
+        "pipeline_tag: image-classification",
+        "- name: \"model\"",
+        "      type: \"imagefolder\"",
+        "      name: \"photos\"",
+        "    - type: accuracy",
+        "      value: 1.0",
+    ] {
+        assert!(front.lines().any(|l| l == line), "{line}: {front}");
+    }
+    // Neither came from the hub.
+    assert!(
+        !front.contains("base_model") && !front.contains("datasets"),
+        "{front}"
+    );
+    for part in [
+        "(vit_digits_patch2_8 from scratch), trained on photos to tell 2 classes apart",
+        "- Accuracy: 1.0000 (95 % interval 0.6",
+        "Classes: blue, red.",
+        "vitcuda train photos --model vit_digits_patch2_8 --lr 2e-3",
+        "- learning_rate: 0.002\n",
+        "| Training Loss | Epoch | Step | Validation Loss | Accuracy |",
+        "| 4.0000 | 20 | ",
+    ] {
+        assert!(body.contains(part), "{part}: {body}");
+    }
+}
+
+#[test]
+fn a_card_that_somebody_wrote_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("out");
+    fs::create_dir(&run).unwrap();
+    fs::write(run.join("README.md"), "mine").unwrap();
+    words_in(folder.path(), "train --max-steps 2 -o out")
+        .well()
+        .mentions(&["out/README.md is not ours and stays as it is"]);
+    assert_eq!(fs::read_to_string(run.join("README.md")).unwrap(), "mine");
+}
+
+#[test]
 fn eval_shows_the_worst_mistakes() {
     let folder = tempfile::tempdir().unwrap();
     red_and_blue(folder.path(), 3);

@@ -1,14 +1,13 @@
 //! A run that is killed and resumed ends as if it had never been killed.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
 
-use serde_json::Value;
 use vitcuda::rng::{Philox, Purpose};
 
+use super::run_files::{content, difference, killed_until_done};
 use super::support::{run_in, vitcuda};
 
 /// Steps, evaluations and checkpoints that fall together and apart.
@@ -21,63 +20,14 @@ fn words(more: &str) -> Vec<&str> {
         .collect()
 }
 
-/// Keys of times and rates, which no two runs share.
-fn is_time(key: &str) -> bool {
-    ["second", "runtime", "data_wait"]
-        .iter()
-        .any(|part| key.contains(part))
-}
-
-fn without_times(value: Value) -> Value {
-    match value {
-        Value::Object(map) => map
-            .into_iter()
-            .filter(|(key, _)| !is_time(key))
-            .map(|(key, value)| (key, without_times(value)))
-            .collect(),
-        Value::Array(values) => values.into_iter().map(without_times).collect(),
-        other => other,
-    }
-}
-
-/// For people, and full of times: event files, and what says the same as `metrics.jsonl`.
-fn is_for_people(path: &Path) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str());
-    path.components().any(|part| part.as_os_str() == "runs")
-        || ["report.html", "report.json", "metrics.csv"]
-            .map(Some)
-            .contains(&name)
-}
-
-/// Every file of a run: JSON without its times, the rest byte for byte.
-fn content(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(inner) = folders.pop() {
-        for entry in fs::read_dir(inner).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            if is_for_people(path.strip_prefix(folder).unwrap()) {
-                continue;
-            }
-            let bytes = fs::read(&path).unwrap();
-            let json = |text: &str| without_times(serde_json::from_str(text).unwrap()).to_string();
-            let bytes = match path.extension().and_then(|e| e.to_str()) {
-                Some("json") => json(&String::from_utf8(bytes).unwrap()).into_bytes(),
-                Some("jsonl") => {
-                    let text = String::from_utf8(bytes).unwrap();
-                    let lines: Vec<String> = text.lines().map(json).collect();
-                    lines.join("\n").into_bytes()
-                }
-                _ => bytes,
-            };
-            found.insert(path.strip_prefix(folder).unwrap().to_owned(), bytes);
-        }
-    }
-    found
+/// A session that goes on with the run in `folder`, or starts it.
+fn session(folder: &Path) -> Command {
+    let mut command = vitcuda();
+    command
+        .env("VITCUDA_DEVICE", "cpu")
+        .current_dir(folder)
+        .args(words("--resume"));
+    command
 }
 
 #[test]
@@ -88,37 +38,18 @@ fn killed_at_twenty_moments_it_ends_in_the_same_bits() {
     let all = start.elapsed();
     let expected = content(&whole.path().join("run"));
 
+    // Each session may be killed within the time of a whole run, so most runs are killed more than
+    // once, and some sessions get to their end.
     let mut moments = Philox::new(11, Purpose::Test, 0);
     let mut kills = 0;
     while kills < 20 {
         let folder = tempfile::tempdir().unwrap();
-        // Each session may be killed within the time of a whole run, so most runs are killed more
-        // than once, and some sessions get to their end.
-        loop {
-            let mut session = vitcuda()
-                .env("VITCUDA_DEVICE", "cpu")
-                .current_dir(folder.path())
-                .args(words("--resume"))
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap();
-            let share = f64::from(moments.next_u32()) / f64::from(u32::MAX);
-            std::thread::sleep(Duration::from_secs_f64(all.as_secs_f64() * share));
-            if let Some(status) = session.try_wait().unwrap() {
-                assert!(status.success(), "{status}");
-                break;
-            }
-            session.kill().unwrap();
-            session.wait().unwrap();
-            kills += 1;
-        }
+        kills += killed_until_done(
+            || session(folder.path()),
+            || all.mul_f64(f64::from(moments.next_u32()) / f64::from(u32::MAX)),
+        );
         let found = content(&folder.path().join("run"));
-        let names = |files: &BTreeMap<PathBuf, _>| files.keys().cloned().collect::<Vec<_>>();
-        assert_eq!(names(&found), names(&expected));
-        for (name, bytes) in &expected {
-            assert!(found[name] == *bytes, "{} differs", name.display());
-        }
+        assert_eq!(difference(&found, &expected), None);
     }
 }
 
@@ -195,9 +126,37 @@ fn auto_takes_a_batch_and_keeps_that_of_the_run() {
             .path()
             .join(name)
             .join("checkpoint-2/trainer_state.json");
-        let state: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+        let state: serde_json::Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
         assert_eq!(state["train_batch_size"], images);
         let settings = &state["stateful_callbacks"]["RunSettings"];
         assert_eq!(settings["--batch-size"], images);
     }
+}
+
+/// The verdict compares the best evaluation with the last one, image by image: after a resume, too,
+/// when the best one was another session's.
+#[test]
+fn a_resumed_run_is_judged_as_one_that_was_not() {
+    const RUN: &str = "train --train-samples 240 --eval-samples 60 --batch-size 16 --max-steps 20 \
+                       --lr 0.01 --logging-steps 3 --eval-steps 4 --save-steps 2 --output-dir run";
+    let folder = tempfile::tempdir().unwrap();
+    let comparison = |more: &str| {
+        let words: Vec<&str> = RUN
+            .split_whitespace()
+            .chain(more.split_whitespace())
+            .collect();
+        run_in(folder.path(), &words).well();
+        let record = fs::read(folder.path().join("run/report.json")).unwrap();
+        let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+        record["comparison"].clone()
+    };
+    let whole = comparison("");
+    assert!(whole["best_step"].as_u64().unwrap() < 14, "{whole}");
+    assert_eq!(whole["last_step"], 20);
+    assert_eq!(
+        comparison("--resume-from-checkpoint run/checkpoint-14"),
+        whole
+    );
+    // The last checkpoint is of the last step: nothing is evaluated again.
+    assert_eq!(comparison("--resume"), whole);
 }

@@ -45,6 +45,9 @@ fn a_run_leaves_what_the_reference_leaves() {
         "metrics.csv",
         "report.json",
         "report.html",
+        "README.md",
+        "best/model.safetensors",
+        "last/model.safetensors",
     ] {
         assert!(model.join(file).is_file(), "{file}");
     }
@@ -59,6 +62,19 @@ fn a_run_leaves_what_the_reference_leaves() {
         json_file(model.join("trainer_state.json"))["global_step"],
         100
     );
+}
+
+#[test]
+fn best_and_last_are_models() {
+    for model in ["model/best", "model/last"] {
+        let json = trained(&format!("eval {model} photos --json")).well();
+        assert_eq!(json.json_lines()[0]["eval_accuracy"], 1.0, "{model}");
+    }
+    let file = |name: &str| fs::read(TRAINED.path().join("model").join(name)).unwrap();
+    let best =
+        json_file(TRAINED.path().join("model/trainer_state.json"))["best_global_step"].clone();
+    let checkpoint = format!("checkpoint-{best}/model.safetensors");
+    assert!(file("best/model.safetensors") == file(&checkpoint));
 }
 
 #[test]
@@ -287,4 +303,6 @@ fn an_interrupted_run_is_saved() {
         saved.iter().any(|name| name.starts_with("checkpoint-")),
         "{saved:?}"
     );
+    let page = fs::read_to_string(folder.path().join("out/report.html")).unwrap();
+    assert!(page.contains("The run was interrupted") && page.contains("<polyline"));
 }

@@ -23,6 +23,8 @@ mod model;
 mod on_any_device;
 #[cfg(target_os = "linux")]
 mod recipe;
+#[path = "../common/run_files.rs"]
+mod run_files;
 #[cfg(target_os = "linux")]
 mod runs;
 #[cfg(target_os = "linux")]

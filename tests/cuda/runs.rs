@@ -2,16 +2,22 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Instant;
 
 use libtest_mimic::{Failed, Trial};
 use vitcuda::device::ElementType;
+use vitcuda::model::config::VitConfig;
+use vitcuda::model::params::ParamTable;
+use vitcuda::rng::{Philox, Purpose};
+use vitcuda::train::optimizer_file;
 
 use super::emulated::Devices;
 use super::on_any_device::small::at_most;
+use super::run_files::{content, difference, killed_until_done};
 
 pub type Test = fn(&Path) -> Result<(), Failed>;
 
-const TESTS: [(&str, Test); 6] = [
+const TESTS: [(&str, Test); 8] = [
     (
         "twenty steps on the digits follow the CPU's losses",
         twenty_steps,
@@ -33,6 +39,10 @@ const TESTS: [(&str, Test); 6] = [
         auto_batch,
     ),
     ("info shows the GPU's memory", info),
+    (
+        "killed and resumed, it ends in the same bits, the loss scale among them",
+        killed,
+    ),
 ];
 
 pub fn trials(devices: Devices) -> Vec<Trial> {
@@ -57,15 +67,21 @@ pub type Variables<'a> = [(&'a str, &'a str)];
 /// Memory of a GPU on which all the digits at once do not fit: 128 MiB stay the driver's.
 pub const SMALL: (&str, &str) = ("VITCUDA_EMULATOR_MEMORY", "167772160");
 
-/// Runs the binary in `folder`; the emulator is first on its library path, too.
+/// Runs the binary in `folder`.
 pub fn vitcuda(folder: &Path, line: &str, variables: &Variables) -> Result<Output, Failed> {
+    Ok(command(folder, line)
+        .envs(variables.iter().copied())
+        .output()?)
+}
+
+/// The emulator is first on its library path, too.
+fn command(folder: &Path, line: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vitcuda"));
     command.current_dir(folder).args(line.split_whitespace());
     for variable in ["VITCUDA_DEVICE", "VITCUDA_PRECISION"] {
         command.env_remove(variable);
     }
-    command.envs(variables.iter().copied());
-    Ok(command.output()?)
+    command
 }
 
 /// What a run that goes well says on stderr.
@@ -299,5 +315,46 @@ fn info(folder: &Path) -> Result<(), Failed> {
     let said = vitcuda(folder, "info vit_base_patch16_224 --json", &[])?;
     let info: serde_json::Value = serde_json::from_slice(&said.stdout)?;
     assert!(info.get("gpu").is_none());
+    Ok(())
+}
+
+/// Kills that the runs below have to survive together.
+const KILLS: usize = 8;
+
+/// Epochs of 6 steps; steps, evaluations and checkpoints fall together and apart.
+fn killed(folder: &Path) -> Result<(), Failed> {
+    let line = "train --device cuda --train-samples 12 --eval-samples 4 --batch-size 2 \
+                --max-steps 10 --logging-steps 3 --eval-steps 4 --save-steps 2 \
+                --save-total-limit 2 --resume --output-dir run";
+    let whole = folder.join("whole");
+    std::fs::create_dir(&whole)?;
+    well(&whole, line, &[])?; // compiles what is not in the cache
+    std::fs::remove_dir_all(whole.join("run"))?;
+    let start = Instant::now();
+    well(&whole, line, &[])?;
+    let all = start.elapsed();
+    let expected = content(&whole.join("run"));
+
+    let checkpoint = whole.join("run/checkpoint-10");
+    let table = ParamTable::new(&VitConfig::read(checkpoint.join("config.json"))?);
+    let scale = optimizer_file::load(&checkpoint, &table)?.loss_scale;
+    if scale.is_none_or(|scale| scale.good_steps == 0) {
+        return Err(format!("a loss scale that counts: {scale:?}").into());
+    }
+
+    let mut moments = Philox::new(23, Purpose::Test, 0);
+    let (mut kills, mut runs) = (0, 0);
+    while kills < KILLS {
+        runs += 1;
+        let own = folder.join(runs.to_string());
+        std::fs::create_dir(&own)?;
+        kills += killed_until_done(
+            || command(&own, line),
+            || all.mul_f64(f64::from(moments.next_u32()) / f64::from(u32::MAX)),
+        );
+        if let Some(difference) = difference(&content(&own.join("run")), &expected) {
+            return Err(format!("run {runs}, after {kills} kills: {difference}").into());
+        }
+    }
     Ok(())
 }

@@ -108,7 +108,7 @@ fn load_best() {
     play.config.load_best_model_at_end = true;
     let outcome = play.run(&mut engine).unwrap();
     assert_eq!(engine.params[0], 120.0);
-    let loss = outcome.evaluation.unwrap().loss;
+    let loss = outcome.evaluation.unwrap().loss();
     assert!((loss - 0.039275).abs() < 1e-7, "{loss}");
     assert_eq!(play.json("eval_results.json")["eval_loss"], loss);
     let file = |name: &str| std::fs::read(play.output().join(name)).unwrap();

@@ -1,6 +1,6 @@
 //! Stand-ins for the engine and the images, so that the loop alone is under test.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use vitcuda::error::Result;
@@ -241,6 +241,8 @@ pub struct Numbered {
     pub label: fn(usize) -> u32,
     /// The other ten pixels of image `i`.
     pub shade: fn(usize) -> u8,
+    /// Images that were asked for.
+    pub drawn: AtomicUsize,
 }
 
 impl Numbered {
@@ -250,6 +252,7 @@ impl Numbered {
             images,
             label: |_| 0,
             shade: |_| 0,
+            drawn: AtomicUsize::new(0),
         }
     }
 }
@@ -268,6 +271,7 @@ impl BatchSource for Numbered {
         };
         Box::new(std::iter::from_fn(move || {
             let numbers: Vec<usize> = left.by_ref().take(batch_size).collect();
+            self.drawn.fetch_add(numbers.len(), Ordering::Relaxed);
             let batch = Batch {
                 images: numbers.iter().flat_map(|&i| pixels(i)).collect(),
                 labels: numbers.iter().map(|&i| (self.label)(i)).collect(),

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use vitcuda::error::{Error, Result};
 use vitcuda::model::tensor_file::{self, Tensor, TensorFile};
 use vitcuda::report::{Event, Logged, Reporter};
-use vitcuda::train::config::{BestMetric, Interval, Schedule, TrainConfig};
+use vitcuda::train::config::{BestMetric, Interval, OnSaveError, Schedule, TrainConfig};
 use vitcuda::train::engine::{Engine, Hyper};
 use vitcuda::train::{BatchSource, Job, ModelFiles, Outcome, train};
 
@@ -94,6 +94,7 @@ impl Play {
                 eval: Interval::Never,
                 save: Interval::Never,
                 save_total_limit: None,
+                on_save_error: OnSaveError::Stop,
                 load_best_model_at_end: false,
                 metric_for_best_model: BestMetric::EvalLoss,
                 early_stopping_patience: None,

@@ -212,21 +212,28 @@ fn tags() {
 
 /// The events after step 10's checkpoint, led by the start of a session.
 fn after_step_10(events: &[Event]) -> Vec<Event> {
-    let saved = |event: &Event| matches!(event, Event::Saved(saved) if saved.step == 10);
-    let at = events.iter().position(saved).unwrap();
-    let mut rest = vec![events[0].clone()];
-    rest.extend_from_slice(&events[at + 1..]);
-    rest
+    let is_later = |event: &&Event| match event {
+        Event::RunStarted { .. } | Event::Finished(_) => true,
+        other => step_of(other).is_some_and(|step| step > 10),
+    };
+    events.iter().filter(is_later).cloned().collect()
+}
+
+/// The step of a line of `metrics.jsonl`.
+fn step_of(event: &Event) -> Option<u64> {
+    match event {
+        Event::Logged(logged) => Some(logged.step),
+        Event::Evaluated(evaluated) => Some(evaluated.step),
+        Event::Saved(saved) => Some(saved.step),
+        _ => None,
+    }
 }
 
 /// `metrics.jsonl` as it is when the run resumes from step 10.
 fn write_metrics(run: &Path, events: &[Event]) {
-    let kept = events.iter().filter(|event| match event {
-        Event::Logged(logged) => logged.step <= 10,
-        Event::Evaluated(evaluated) => evaluated.step <= 10,
-        Event::Saved(saved) => saved.step <= 10,
-        _ => false,
-    });
+    let kept = events
+        .iter()
+        .filter(|event| step_of(event).is_some_and(|step| step <= 10));
     let lines: Vec<String> = kept
         .map(|e| serde_json::to_string(e).unwrap() + "\n")
         .collect();

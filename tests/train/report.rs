@@ -73,11 +73,16 @@ fn shown(terminal: Terminal) -> String {
 fn table() {
     let text = shown(Terminal::None);
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines[0], "data  pictures");
+    assert_eq!(lines[0], "data    pictures");
     assert_eq!(
         lines[1],
-        "plan  25 steps: 0.4 epochs of 1,000 images, 16 at a time, 200 images evaluated \
+        "plan    25 steps: 0.4 epochs of 1,000 images, 16 at a time, 200 images evaluated \
           every 10 steps, checkpoints every 10 steps"
+    );
+    assert!(
+        lines[2].starts_with("saving  3 checkpoints of "),
+        "{}",
+        lines[2]
     );
     let expected = [
         " step  epoch  train loss  val loss   accuracy [95% CI]        lr   img/s  wait",
@@ -87,7 +92,7 @@ fn table() {
         "   20   0.32      0.2500    0.0500 100.0% [98.1,100.0]  4.00e-05    12.3    6% ★",
         "   25   0.40      0.2500    0.0400 100.0% [98.1,100.0]  0.00e+00    12.3    6% ★",
     ];
-    assert_eq!(lines[3..9], expected);
+    assert_eq!(lines[4..10], expected);
     assert!(
         text.contains("***** train metrics *****\n  epoch "),
         "{text}"
@@ -100,6 +105,11 @@ fn table() {
         text.contains("best    step 25, eval_loss 0.0400, kept in best/\n"),
         "{text}"
     );
+    assert!(
+        text.contains(" s: training steps 0.0, evaluations 0.0, "),
+        "{text}"
+    );
+    assert!(text.contains("\nsaved   3 checkpoints, "), "{text}");
     assert!(text.ends_with("next    vitcuda predict\n"), "{text}");
     assert!(!text.contains('\x1b'), "{text}");
 }

@@ -1,12 +1,13 @@
 //! Order, counting, learning rates: what happens at which step.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use libtest_mimic::{Failed, Trial};
 use serde_json::Value;
 use vitcuda::report::Event;
 use vitcuda::rng::randperm;
-use vitcuda::train::config::Schedule;
+use vitcuda::train::config::{Changes, Resume, Schedule};
 use vitcuda::train::schedule::LearningRate;
 
 use crate::common::with_shared;
@@ -33,6 +34,7 @@ pub fn trials() -> Vec<Trial> {
             counting,
         ),
         trial("a step logs, then evaluates, then saves", order_at_a_step),
+        trial("a resumed run draws only the images that are left", seeking),
         trial(
             "softmax regression learns, and its scores are right",
             softmax_learns,
@@ -187,25 +189,34 @@ fn order_at_a_step() {
             _ => None,
         })
         .collect();
-    let expected = [
-        "log 10",
-        "evaluate 10",
-        "save 10",
-        "evaluate 12",
-        "save 12",
-        "finish",
-    ];
-    assert_eq!(names, expected);
+    // A checkpoint is told of when it has been written, and before the next one is begun.
+    let (saves, others): (Vec<String>, Vec<String>) = names
+        .iter()
+        .cloned()
+        .partition(|name| name.starts_with("save"));
+    assert_eq!(others, ["log 10", "evaluate 10", "evaluate 12", "finish"]);
+    assert_eq!(saves, ["save 10", "save 12"]);
+    let place = |name: &str| names.iter().position(|n| n == name);
+    assert!(place("evaluate 10") < place("save 10"));
+    assert!(place("evaluate 12") < place("save 12") && place("save 12") < place("finish"));
     let text = std::fs::read_to_string(play.output().join("metrics.jsonl")).unwrap();
     let events: Vec<String> = text
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).unwrap()["event"].to_string())
         .collect();
-    let expected = ["logged", "evaluated", "saved", "evaluated", "saved"];
-    assert_eq!(events, expected.map(|e| format!("\"{e}\"")));
+    let expected: Vec<String> = names[..5]
+        .iter()
+        .map(|name| match name.split(' ').next() {
+            Some("log") => "\"logged\"".into(),
+            Some("evaluate") => "\"evaluated\"".into(),
+            _ => "\"saved\"".into(),
+        })
+        .collect();
+    assert_eq!(events, expected);
     for file in [
         "model.safetensors",
         "optimizer.safetensors",
+        "evaluations.json",
         "trainer_state.json",
     ] {
         assert!(
@@ -216,12 +227,34 @@ fn order_at_a_step() {
     assert!(play.files(".").is_empty(), "{:?}", play.files("."));
 }
 
+/// 126 steps in two epochs, stopped after 100: 592 images of the second epoch have been seen.
+fn seeking() {
+    let mut play = Play::new().every(50);
+    play.config.num_train_epochs = 2.0;
+    let mut engine = Scripted::new(tiny_config(2));
+    engine.stop_after = Some((100, play.stop.clone()));
+    assert_eq!(play.run(&mut engine).unwrap_err().exit_code(), 130);
+    play.stop.store(false, Ordering::Relaxed);
+    play.train_images.drawn = AtomicUsize::new(0);
+    play.config.resume = Some(Resume {
+        checkpoint: None,
+        changes: Changes::Refuse,
+    });
+    let mut engine = Scripted::new(tiny_config(2));
+    let outcome = play.run(&mut engine).unwrap();
+    assert_eq!(outcome.state.global_step, 126);
+    assert_eq!(play.train_images.drawn.load(Ordering::Relaxed), 408);
+    let record = engine.record.lock().unwrap();
+    let shown: Vec<usize> = record.steps.iter().flat_map(|(b, _)| b.concat()).collect();
+    assert_eq!(shown, randperm(1000, 43)[592..]);
+}
+
 /// Three classes told apart by their shade.
 fn shaded(images: usize) -> Numbered {
     Numbered {
-        images,
         label: |i| (i % 3) as u32,
         shade: |i| [20, 120, 240][i % 3] + (i / 3 % 8) as u8,
+        ..Numbered::new(images)
     }
 }
 
@@ -235,14 +268,14 @@ fn softmax_learns() {
     let outcome = play.run(&mut engine).unwrap();
     let evaluation = outcome.evaluation.unwrap();
     assert!(evaluation.accuracy() > 0.95, "{evaluation:?}");
-    assert_eq!(evaluation.samples, 50);
+    assert_eq!(evaluation.samples(), 50);
     assert_eq!(evaluation.steps, 1);
     let classes = evaluation.summary().confusion.class_counts();
     let samples: Vec<usize> = classes.iter().map(|c| c.samples).collect();
     assert_eq!(samples, [17, 17, 16]);
     let correct: usize = classes.iter().map(|c| c.correct).sum();
     let predicted: usize = classes.iter().map(|c| c.predicted).sum();
-    assert_eq!((correct, predicted), (evaluation.correct, 50));
+    assert_eq!((correct, predicted), (evaluation.correct(), 50));
     let first = &outcome.state.log_history[0];
     assert!(outcome.train["train_loss"].as_f64() < first["loss"].as_f64());
     assert!(notices(&play).is_empty(), "{:?}", notices(&play));
@@ -252,7 +285,7 @@ fn softmax_learns() {
     play.config.learning_rate = 0.0;
     play.config.overwrite_output_dir = true;
     let evaluation = play.run(&mut engine).unwrap().evaluation.unwrap();
-    assert!((evaluation.loss - 3_f64.ln()).abs() < 1e-15);
+    assert!((evaluation.loss() - 3_f64.ln()).abs() < 1e-15);
     let classes = evaluation.summary().confusion.class_counts();
     assert_eq!(classes[0].predicted, 50);
     assert_eq!(evaluation.accuracy(), 17.0 / 50.0);

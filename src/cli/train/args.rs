@@ -12,7 +12,7 @@ use vitcuda::data::Augmentation;
 use vitcuda::model::freeze::Freeze;
 use vitcuda::model::init::HeadInit;
 use vitcuda::train::batch_size::BatchSize;
-use vitcuda::train::config::{BestMetric, Changes, Interval, Resume, Schedule};
+use vitcuda::train::config::{BestMetric, Changes, Interval, OnSaveError, Resume, Schedule};
 
 /// Fine-tune a pretrained model, or train one from scratch
 #[derive(Debug, Args)]
@@ -164,6 +164,10 @@ pub struct OutputArgs {
     /// Checkpoints to keep, the best one among them [default: all]
     #[arg(long, value_name = "N", value_parser = count::<usize>)]
     pub save_total_limit: Option<usize>,
+    /// When a checkpoint cannot be written: stop, or say so and train on (the final model must be
+    /// written all the same)
+    #[arg(long, value_name = "WHAT", default_value = "stop")]
+    pub on_save_error: OnSaveErrorArg,
     /// Finish with the weights of the best checkpoint, not the last
     #[arg(long)]
     pub load_best_model_at_end: bool,
@@ -205,6 +209,12 @@ pub enum ClassWeights {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnSaveErrorArg {
+    Stop,
+    Continue,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub enum Metric {
     #[value(alias = "loss")]
@@ -235,6 +245,15 @@ impl From<ScheduleArg> for Schedule {
             ScheduleArg::Linear => Self::Linear,
             ScheduleArg::Cosine => Self::Cosine,
             ScheduleArg::Constant => Self::Constant,
+        }
+    }
+}
+
+impl From<OnSaveErrorArg> for OnSaveError {
+    fn from(arg: OnSaveErrorArg) -> Self {
+        match arg {
+            OnSaveErrorArg::Stop => Self::Stop,
+            OnSaveErrorArg::Continue => Self::Continue,
         }
     }
 }

@@ -106,7 +106,7 @@ pub fn next(output_dir: &Path, data: Option<&Path>) -> Vec<String> {
 }
 
 /// `path`, quoted where a shell would take it apart.
-fn shell_word(path: &Path) -> String {
+pub fn shell_word(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_alphanumeric() || "/._-+:,@%~".contains(c);
     match text.chars().all(plain) {

@@ -2,6 +2,7 @@
 
 mod args;
 mod batch;
+mod card;
 mod header;
 mod recipe;
 mod records;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use args::ClassWeights;
 pub use args::TrainArgs;
 use batch::BatchSizes;
+use card::About;
 use recipe::Recipe;
 use records::Records;
 use start::Start;
@@ -108,6 +110,7 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
                 .map_or(String::new(), |v| v.dataset().fingerprint()),
         ),
     ];
+    let model_name = start.name;
     let files = RunFiles {
         config: start.config,
         preprocessor: start.preprocessor,
@@ -128,7 +131,19 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
         let written = records.finish(&ended, validation.as_ref(), &classes);
         closing_words(&records, written, global);
     }
-    ended?;
+    let outcome = ended?;
+    let about = About {
+        args,
+        config: &config,
+        model: model_name,
+        data: spec.source.to_string(),
+        classes: &classes,
+    };
+    match card::write(&about, &outcome) {
+        Ok(None) => {}
+        Ok(Some(text)) => global.notice(text),
+        Err(error) => global.notice(error),
+    }
     match global.quiet && !global.json {
         true => output::result(config.output_dir.display()),
         false => Ok(()),
@@ -229,6 +244,7 @@ fn config(
         eval,
         save,
         save_total_limit: outputs.save_total_limit,
+        on_save_error: outputs.on_save_error.into(),
         load_best_model_at_end: outputs.load_best_model_at_end,
         metric_for_best_model: outputs.metric_for_best_model.into(),
         early_stopping_patience: outputs.early_stopping_patience,

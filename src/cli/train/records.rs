@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::cli::report::{self, PAGE};
 use crate::cli::thumbnail;
@@ -27,7 +27,8 @@ impl Records {
     pub fn new(config: &TrainConfig, model: &VitConfig) -> Self {
         let folder = &config.output_dir;
         let model = serde_json::to_string_pretty(model).expect("keys are strings");
-        let texts = vec![("args", arguments(config)), ("model_config", model)];
+        let args = serde_json::to_string_pretty(&arguments(config)).expect("keys are strings");
+        let texts = vec![("args", args), ("model_config", model)];
         Self {
             tensorboard: TensorBoard::new(folder, texts),
             csv: MetricsCsv::new(folder),
@@ -53,6 +54,9 @@ impl Records {
         classes: &[String],
     ) -> Result<Vec<Finding>> {
         match ended {
+            Err(error @ Error::Interrupted { .. }) => {
+                self.record.interruption = Some(error.to_string());
+            }
             Err(error) => self.record.failure = Some(error.to_string()),
             Ok(outcome) => {
                 self.record.comparison = outcome.comparison.clone();
@@ -95,8 +99,8 @@ impl Reporter for Records {
     }
 }
 
-/// The run's settings as JSON, under the names of `TrainingArguments`.
-fn arguments(config: &TrainConfig) -> String {
+/// The run's settings, under the names of `TrainingArguments`.
+pub fn arguments(config: &TrainConfig) -> Map<String, Value> {
     let hyper = &config.hyper;
     let settings = json!({
         "output_dir": config.output_dir,
@@ -123,10 +127,16 @@ fn arguments(config: &TrainConfig) -> String {
         "load_best_model_at_end": config.load_best_model_at_end,
         "metric_for_best_model": config.metric_for_best_model,
     });
-    serde_json::to_string_pretty(&settings).expect("keys are strings")
+    match settings {
+        Value::Object(settings) => settings,
+        other => unreachable!("{other} is no object"),
+    }
 }
 
 /// Whether a run that ended in `error` has curves that explain it.
 pub fn is_worth_a_report(error: &Error) -> bool {
-    matches!(error, Error::Diverged { .. })
+    matches!(
+        error,
+        Error::Diverged { .. } | Error::Interrupted { .. } | Error::NotSaved { .. }
+    )
 }

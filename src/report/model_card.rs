@@ -1,0 +1,151 @@
+//! `README.md` beside a model: what it is and how it came about, with the front matter that the
+//! Hugging Face hub reads (keys of its model card specification).
+
+use std::fmt::Write;
+
+use serde_json::{Map, Value, json};
+
+use super::run_log::RunLog;
+use crate::metrics::Summary;
+
+/// The line by which a card of ours is known: what does not hold it is a person's.
+pub const MARK: &str = "<!-- Written by vitcuda, which writes it again when the run goes on; without this line it \
+     leaves your text alone. -->";
+
+/// Classes beyond which a card names none: `config.json` names them all.
+const LISTED_CLASSES: usize = 100;
+
+/// What a card says.
+#[derive(Debug, Clone)]
+pub struct ModelCard<'a> {
+    /// Of the run.
+    pub name: String,
+    /// In words: a folder, a model of the hub, a preset from scratch.
+    pub model: String,
+    /// The model of the hub that was fine-tuned, if it was one.
+    pub base_model: Option<String>,
+    /// In words: a folder, a data set of the hub.
+    pub data: String,
+    /// The data set of the hub, if it was one.
+    pub dataset: Option<String>,
+    /// By index.
+    pub classes: &'a [String],
+    /// Under the names of `TrainingArguments`.
+    pub arguments: Map<String, Value>,
+    pub log: &'a RunLog,
+    /// Of the model beside the card, if there were images to evaluate it on.
+    pub summary: Option<Summary>,
+    /// As it was typed.
+    pub command: String,
+}
+
+impl ModelCard<'_> {
+    /// The card, in Markdown.
+    pub fn text(&self) -> String {
+        let mut text = self.front_matter();
+        let _ = write!(
+            text,
+            "\n{MARK}\n\n# {}\n\nAn image classifier: a Vision Transformer ({}), trained on {} to \
+             tell {} classes apart.\n",
+            self.name,
+            self.model,
+            self.data,
+            self.classes.len()
+        );
+        if let Some(summary) = &self.summary {
+            let (low, high) = summary.interval();
+            let loss = summary
+                .loss
+                .map_or("not finite".into(), |l| format!("{l:.4}"));
+            let _ = write!(
+                text,
+                "On the {} images of the evaluation set:\n\n- Loss: {loss}\n- Accuracy: {:.4} (95 % \
+                 interval {low:.4} to {high:.4})\n",
+                summary.samples,
+                summary.accuracy()
+            );
+        }
+        if self.classes.len() <= LISTED_CLASSES {
+            let _ = write!(text, "\nClasses: {}.\n", self.classes.join(", "));
+        }
+        let _ = write!(
+            text,
+            "\n## Use\n\n```\nvitcuda predict FOLDER PHOTO…\n```\n\n```python\nfrom transformers \
+             import pipeline\npipeline(\"image-classification\", model=\"FOLDER\")(\"photo.jpg\")\n\
+             ```\n\n## Training\n\n```\n{}\n```\n\n",
+            self.command
+        );
+        for (name, value) in &self.arguments {
+            let value = match value {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            let _ = writeln!(text, "- {name}: {value}");
+        }
+        self.results(&mut text);
+        let _ = write!(
+            text,
+            "\n### Framework versions\n\n- vitcuda {}\n",
+            env!("CARGO_PKG_VERSION")
+        );
+        text
+    }
+
+    /// YAML, every text of which is a JSON string: that is YAML too, whatever is in it.
+    fn front_matter(&self) -> String {
+        let quoted = |text: &str| json!(text).to_string();
+        let mut yaml =
+            String::from("---\nlibrary_name: transformers\npipeline_tag: image-classification\n");
+        if let Some(base) = &self.base_model {
+            let _ = writeln!(yaml, "base_model: {}", quoted(base));
+        }
+        yaml += "tags:\n- image-classification\n- vision\n- vitcuda\n";
+        if let Some(dataset) = &self.dataset {
+            let _ = writeln!(yaml, "datasets:\n- {}", quoted(dataset));
+        }
+        if let Some(summary) = &self.summary {
+            let kind = self.dataset.as_deref().unwrap_or("imagefolder");
+            let _ = write!(
+                yaml,
+                "metrics:\n- accuracy\nmodel-index:\n- name: {}\n  results:\n  - task:\n      type: \
+                 image-classification\n      name: Image Classification\n    dataset:\n      type: \
+                 {}\n      name: {}\n    metrics:\n    - type: accuracy\n      name: Accuracy\n      \
+                 value: {}\n",
+                quoted(&self.name),
+                quoted(kind),
+                quoted(&self.data),
+                json!(summary.accuracy())
+            );
+            if let Some(loss) = summary.loss {
+                let loss = json!(loss);
+                let _ = write!(
+                    yaml,
+                    "    - type: loss\n      name: Loss\n      value: {loss}\n"
+                );
+            }
+        }
+        yaml + "---\n"
+    }
+
+    /// The table of `create_model_card`: each evaluation beside the last log up to it.
+    fn results(&self, text: &mut String) {
+        if self.log.scored.is_empty() {
+            return;
+        }
+        *text += "\n### Results\n\n| Training Loss | Epoch | Step | Validation Loss | Accuracy |\n\
+                  |:---:|:---:|:---:|:---:|:---:|\n";
+        for scored in &self.log.scored {
+            let logs = self.log.trained.iter().rev();
+            let logged = logs.into_iter().find(|logged| logged.step <= scored.step);
+            let _ = writeln!(
+                text,
+                "| {} | {:.4} | {} | {:.4} | {} |",
+                logged.map_or("No log".into(), |l| format!("{:.4}", l.loss)),
+                scored.epoch,
+                scored.step,
+                scored.loss,
+                scored.accuracy.map_or("-".into(), |a| format!("{a:.4}"))
+            );
+        }
+    }
+}
