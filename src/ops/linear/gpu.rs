@@ -11,14 +11,17 @@ mod weight;
 
 pub(in crate::ops) use check::weight_bytes;
 pub(in crate::ops) use plans::Plans;
-pub use weight::{WeightPlan, backward_weight, backward_weight_of_patches, backward_weight_on};
+pub use weight::{
+    WeightPlan, backward_weight, backward_weight_and_bias, backward_weight_of_patches,
+    backward_weight_on,
+};
 
 use super::Shape;
 use crate::device::kernels::{
-    LinearBackwardBias, LinearBackwardInput, LinearBackwardInputGelu, LinearForward,
-    LinearForwardF32, LinearForwardGelu, LinearForwardPatch, LinearForwardResidual,
+    LinearBackwardInput, LinearBackwardInputGelu, LinearForward, LinearForwardF32,
+    LinearForwardGelu, LinearForwardPatch, LinearForwardResidual,
 };
-use crate::device::{Element, Geometry, Gpu, Kernel, Properties, Ptr, Slice, Specialisation};
+use crate::device::{Element, Gpu, Properties, Ptr, Slice};
 use crate::error::Result;
 use crate::ops::column_sum::Partials;
 use crate::ops::rows::Rows;
@@ -360,48 +363,5 @@ pub fn backward_input_gelu<'a>(
     };
     // SAFETY: the tensors were checked against the shape, the partial sums against its tiles.
     unsafe { launch(gpu, &kernel, &tile, access, (shape.rows, shape.inputs), 1)? };
-    Ok(partials)
-}
-
-/// Rows that a block of the bias kernel sums up.
-const BIAS_ROWS: usize = 256;
-/// Its columns, and its threads.
-const BIAS_COLUMNS: usize = 32;
-const BIAS_THREADS: u32 = 256;
-
-fn bias_specialisation() -> Specialisation {
-    LinearBackwardBias::specialise(&[("LINEAR_BACKWARD_BIAS", 1)])
-}
-
-/// Rows of partial sums that [`backward_bias`] leaves for `rows` rows.
-pub fn bias_parts(rows: usize) -> usize {
-    rows.div_ceil(BIAS_ROWS)
-}
-
-/// The column sums of `dy` (N, outputs), the gradient of the bias, for a dy whose maker does not leave
-/// them; `partials` must hold [`bias_parts`] · outputs.
-pub fn backward_bias<'a>(
-    gpu: &Gpu,
-    partials: Slice<'a, f32>,
-    dy: Rows<Element>,
-    (rows, outputs): (usize, usize),
-) -> Result<Partials<'a>> {
-    dy.check("linear: dy", rows, outputs);
-    let partials = Partials::new(partials, bias_parts(rows), outputs);
-    let kernel = LinearBackwardBias {
-        column_sums: partials.ptr(),
-        dy: dy.values.ptr(),
-        rows: rows as i32,
-        outputs: outputs as i32,
-        dy_stride: dy.stride as i32,
-        part_rows: BIAS_ROWS as i32,
-    };
-    let geometry = Geometry::plane(
-        outputs.div_ceil(BIAS_COLUMNS),
-        bias_parts(rows),
-        BIAS_THREADS,
-    );
-    // SAFETY: dy was checked against rows and columns, the partial sums have a row a part.
-    unsafe { gpu.launch(&kernel, &bias_specialisation(), geometry)? };
     Ok(partials)
 }
