@@ -13,6 +13,8 @@ mod emulated;
 #[cfg(target_os = "linux")]
 mod engine;
 #[cfg(target_os = "linux")]
+mod launches;
+#[cfg(target_os = "linux")]
 mod mixed;
 #[cfg(target_os = "linux")]
 mod model;
@@ -36,6 +38,8 @@ fn main() {
     let device = ("sm_80", vitcuda::device::ElementType::F16);
     let name = "ViT-S: one step on one photo".to_owned();
     trials.push(with_shared(devices, name, ".", device, model::vit_small));
+    let name = "a step of a preset launches fused kernels only".to_owned();
+    trials.push(devices.trial(name, device, launches::nothing_stands_alone));
     trials.extend(engine::trials(devices));
     trials.extend(runs::trials(devices));
     emulated::run(trials);

@@ -200,10 +200,7 @@ impl GpuOp for Mlp {
             Accumulate::Overwrite,
         )?;
         for micro_batch in 0..micro_batches {
-            let accumulate = match micro_batch {
-                0 => Accumulate::Overwrite,
-                _ => Accumulate::Add,
-            };
+            let accumulate = Accumulate::part(micro_batch);
             let (dw, room) = ([dw1.all(), dw2.all()], workspace.all());
             let (dh, gelu) = (dh.all(), gelu.all());
             backward_weight(gpu, dw, [None; 2], room, d, dh, gelu, x, accumulate, shape)?;

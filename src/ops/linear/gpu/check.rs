@@ -136,10 +136,7 @@ impl GpuOp for Linear {
         let (dw, db) = (gpu.alloc(inputs[1].len())?, gpu.alloc(shape.outputs)?);
         let (workspace, squares) = (gpu.alloc(plan.workspace())?, gpu.alloc(plan.squares())?);
         for micro_batch in 0..micro_batches {
-            let accumulate = match micro_batch {
-                0 => Accumulate::Overwrite,
-                _ => Accumulate::Add,
-            };
+            let accumulate = Accumulate::part(micro_batch);
             let (dw, squares, room) = (dw.all(), Some(squares.all()), workspace.all());
             let sums = match sums {
                 Some(sums) => {

@@ -222,7 +222,7 @@ unsafe fn run(
     );
     let column_sums = to.column_sums.map_or(Ptr::NULL, |sums| sums.ptr());
     let [rows, outputs, inputs] = shape.dims();
-    let accumulate = i32::from(accumulate == Accumulate::Add);
+    let accumulate = accumulate.flag();
     let size = (shape.outputs, shape.inputs);
     if parts == 1 {
         let kernel = LinearBackwardWeight {
