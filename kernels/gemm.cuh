@@ -193,13 +193,51 @@ __device__ __forceinline__ void multiply_fragments(Accumulators& c, const Fragme
 #endif
 }
 
+// What else is made of a's fragments on their way: nothing.
+struct NoSums {
+  __device__ __forceinline__ void begin(int) {}
+  __device__ __forceinline__ void add(const Fragments&) {}
+  __device__ __forceinline__ void end(int, int) const {}
+};
+
+// Or the sums of a over k, one for each row of c: to[row] for row < M, written by the blocks of the
+// first tiles along N, in an order that no tile changes.
+struct SumsOfA {
+  float* to;
+  bool has_rows;              // this warp sums up its rows
+  float at[FRAGMENTS_M][2];   // rows lane / 4 and lane / 4 + 8 of each fragment, over the lane's columns
+
+  __device__ __forceinline__ void begin(int tile_n) { has_rows = tile_n == 0 && threadIdx.x / WARP_SIZE % WARPS_N == 0; }
+  __device__ __forceinline__ void add(const Fragments& from) {
+    if (!has_rows) return;
+#pragma unroll
+    for (int i = 0; i < FRAGMENTS_M; i++)
+#pragma unroll
+      for (int j = 0; j < 4; j++) at[i][j % 2] += low_half<element>(from.a[i][j]) + high_half<element>(from.a[i][j]);
+  }
+  __device__ __forceinline__ void end(int row0, int M) const {
+    if (!has_rows) return;
+    const int warp = threadIdx.x / WARP_SIZE, lane = threadIdx.x % WARP_SIZE;
+#pragma unroll
+    for (int i = 0; i < FRAGMENTS_M; i++)
+#pragma unroll
+      for (int half = 0; half < 2; half++) {
+        float sum = at[i][half];
+        sum += __shfl_xor_sync(FULL_WARP, sum, 1);
+        sum += __shfl_xor_sync(FULL_WARP, sum, 2);
+        const int row = row0 + warp / WARPS_N * WARP_M + 16 * i + 8 * half + lane / 4;
+        if (lane % 4 == 0 && row < M) to[row] = sum;
+      }
+  }
+};
+
 // c += the product over `tiles` (at least one) tiles of k. `shared` has STAGES pairs of tiles, which
 // nobody reads any more when this returns.
 #if __CUDA_ARCH__ >= 800
 // One barrier a tile. It stands before the last fragments of a tile are multiplied, when all of them
 // are in registers: behind it the next tile can be read, and the tile before this one overwritten.
-template <class A, class B>
-__device__ __forceinline__ void multiply(Accumulators& c, A a, B b, element* shared, int tiles) {
+template <class A, class B, class Sums>
+__device__ __forceinline__ void multiply(Accumulators& c, Sums& sums, A a, B b, element* shared, int tiles) {
   auto tile_a = [&](int slot) { return shared + slot * (A::SIZE + B::SIZE); };
   auto tile_b = [&](int slot) { return shared + slot * (A::SIZE + B::SIZE) + A::SIZE; };
   // A group of copies for each tile, empty ones behind the end, so that the number of groups under
@@ -232,6 +270,7 @@ __device__ __forceinline__ void multiply(Accumulators& c, A a, B b, element* sha
         if (tile + 1 < tiles) load_fragments<A, B>(fragments[(step + 1) % 2], tile_a(next), tile_b(next), 0);
       }
       if (step == 0) load(previous);
+      sums.add(fragments[step % 2]);
       multiply_fragments(c, fragments[step % 2]);
     }
     slot = next;
@@ -240,8 +279,8 @@ __device__ __forceinline__ void multiply(Accumulators& c, A a, B b, element* sha
 #else
 // One barrier a tile, two slots: the next tile is on its way to registers while this one is
 // multiplied, and stored before the barrier. (Fragments of two steps would not fit beside it.)
-template <class A, class B>
-__device__ __forceinline__ void multiply(Accumulators& c, A a, B b, element* shared, int tiles) {
+template <class A, class B, class Sums>
+__device__ __forceinline__ void multiply(Accumulators& c, Sums& sums, A a, B b, element* shared, int tiles) {
   static_assert(STAGES == 2, "one tile is read while one is written");
   auto tile_a = [&](int slot) { return shared + slot * (A::SIZE + B::SIZE); };
   auto tile_b = [&](int slot) { return shared + slot * (A::SIZE + B::SIZE) + A::SIZE; };
@@ -267,6 +306,7 @@ __device__ __forceinline__ void multiply(Accumulators& c, A a, B b, element* sha
         a.store(tile_a(1 - slot), staged_a);
         b.store(tile_b(1 - slot), staged_b);
       }
+      sums.add(fragments);
       multiply_fragments(c, fragments);
     }
     __syncthreads();

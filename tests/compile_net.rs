@@ -1,5 +1,6 @@
-//! Every kernel that the presets launch, compiled by NVIDIA's NVRTC for every architecture: no
-//! spilled registers, no local memory, shared memory and occupancy as the launchers assume.
+//! Every kernel that the presets launch, and those of odder models, compiled by NVIDIA's NVRTC for
+//! every architecture: no spilled registers, no local memory, shared memory and occupancy as the
+//! launchers assume.
 //!
 //! `VITCUDA_NVRTC` names the library (`pip install nvidia-cuda-nvrtc` brings one; no GPU and no
 //! driver are needed). Without it the tests are reported as ignored, with `VITCUDA_REQUIRE_NVRTC=1`,
@@ -11,11 +12,16 @@ use std::sync::{Arc, Mutex};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use vitcuda::device::ElementType;
+use vitcuda::device::Properties;
 use vitcuda::device::architecture::Architecture;
 use vitcuda::device::cache::Cache;
 use vitcuda::device::nvrtc::{self, Nvrtc, Wanted};
+use vitcuda::model::config::VitConfig;
 use vitcuda::model::kernels::{self, Made};
 use vitcuda::model::presets;
+use vitcuda::ops::attention::Shape;
+use vitcuda::ops::attention::gpu::{self as attention, Queries};
+use vitcuda::ops::gpu::Plan;
 
 /// Batches with full and with half empty grids: launchers choose tiles by them.
 const BATCHES: [usize; 3] = [1, 16, 256];
@@ -61,13 +67,13 @@ fn compile(architecture: Architecture, element: ElementType) -> Result<(), Faile
             .clone(),
     };
     let gpu = architecture.properties();
-    let mut plans = Vec::new();
-    for name in presets::names() {
-        let config = presets::preset(name).expect("a name of the list");
-        for batch in BATCHES {
-            plans.extend(kernels::plans(&gpu, &config, batch));
-        }
-    }
+    let presets = presets::names().map(|name| presets::preset(name).expect("a name of the list"));
+    let configs = presets.chain(odd_widths());
+    let mut plans: Vec<Plan> = configs
+        .flat_map(|config| BATCHES.map(|batch| kernels::plans(&gpu, &config, batch)))
+        .flatten()
+        .chain(odd_heads(&gpu))
+        .collect();
     plans.sort();
     plans.dedup();
     let made = kernels::make(&nvrtc, &Cache::none(), architecture, element, &plans)?;
@@ -80,6 +86,49 @@ fn compile(architecture: Architecture, element: ElementType) -> Result<(), Faile
         true => Ok(()),
         false => Err(bad.join("\n").into()),
     }
+}
+
+/// Models whose MLP and head have rows that 16 bytes do not divide, but 8, 4 or 2: copies are as
+/// small, and large tiles of them want the most registers.
+fn odd_widths() -> impl Iterator<Item = VitConfig> {
+    ["vit_small_patch16_224", "vit_base_patch14_224"]
+        .into_iter()
+        .flat_map(|name| {
+            [(4, 100), (2, 10), (1, 3)].map(|(more, classes)| {
+                let mut config = presets::preset(name).expect("a name of the list");
+                config.intermediate_size += more;
+                let labels: Vec<String> = (0..classes).map(|label| label.to_string()).collect();
+                config.set_labels(&labels);
+                config
+            })
+        })
+}
+
+/// Head sizes and numbers of tokens that no preset has: at the ends of what strips of whole rows of
+/// scores, and two strips with their sums, leave of the registers.
+fn odd_heads(gpu: &Properties) -> Vec<Plan> {
+    let shapes = [
+        (8, [50, 197, 300]),
+        (24, [197, 288, 300]),
+        (32, [257, 300, 333]),
+        (48, [197, 281, 300]),
+        (96, [130, 226, 577]),
+        (128, [130, 257, 1025]),
+    ];
+    let plans = shapes.into_iter().flat_map(|(head_size, tokens)| {
+        tokens.into_iter().flat_map(move |tokens| {
+            let shape = Shape {
+                images: 64,
+                tokens,
+                heads: 8,
+                head_size,
+            };
+            [Queries::EveryToken, Queries::ClassToken]
+                .into_iter()
+                .flat_map(move |queries| attention::plans(gpu, shape, queries))
+        })
+    });
+    plans.collect()
 }
 
 fn write_table() {

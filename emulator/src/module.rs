@@ -81,6 +81,13 @@ pub fn pack(shared_object: &[u8], arch: u32, interface: u64) -> Vec<u8> {
     cubin
 }
 
+/// Whether the bytes are a cubin, all of it.
+pub fn is_whole(cubin: &[u8]) -> bool {
+    let length = cubin.get(MAGIC.len()..).and_then(<[u8]>::first_chunk);
+    let length = length.map(|bytes| u64::from_le_bytes(*bytes));
+    cubin.starts_with(MAGIC) && cubin.len() >= HEADER && length == Some(cubin.len() as u64)
+}
+
 /// Loads a cubin for a device of `arch`.
 ///
 /// # Safety

@@ -100,7 +100,7 @@ pub fn finish(
         parts: partials.parts as i32,
         stride: partials.stride as i32,
         columns: columns as i32,
-        accumulate: i32::from(accumulate == Accumulate::Add),
+        accumulate: accumulate.flag(),
     };
     // SAFETY: the last part's last column is inside `partials`, and the lengths of the others were
     // compared with the columns.

@@ -35,7 +35,7 @@ impl Storage {
 pub struct Stored {
     pub inputs: &'static [Storage],
     pub outputs: &'static [Storage],
-    /// Gradients that the backward pass is given.
+    /// Gradients that the backward pass is given: of all outputs but those that are kept.
     pub output_gradients: &'static [Storage],
     /// Gradients that it makes, one for each input; a constant's is not looked at.
     pub input_gradients: &'static [Storage],

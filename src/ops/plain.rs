@@ -122,8 +122,8 @@ impl<T: Real> Head<'_, T> {
     }
 }
 
-/// Probabilities of query `i` over the keys.
-fn probabilities<T: Real>(q: Head<T>, k: Head<T>, i: usize) -> Vec<T> {
+/// Scores of query `i` over the keys, their maximum, and Σ exp(score − maximum).
+fn scores<T: Real>(q: Head<T>, k: Head<T>, i: usize) -> (Vec<T>, T, T) {
     let scale = T::one() / T::of(q.size as f64).sqrt();
     let scores: Vec<T> = (0..k.count).map(|j| k.dot(j, q.row(i)) * scale).collect();
     let max = scores.iter().fold(T::neg_infinity(), |m, &s| m.max(s));
@@ -131,7 +131,22 @@ fn probabilities<T: Real>(q: Head<T>, k: Head<T>, i: usize) -> Vec<T> {
     for &s in &scores {
         sum += (s - max).exp();
     }
+    (scores, max, sum)
+}
+
+/// Probabilities of query `i` over the keys.
+fn probabilities<T: Real>(q: Head<T>, k: Head<T>, i: usize) -> Vec<T> {
+    let (scores, max, sum) = scores(q, k, i);
     scores.iter().map(|&s| (s - max).exp() / sum).collect()
+}
+
+/// log Σ exp(Q Kᵀ / √size) over the keys, for each query.
+pub fn log_sum_exp<T: Real>(q: Head<T>, k: Head<T>) -> Vec<T> {
+    let query = |i| {
+        let (_, max, sum) = scores(q, k, i);
+        max + sum.ln()
+    };
+    (0..q.count).map(query).collect()
 }
 
 /// softmax(Q Kᵀ / √size) V, rows one after the other. `round` is what happens to probabilities on

@@ -89,6 +89,8 @@ pub struct Input {
     pub name: &'static str,
     pub len: usize,
     pub role: Role,
+    /// Equal pieces that a check judges one by one, each by its own largest value and error.
+    pub pieces: usize,
     center: f64,
     spread: f64,
     below: Option<u32>,
@@ -101,6 +103,7 @@ impl Input {
             name,
             len,
             role: Role::Activation,
+            pieces: 1,
             center: 0.0,
             spread,
             below: None,
@@ -126,6 +129,18 @@ impl Input {
     pub fn role(mut self, role: Role) -> Self {
         self.role = role;
         self
+    }
+
+    /// Sets the pieces that its gradient is judged by.
+    pub fn pieces(mut self, pieces: usize) -> Self {
+        assert!(self.len.is_multiple_of(pieces), "{}: pieces", self.name);
+        self.pieces = pieces;
+        self
+    }
+
+    /// Values of a piece.
+    pub fn piece(&self) -> usize {
+        self.len / self.pieces
     }
 
     /// The values of this input for a seed, exact in f32.
@@ -160,6 +175,12 @@ pub trait Op: Bench + Sync {
         true
     }
 
+    /// How many of the outputs, the last ones, are only kept for the backward pass: they are
+    /// compared, and no gradient comes for them.
+    fn kept(&self) -> usize {
+        0
+    }
+
     /// The passes there are.
     fn passes(&self) -> &'static [Pass] {
         match self.differentiable() {
@@ -173,7 +194,7 @@ pub trait Op: Bench + Sync {
         None
     }
 
-    /// The outputs.
+    /// The outputs, those that are kept last.
     fn forward_f32(&self, case: &Case, inputs: &[Vec<f32>]) -> Vec<Vec<f32>>;
     /// The outputs.
     fn forward_f64(&self, case: &Case, inputs: &[Vec<f64>]) -> Vec<Vec<f64>>;

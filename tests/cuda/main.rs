@@ -15,6 +15,8 @@ mod engine;
 #[cfg(target_os = "linux")]
 mod host;
 #[cfg(target_os = "linux")]
+mod launches;
+#[cfg(target_os = "linux")]
 mod mixed;
 #[cfg(target_os = "linux")]
 mod model;
@@ -49,6 +51,8 @@ fn main() {
     trials.push(with_shared(devices, name, ".", device, model::vit_small));
     let name = "a small DINOv2, folded".to_owned();
     trials.push(devices.trial(name, device, model::tiny_dinov2));
+    let name = "a step of a preset launches fused kernels only".to_owned();
+    trials.push(devices.trial(name, device, launches::nothing_stands_alone));
     trials.extend(engine::trials(devices));
     trials.extend(host::trials(devices));
     trials.extend(recipe::trials(devices));

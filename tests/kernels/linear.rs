@@ -3,6 +3,7 @@
 
 use libtest_mimic::{Failed, Trial};
 use vitcuda::device::{Buffer, Element, ElementType, Gpu};
+use vitcuda::ops::column_sum;
 use vitcuda::ops::gemm::Accumulate;
 use vitcuda::ops::linear::Shape;
 use vitcuda::ops::linear::gpu::tile::Tile;
@@ -15,7 +16,10 @@ use super::emulated::Devices;
 pub fn trials(devices: Devices) -> Vec<Trial> {
     type Test = fn(&Gpu) -> Result<(), Failed>;
     let tests: [(&str, Test); 4] = [
-        ("every tile gives the same bits", every_tile),
+        (
+            "every tile gives the same bits, and a bias's gradient",
+            every_tile,
+        ),
         ("a split sum is the sum, to rounding", split_sum),
         ("patches go to the rows behind the class tokens", patches),
         (
@@ -118,7 +122,8 @@ fn every_tile(gpu: &Gpu) -> Result<(), Failed> {
     Ok(())
 }
 
-/// dw by this plan; its squares are compared with it.
+/// dw by this plan; its squares are compared with it, the bias's gradient with dy, and what it is
+/// without one.
 fn weight(gpu: &Gpu, plan: &WeightPlan, tensors: &Tensors) -> Result<Vec<f32>, Failed> {
     let Shape {
         inputs, outputs, ..
@@ -128,18 +133,26 @@ fn weight(gpu: &Gpu, plan: &WeightPlan, tensors: &Tensors) -> Result<Vec<f32>, F
         Rows::packed(tensors.dy.all(), outputs),
     );
     let (dw, squares) = (gpu.alloc(outputs * inputs)?, gpu.alloc(plan.squares())?);
-    let workspace = gpu.alloc(plan.workspace())?;
-    linear::backward_weight_on(
+    let (workspace, overwrite) = (gpu.alloc(plan.workspace())?, Accumulate::Overwrite);
+    let (to, room) = (dw.all(), workspace.all());
+    linear::backward_weight_on(gpu, plan, to, None, room, dy, x, overwrite)?;
+    let without_bias = gpu.read(dw.all())?;
+    let (partials, db) = (gpu.alloc(plan.parts * outputs)?, gpu.alloc(outputs)?);
+    let sums = linear::backward_weight_and_bias(
         gpu,
         plan,
-        dw.all(),
+        to,
         Some(squares.all()),
-        workspace.all(),
+        partials.all(),
+        room,
         dy,
         x,
-        Accumulate::Overwrite,
+        overwrite,
     )?;
+    column_sum::finish(gpu, db.all(), None, sums, overwrite)?;
     let dw = gpu.read(dw.all())?;
+    assert!(dw == without_bias, "dw changes with the bias's gradient");
+    check_bias(&gpu.read(db.all())?, &gpu.read_elements(tensors.dy.all())?)?;
     let wide = |v: &f32| f64::from(*v);
     let found: f64 = gpu.read(squares.all())?.iter().map(wide).sum();
     let exact: f64 = dw.iter().map(|v| wide(v) * wide(v)).sum();
@@ -148,6 +161,26 @@ fn weight(gpu: &Gpu, plan: &WeightPlan, tensors: &Tensors) -> Result<Vec<f32>, F
     match (found / exact - 1.0).abs() <= limit {
         true => Ok(dw),
         false => Err(format!("squares add up to {found}, not {exact}").into()),
+    }
+}
+
+/// db against the column sums of dy.
+fn check_bias(db: &[f32], dy: &[f32]) -> Result<(), Failed> {
+    for (o, &found) in db.iter().enumerate() {
+        let terms = dy.iter().skip(o).step_by(db.len()).copied().map(f64::from);
+        near(&format!("db[{o}]"), found, terms)?;
+    }
+    Ok(())
+}
+
+/// Fails unless `found` is a sum of `terms` in f32, in any order.
+fn near(what: &str, found: f32, terms: impl Iterator<Item = f64>) -> Result<(), Failed> {
+    let add = |(n, sum, size), t: f64| (n + 1.0, sum + t, size + t.abs());
+    let (n, sum, size) = terms.fold((0.0, 0.0, 0.0), add);
+    let error = (f64::from(found) - sum).abs();
+    match error <= n * f64::from(f32::EPSILON) / 2.0 * size {
+        true => Ok(()),
+        false => Err(format!("{what} is {found}, should be {sum}").into()),
     }
 }
 
@@ -170,13 +203,7 @@ fn split_sum(gpu: &Gpu) -> Result<(), Failed> {
         let (o, i) = (i / inputs, i % inputs);
         let terms =
             (0..rows).map(|n| f64::from(dy[n * outputs + o]) * f64::from(x[n * inputs + i]));
-        let (sum, size) = terms.fold((0.0, 0.0), |(sum, size), t| (sum + t, size + t.abs()));
-        // A sum of n terms in f32, in any order.
-        let limit = rows as f64 * f64::from(f32::EPSILON) / 2.0 * size;
-        let error = (f64::from(found) - sum).abs();
-        if error > limit || error.is_nan() {
-            return Err(format!("dw[{o}][{i}] is {found}, should be {sum}").into());
-        }
+        near(&format!("dw[{o}][{i}]"), found, terms)?;
     }
     Ok(())
 }

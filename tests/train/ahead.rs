@@ -266,7 +266,7 @@ fn waits() {
         let mut device = Device::new();
         device.at_work = at_work;
         let mut outcome = play.run_on(&mut device, &images).unwrap();
-        outcome.state.totals().data_wait_seconds
+        outcome.state.totals().time.data_wait_seconds
     };
     // What is left is the evaluation at the end, whose images are there at once.
     assert!(waited(true) < 0.02);

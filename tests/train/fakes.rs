@@ -235,6 +235,7 @@ impl Engine for Softmax {
 }
 
 /// Images that carry their number in the first two pixels.
+#[derive(Clone)]
 pub struct Numbered {
     pub images: usize,
     /// Label of image `i`.
@@ -242,7 +243,7 @@ pub struct Numbered {
     /// The other ten pixels of image `i`.
     pub shade: fn(usize) -> u8,
     /// Images that were asked for.
-    pub drawn: AtomicUsize,
+    pub drawn: Arc<AtomicUsize>,
 }
 
 impl Numbered {
@@ -252,7 +253,7 @@ impl Numbered {
             images,
             label: |_| 0,
             shade: |_| 0,
-            drawn: AtomicUsize::new(0),
+            drawn: Arc::default(),
         }
     }
 }

@@ -116,9 +116,7 @@ impl Play {
     }
 
     pub fn run(&mut self, engine: &mut dyn Engine) -> Result<Outcome> {
-        let images = Numbered {
-            ..self.train_images
-        };
+        let images = self.train_images.clone();
         self.run_on(engine, &images)
     }
 

@@ -1,7 +1,8 @@
 //! Order, counting, learning rates: what happens at which step.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use libtest_mimic::{Failed, Trial};
 use serde_json::Value;
@@ -235,7 +236,7 @@ fn seeking() {
     engine.stop_after = Some((100, play.stop.clone()));
     assert_eq!(play.run(&mut engine).unwrap_err().exit_code(), 130);
     play.stop.store(false, Ordering::Relaxed);
-    play.train_images.drawn = AtomicUsize::new(0);
+    play.train_images.drawn = Arc::default();
     play.config.resume = Some(Resume {
         checkpoint: None,
         changes: Changes::Refuse,

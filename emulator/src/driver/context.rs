@@ -3,7 +3,7 @@
 use std::ffi::{c_char, c_int, c_uint};
 
 use super::state::{CURRENT, initialised, ready, state, working};
-use super::{api, give, refuse};
+use super::{Out, api, refuse};
 use crate::counters;
 use crate::device::{self, Device, devices};
 use crate::status::{Result, Status};
@@ -29,22 +29,23 @@ api! {
         Ok(())
     }
 
-    fn cuDriverGetVersion(version: *mut c_int) { unsafe { give(version, DRIVER_VERSION) } }
+    fn cuDriverGetVersion(version: Out<c_int>) { version.give(DRIVER_VERSION) }
 
-    fn cuDeviceGetCount(count: *mut c_int) {
+    fn cuDeviceGetCount(count: Out<c_int>) {
         drop(initialised()?);
-        unsafe { give(count, devices().len() as c_int) }
+        count.give(devices().len() as c_int)
     }
 
-    fn cuDeviceGet(out: *mut c_int, ordinal: c_int) {
+    fn cuDeviceGet(out: Out<c_int>, ordinal: c_int) {
         device(ordinal)?;
-        unsafe { give(out, ordinal) }
+        out.give(ordinal)
     }
 
     fn cuDeviceGetName(name: *mut c_char, capacity: c_int, ordinal: c_int) {
         let text = device(ordinal)?.name.as_bytes();
         let capacity = usize::try_from(capacity).ok().filter(|&n| n > 0 && !name.is_null());
         let count = text.len().min(capacity.ok_or(Status::ERROR_INVALID_VALUE)? - 1);
+        // SAFETY: the driver API's contract: room for `capacity` characters, more than `count`.
         unsafe {
             std::ptr::copy_nonoverlapping(text.as_ptr().cast(), name, count);
             *name.add(count) = 0;
@@ -52,23 +53,23 @@ api! {
         Ok(())
     }
 
-    fn cuDeviceGetUuid(uuid: *mut [u8; 16], ordinal: c_int) { unsafe { cuDeviceGetUuid_v2_inner(uuid, ordinal) } }
-    fn cuDeviceGetUuid_v2(uuid: *mut [u8; 16], ordinal: c_int) { unsafe { cuDeviceGetUuid_v2_inner(uuid, ordinal) } }
+    fn cuDeviceGetUuid(out: Out<[u8; 16]>, ordinal: c_int) { out.give(uuid(ordinal)?) }
+    fn cuDeviceGetUuid_v2(out: Out<[u8; 16]>, ordinal: c_int) { out.give(uuid(ordinal)?) }
 
-    fn cuDeviceTotalMem_v2(bytes: *mut usize, ordinal: c_int) {
+    fn cuDeviceTotalMem_v2(bytes: Out<usize>, ordinal: c_int) {
         device(ordinal)?;
-        unsafe { give(bytes, device::memory_bytes()) }
+        bytes.give(device::memory_bytes())
     }
 
-    fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_int, ordinal: c_int) {
+    fn cuDeviceGetAttribute(value: Out<c_int>, attribute: c_int, ordinal: c_int) {
         let found = self::attribute(device(ordinal)?, attribute);
-        unsafe { give(value, found.ok_or(Status::ERROR_INVALID_VALUE)?) }
+        value.give(found.ok_or(Status::ERROR_INVALID_VALUE)?)
     }
 
-    fn cuDeviceGetP2PAttribute(value: *mut c_int, _attribute: c_int, _from: c_int, _to: c_int) { unsafe { give(value, 0) } }
-    fn cuDeviceCanAccessPeer(can: *mut c_int, _from: c_int, _to: c_int) { unsafe { give(can, 0) } }
+    fn cuDeviceGetP2PAttribute(value: Out<c_int>, _attribute: c_int, _from: c_int, _to: c_int) { value.give(0) }
+    fn cuDeviceCanAccessPeer(can: Out<c_int>, _from: c_int, _to: c_int) { can.give(0) }
 
-    fn cuDevicePrimaryCtxRetain(context: *mut usize, ordinal: c_int) {
+    fn cuDevicePrimaryCtxRetain(context: Out<usize>, ordinal: c_int) {
         device(ordinal)?;
         let mut state = state();
         let device = ordinal as usize;
@@ -83,7 +84,7 @@ api! {
                 handle
             }
         };
-        unsafe { give(context, handle) }
+        context.give(handle)
     }
 
     fn cuDevicePrimaryCtxRelease_v2(ordinal: c_int) {
@@ -108,20 +109,18 @@ api! {
         Ok(())
     }
 
-    fn cuDevicePrimaryCtxGetState(ordinal: c_int, flags: *mut c_uint, active: *mut c_int) {
+    fn cuDevicePrimaryCtxGetState(ordinal: c_int, flags: Out<c_uint>, active: Out<c_int>) {
         device(ordinal)?;
         let is_active = state().primary.contains_key(&(ordinal as usize));
-        unsafe {
-            give(flags, 0)?;
-            give(active, c_int::from(is_active))
-        }
+        flags.give(0)?;
+        active.give(c_int::from(is_active))
     }
 
     fn cuDevicePrimaryCtxSetFlags_v2(ordinal: c_int, _flags: c_uint) { device(ordinal).map(drop) }
 
-    fn cuCtxCreate_v2(context: *mut usize, _flags: c_uint, ordinal: c_int) { unsafe { create(context, ordinal) } }
-    fn cuCtxCreate_v3(context: *mut usize, _affinity: *mut u8, _count: c_int, _flags: c_uint, ordinal: c_int) { unsafe { create(context, ordinal) } }
-    fn cuCtxCreate_v4(context: *mut usize, _parameters: *mut u8, _flags: c_uint, ordinal: c_int) { unsafe { create(context, ordinal) } }
+    fn cuCtxCreate_v2(context: Out<usize>, _flags: c_uint, ordinal: c_int) { create(context, ordinal) }
+    fn cuCtxCreate_v3(context: Out<usize>, _affinity: *mut u8, _count: c_int, _flags: c_uint, ordinal: c_int) { create(context, ordinal) }
+    fn cuCtxCreate_v4(context: Out<usize>, _parameters: *mut u8, _flags: c_uint, ordinal: c_int) { create(context, ordinal) }
 
     fn cuCtxDestroy_v2(context: usize) {
         let mut state = initialised()?;
@@ -151,35 +150,34 @@ api! {
         Ok(())
     }
 
-    fn cuCtxPopCurrent_v2(context: *mut usize) {
+    fn cuCtxPopCurrent_v2(context: Out<usize>) {
         let top = CURRENT.with_borrow_mut(Vec::pop).ok_or(Status::ERROR_INVALID_CONTEXT)?;
-        if context.is_null() { Ok(()) } else { unsafe { give(context, top) } }
+        context.offer(top);
+        Ok(())
     }
 
-    fn cuCtxGetCurrent(context: *mut usize) {
+    fn cuCtxGetCurrent(context: Out<usize>) {
         drop(initialised()?);
-        unsafe { give(context, CURRENT.with_borrow(|stack| stack.last().copied().unwrap_or(0))) }
+        context.give(CURRENT.with_borrow(|stack| stack.last().copied().unwrap_or(0)))
     }
 
-    fn cuCtxGetDevice(ordinal: *mut c_int) {
+    fn cuCtxGetDevice(ordinal: Out<c_int>) {
         let (state, context) = working()?;
-        unsafe { give(ordinal, state.contexts[&context].device as c_int) }
+        ordinal.give(state.contexts[&context].device as c_int)
     }
 
-    fn cuCtxGetApiVersion(_context: usize, version: *mut c_uint) { unsafe { give(version, 3020) } }
+    fn cuCtxGetApiVersion(_context: usize, version: Out<c_uint>) { version.give(3020) }
     fn cuCtxSetFlags(_flags: c_uint) { ready() }
-    fn cuCtxGetFlags(flags: *mut c_uint) { unsafe { give(flags, 0) } }
+    fn cuCtxGetFlags(flags: Out<c_uint>) { flags.give(0) }
     fn cuCtxSetLimit(_limit: c_int, _value: usize) { ready() }
-    fn cuCtxGetLimit(value: *mut usize, _limit: c_int) { unsafe { give(value, 1024) } }
+    fn cuCtxGetLimit(value: Out<usize>, _limit: c_int) { value.give(1024) }
     fn cuCtxSetCacheConfig(_config: c_int) { ready() }
-    fn cuCtxGetCacheConfig(config: *mut c_int) { unsafe { give(config, 0) } }
+    fn cuCtxGetCacheConfig(config: Out<c_int>) { config.give(0) }
 
-    fn cuCtxGetStreamPriorityRange(least: *mut c_int, greatest: *mut c_int) {
+    fn cuCtxGetStreamPriorityRange(least: Out<c_int>, greatest: Out<c_int>) {
         ready()?;
-        unsafe {
-            give(least, 0)?;
-            give(greatest, -5)
-        }
+        least.give(0)?;
+        greatest.give(-5)
     }
 
     fn cuCtxSynchronize() {
@@ -191,12 +189,10 @@ api! {
         state.finish_all(context)
     }
 
-    fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize) {
+    fn cuMemGetInfo_v2(free: Out<usize>, total: Out<usize>) {
         let (state, context) = working()?;
-        unsafe {
-            give(free, device::free_bytes(state.contexts[&context].device))?;
-            give(total, device::memory_bytes())?;
-        }
+        free.give(device::free_bytes(state.contexts[&context].device))?;
+        total.give(device::memory_bytes())?;
         device::let_others_allocate();
         Ok(())
     }
@@ -205,22 +201,19 @@ api! {
     fn cuProfilerStop() { Ok(()) }
 }
 
-#[allow(non_snake_case)] // named after the functions it serves
-unsafe fn cuDeviceGetUuid_v2_inner(uuid: *mut [u8; 16], ordinal: c_int) -> Result<()> {
+fn uuid(ordinal: c_int) -> Result<[u8; 16]> {
     let arch = device(ordinal)?.arch as u8;
     let mut bytes = *b"vitcuda-emulated";
     bytes[14] = arch;
     bytes[15] = ordinal as u8;
-    // SAFETY: the driver API's contract.
-    unsafe { give(uuid, bytes) }
+    Ok(bytes)
 }
 
-unsafe fn create(context: *mut usize, ordinal: c_int) -> Result<()> {
+fn create(context: Out<usize>, ordinal: c_int) -> Result<()> {
     device(ordinal)?;
     let handle = state().new_context(ordinal as usize);
     CURRENT.with_borrow_mut(|stack| stack.push(handle));
-    // SAFETY: the driver API's contract.
-    unsafe { give(context, handle) }
+    context.give(handle)
 }
 
 /// `CUdevice_attribute` by number; `None` for those nobody asked for yet.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::queue::{Op, Source, is_pinned, want_device};
 use super::state::{State, ready, working};
-use super::{api, give, refuse};
+use super::{Out, api, refuse};
 use crate::counters::{book_copy_to_device, book_host_synchronisation};
 use crate::memory::{self, Home};
 use crate::status::{Result, Status};
@@ -28,8 +28,10 @@ fn later(stream: usize, op: impl FnOnce(&State, usize) -> Result<Op>) -> Result<
     state.enqueue(stream, op)
 }
 
+/// # Safety
+/// `from` is the address of `bytes` readable bytes.
 unsafe fn taken(from: usize, bytes: usize) -> Source {
-    // SAFETY: the caller of the driver API promises `bytes` readable bytes.
+    // SAFETY: says the caller.
     let bytes = unsafe { std::slice::from_raw_parts(from as *const u8, bytes) };
     Source::Taken(Arc::new(bytes.to_vec()))
 }
@@ -48,18 +50,18 @@ fn set(to: usize, value: u32, width: usize, count: usize) -> Result<Op> {
 }
 
 api! {
-    fn cuMemAlloc_v2(out: *mut usize, bytes: usize) {
+    fn cuMemAlloc_v2(out: Out<usize>, bytes: usize) {
         let (mut state, context) = working()?;
         state.refuse_in_capture("cuMemAlloc")?;
         if bytes == 0 {
             return refuse(Status::ERROR_INVALID_VALUE, "cuMemAlloc of 0 bytes");
         }
         let device = state.contexts[&context].device;
-        unsafe { give(out, memory::allocate(bytes, Home::Device(device))?) }
+        out.give(memory::allocate(bytes, Home::Device(device))?)
     }
 
-    fn cuMemAllocAsync(out: *mut usize, bytes: usize, stream: usize) { unsafe { allocate_async(out, bytes, stream) } }
-    fn cuMemAllocFromPoolAsync(out: *mut usize, bytes: usize, _pool: usize, stream: usize) { unsafe { allocate_async(out, bytes, stream) } }
+    fn cuMemAllocAsync(out: Out<usize>, bytes: usize, stream: usize) { allocate_async(out, bytes, stream) }
+    fn cuMemAllocFromPoolAsync(out: Out<usize>, bytes: usize, _pool: usize, stream: usize) { allocate_async(out, bytes, stream) }
 
     fn cuMemFree_v2(base: usize) {
         let (mut state, context) = working()?;
@@ -82,8 +84,8 @@ api! {
         })
     }
 
-    fn cuMemHostAlloc(out: *mut usize, bytes: usize, _flags: c_uint) { unsafe { allocate_host(out, bytes) } }
-    fn cuMemAllocHost_v2(out: *mut usize, bytes: usize) { unsafe { allocate_host(out, bytes) } }
+    fn cuMemHostAlloc(out: Out<usize>, bytes: usize, _flags: c_uint) { allocate_host(out, bytes) }
+    fn cuMemAllocHost_v2(out: Out<usize>, bytes: usize) { allocate_host(out, bytes) }
 
     fn cuMemFreeHost(base: usize) {
         let (mut state, context) = working()?;
@@ -95,23 +97,20 @@ api! {
         memory::free(base)
     }
 
-    fn cuMemHostGetDevicePointer_v2(out: *mut usize, host: usize, _flags: c_uint) {
+    fn cuMemHostGetDevicePointer_v2(out: Out<usize>, host: usize, _flags: c_uint) {
         ready()?;
         if !is_pinned(host) {
             return Err(Status::ERROR_INVALID_VALUE);
         }
-        unsafe { give(out, host) }
+        out.give(host)
     }
 
-    fn cuMemGetAddressRange_v2(base: *mut usize, bytes: *mut usize, address: usize) {
+    fn cuMemGetAddressRange_v2(base: Out<usize>, bytes: Out<usize>, address: usize) {
         ready()?;
         let found = memory::find(address).ok_or(Status::ERROR_INVALID_VALUE)?;
-        unsafe {
-            if !base.is_null() {
-                give(base, found.base)?;
-            }
-            if bytes.is_null() { Ok(()) } else { give(bytes, found.bytes) }
-        }
+        base.offer(found.base);
+        bytes.offer(found.bytes);
+        Ok(())
     }
 
     fn cuMemcpyHtoD_v2(to: usize, from: usize, bytes: usize) {
@@ -143,6 +142,7 @@ api! {
             let captured = state.streams[&stream].capture.is_some();
             let from = match captured || is_pinned(from) {
                 true => Source::Host(from),
+                // SAFETY: the driver API's contract: as many bytes of the host, until the call returns.
                 false => unsafe { taken(from, bytes) },
             };
             Ok(Op::ToDevice { to, from, bytes })
@@ -176,6 +176,7 @@ api! {
 
     fn cuMemcpyAsync(to: usize, from: usize, bytes: usize, stream: usize) {
         let on_device = |address| memory::is_device_address(address) && !is_pinned(address);
+        // SAFETY: the same contract: of the three it is the one that the addresses tell.
         unsafe {
             super::from_code(match (on_device(to), on_device(from)) {
                 (true, true) => cuMemcpyDtoDAsync_v2(to, from, bytes, stream),
@@ -208,15 +209,15 @@ api! {
     fn cuMemsetD16Async(to: usize, value: c_ushort, count: usize, stream: usize) { later(stream, |_, _| set(to, value.into(), 2, count)) }
     fn cuMemsetD32Async(to: usize, value: c_uint, count: usize, stream: usize) { later(stream, |_, _| set(to, value, 4, count)) }
 
-    fn cuDeviceGetDefaultMemPool(pool: *mut usize, ordinal: c_int) { unsafe { give(pool, 0xF000 + 16 * ordinal as usize) } }
-    fn cuDeviceGetMemPool(pool: *mut usize, ordinal: c_int) { unsafe { give(pool, 0xF000 + 16 * ordinal as usize) } }
+    fn cuDeviceGetDefaultMemPool(pool: Out<usize>, ordinal: c_int) { pool.give(0xF000 + 16 * ordinal as usize) }
+    fn cuDeviceGetMemPool(pool: Out<usize>, ordinal: c_int) { pool.give(0xF000 + 16 * ordinal as usize) }
     fn cuDeviceSetMemPool(_ordinal: c_int, _pool: usize) { Ok(()) }
     fn cuMemPoolTrimTo(_pool: usize, _bytes: usize) { Ok(()) }
     fn cuMemPoolSetAttribute(_pool: usize, _attribute: c_int, _value: *const u8) { Ok(()) }
-    fn cuMemPoolGetAttribute(_pool: usize, _attribute: c_int, value: *mut u64) { unsafe { give(value, 0) } }
+    fn cuMemPoolGetAttribute(_pool: usize, _attribute: c_int, value: Out<u64>) { value.give(0) }
 }
 
-unsafe fn allocate_async(out: *mut usize, bytes: usize, stream: usize) -> Result<()> {
+fn allocate_async(out: Out<usize>, bytes: usize, stream: usize) -> Result<()> {
     let (mut state, context) = working()?;
     let stream = state.stream(context, stream)?;
     let device = state.contexts[&context].device;
@@ -230,21 +231,17 @@ unsafe fn allocate_async(out: *mut usize, bytes: usize, stream: usize) -> Result
             "memory is allocated while its stream is captured",
         );
     }
-    // SAFETY: the driver API's contract.
-    unsafe {
-        match bytes {
-            0 => give(out, 0),
-            _ => give(out, memory::allocate(bytes, Home::Device(device))?),
-        }
+    match bytes {
+        0 => out.give(0),
+        _ => out.give(memory::allocate(bytes, Home::Device(device))?),
     }
 }
 
-unsafe fn allocate_host(out: *mut usize, bytes: usize) -> Result<()> {
+fn allocate_host(out: Out<usize>, bytes: usize) -> Result<()> {
     let (mut state, _) = working()?;
     state.refuse_in_capture("cuMemHostAlloc")?;
     if bytes == 0 {
         return Err(Status::ERROR_INVALID_VALUE);
     }
-    // SAFETY: the driver API's contract.
-    unsafe { give(out, memory::allocate(bytes, Home::PinnedHost)?) }
+    out.give(memory::allocate(bytes, Home::PinnedHost)?)
 }

@@ -4,7 +4,7 @@ use std::ffi::c_uint;
 
 use super::queue::Op;
 use super::state::{Event, Recorded, State, initialised, working};
-use super::{api, give, refuse};
+use super::{Out, api, refuse};
 use crate::counters::book_host_synchronisation;
 use crate::status::{Result, Status};
 
@@ -68,11 +68,11 @@ fn elapsed(start: usize, end: usize) -> Result<f32> {
 }
 
 api! {
-    fn cuEventCreate(out: *mut usize, flags: c_uint) {
+    fn cuEventCreate(out: Out<usize>, flags: c_uint) {
         let (mut state, _) = working()?;
         let handle = state.handle();
         state.events.insert(handle, Event { timing: flags & DISABLE_TIMING == 0, recorded: Recorded::Never, time: None });
-        unsafe { give(out, handle) }
+        out.give(handle)
     }
 
     fn cuEventDestroy_v2(event: usize) {
@@ -106,8 +106,8 @@ api! {
         target.map_or(Ok(()), |(stream, position)| state.finish_until(stream, position))
     }
 
-    fn cuEventElapsedTime(milliseconds: *mut f32, start: usize, end: usize) { unsafe { give(milliseconds, elapsed(start, end)?) } }
-    fn cuEventElapsedTime_v2(milliseconds: *mut f32, start: usize, end: usize) { unsafe { give(milliseconds, elapsed(start, end)?) } }
+    fn cuEventElapsedTime(milliseconds: Out<f32>, start: usize, end: usize) { milliseconds.give(elapsed(start, end)?) }
+    fn cuEventElapsedTime_v2(milliseconds: Out<f32>, start: usize, end: usize) { milliseconds.give(elapsed(start, end)?) }
 }
 
 fn record(event: usize, stream: usize) -> Result<()> {

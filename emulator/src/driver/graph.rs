@@ -4,10 +4,10 @@ use std::ffi::{c_uint, c_ulonglong};
 
 use super::queue::Op;
 use super::state::working;
-use super::{api, give, refuse};
+use super::{Out, api, refuse};
 use crate::status::{Result, Status};
 
-fn instantiate(out: *mut usize, graph: usize) -> Result<()> {
+fn instantiate(out: Out<usize>, graph: usize) -> Result<()> {
     let (mut state, _) = working()?;
     let Some(ops) = state.graphs.get(&graph).cloned() else {
         return refuse(
@@ -17,12 +17,11 @@ fn instantiate(out: *mut usize, graph: usize) -> Result<()> {
     };
     let handle = state.handle();
     state.executables.insert(handle, ops);
-    // SAFETY: the driver API's contract.
-    unsafe { give(out, handle) }
+    out.give(handle)
 }
 
 api! {
-    fn cuGraphInstantiateWithFlags(out: *mut usize, graph: usize, _flags: c_ulonglong) { instantiate(out, graph) }
+    fn cuGraphInstantiateWithFlags(out: Out<usize>, graph: usize, _flags: c_ulonglong) { instantiate(out, graph) }
 
     fn cuGraphUpload(executable: usize, stream: usize) {
         let (state, context) = working()?;
@@ -49,23 +48,24 @@ api! {
         state.graphs.remove(&graph).map(drop).ok_or(Status::ERROR_INVALID_HANDLE)
     }
 
-    fn cuGraphGetNodes(graph: usize, nodes: *mut usize, count: *mut usize) {
+    fn cuGraphGetNodes(graph: usize, nodes: *mut usize, count: Out<usize>) {
         let (state, _) = working()?;
         let ops = state.graphs.get(&graph).ok_or(Status::ERROR_INVALID_HANDLE)?;
         if !nodes.is_null() {
-            let room = unsafe { *count }.min(ops.len());
+            let room = count.read()?.min(ops.len());
+            // SAFETY: the driver API's contract: room for as many nodes as `count` says.
             (0..room).for_each(|i| unsafe { *nodes.add(i) = graph + 1 + i });
         }
-        unsafe { give(count, ops.len()) }
+        count.give(ops.len())
     }
 
-    fn cuGraphCreate(out: *mut usize, flags: c_uint) {
+    fn cuGraphCreate(out: Out<usize>, flags: c_uint) {
         if flags != 0 {
             return Err(Status::ERROR_INVALID_VALUE);
         }
         let (mut state, _) = working()?;
         let handle = state.handle();
         state.graphs.insert(handle, Default::default());
-        unsafe { give(out, handle) }
+        out.give(handle)
     }
 }

@@ -1,19 +1,21 @@
 //! Modules and functions.
 
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{c_char, c_int};
 
 use super::state::{Function, working};
-use super::{api, give, refuse};
+use super::{Out, Text, api, refuse};
 use crate::device::{self, Device};
 use crate::module::{self, Kernel};
 use crate::status::{Result, Status};
 
-unsafe fn load(out: *mut usize, image: *const u8) -> Result<()> {
+/// # Safety
+/// `image` is null or a whole image.
+unsafe fn load(out: Out<usize>, image: *const u8) -> Result<()> {
     let (mut state, context) = working()?;
     if image.is_null() {
         return Err(Status::ERROR_INVALID_VALUE);
     }
-    // SAFETY: the driver API's contract: a whole image.
+    // SAFETY: not null: a whole image, says the caller.
     let kernels = unsafe { module::load(image, state.device(context).arch)? };
     let mut functions = std::collections::HashMap::new();
     for kernel in kernels {
@@ -32,7 +34,7 @@ unsafe fn load(out: *mut usize, image: *const u8) -> Result<()> {
     let handle = state.handle();
     state.modules.insert(handle, functions);
     // SAFETY: the driver API's contract.
-    unsafe { give(out, handle) }
+    out.give(handle)
 }
 
 /// Registers of a thread: unknown here, so what the launch bounds force, or 64.
@@ -65,13 +67,22 @@ fn attribute(function: &Function, device: &Device, number: c_int) -> Option<u32>
 }
 
 api! {
-    fn cuModuleLoadData(out: *mut usize, image: *const u8) { unsafe { load(out, image) } }
-    fn cuModuleLoadDataEx(out: *mut usize, image: *const u8, _count: u32, _options: *mut c_int, _values: *mut usize) { unsafe { load(out, image) } }
+    fn cuModuleLoadData(out: Out<usize>, image: *const u8) {
+        // SAFETY: the driver API's contract.
+        unsafe { load(out, image) }
+    }
 
-    fn cuModuleLoad(out: *mut usize, path: *const c_char) {
-        let path = unsafe { CStr::from_ptr(path) }.to_string_lossy();
-        let mut image = std::fs::read(path.as_ref()).map_err(|_| Status::ERROR_FILE_NOT_FOUND)?;
-        image.resize(image.len().max(64), 0);
+    fn cuModuleLoadDataEx(out: Out<usize>, image: *const u8, _count: u32, _options: *mut c_int, _values: *mut usize) {
+        // SAFETY: the driver API's contract.
+        unsafe { load(out, image) }
+    }
+
+    fn cuModuleLoad(out: Out<usize>, path: Text) {
+        let image = std::fs::read(path.read()?).map_err(|_| Status::ERROR_FILE_NOT_FOUND)?;
+        if !module::is_whole(&image) {
+            return refuse(Status::ERROR_INVALID_IMAGE, "cuModuleLoad: the file holds no whole cubin of the emulator's NVRTC");
+        }
+        // SAFETY: just checked.
         unsafe { load(out, image.as_ptr()) }
     }
 
@@ -83,32 +94,32 @@ api! {
         Ok(())
     }
 
-    fn cuModuleGetFunction(out: *mut usize, module: usize, name: *const c_char) {
+    fn cuModuleGetFunction(out: Out<usize>, module: usize, name: Text) {
         let (state, _) = working()?;
         let functions = state.modules.get(&module).ok_or(Status::ERROR_INVALID_HANDLE)?;
-        let name = unsafe { CStr::from_ptr(name) }.to_string_lossy();
-        match functions.get(name.as_ref()) {
-            Some(&function) => unsafe { give(out, function) },
+        let name = name.read()?;
+        match functions.get(&name) {
+            Some(&function) => out.give(function),
             None => refuse(Status::ERROR_NOT_FOUND, format!("no extern \"C\" kernel `{name}` in this module")),
         }
     }
 
-    fn cuModuleGetFunctionCount(out: *mut u32, module: usize) {
+    fn cuModuleGetFunctionCount(out: Out<u32>, module: usize) {
         let (state, _) = working()?;
         let functions = state.modules.get(&module).ok_or(Status::ERROR_INVALID_HANDLE)?;
-        unsafe { give(out, functions.len() as u32) }
+        out.give(functions.len() as u32)
     }
 
-    fn cuModuleGetGlobal_v2(_out: *mut usize, _bytes: *mut usize, _module: usize, name: *const c_char) {
-        let name = unsafe { CStr::from_ptr(name) }.to_string_lossy();
+    fn cuModuleGetGlobal_v2(_out: *mut usize, _bytes: *mut usize, _module: usize, name: Text) {
+        let name = name.read()?;
         refuse(Status::ERROR_NOT_FOUND, format!("`{name}`: the emulator does not offer module globals to the host"))
     }
 
-    fn cuFuncGetAttribute(value: *mut c_int, number: c_int, function: usize) {
+    fn cuFuncGetAttribute(value: Out<c_int>, number: c_int, function: usize) {
         let (state, context) = working()?;
         let found = state.functions.get(&function).ok_or(Status::ERROR_INVALID_HANDLE)?;
         let number = attribute(found, state.device(context), number).ok_or(Status::ERROR_INVALID_VALUE)?;
-        unsafe { give(value, number as c_int) }
+        value.give(number as c_int)
     }
 
     fn cuFuncSetAttribute(function: usize, number: c_int, value: c_int) {
@@ -133,22 +144,21 @@ api! {
         state.functions.get(&function).map(drop).ok_or(Status::ERROR_INVALID_HANDLE)
     }
 
-    fn cuFuncGetParamInfo(function: usize, index: usize, offset: *mut usize, bytes: *mut usize) {
+    fn cuFuncGetParamInfo(function: usize, index: usize, offset: Out<usize>, bytes: Out<usize>) {
         let (state, _) = working()?;
         let found = state.functions.get(&function).ok_or(Status::ERROR_INVALID_HANDLE)?;
         let offsets = super::launch::offsets(&found.kernel).0;
         let parameter = found.kernel.parameters.get(index).ok_or(Status::ERROR_INVALID_VALUE)?;
-        unsafe {
-            give(offset, offsets[index])?;
-            if bytes.is_null() { Ok(()) } else { give(bytes, parameter.bytes as usize) }
-        }
+        offset.give(offsets[index])?;
+        bytes.offer(parameter.bytes as usize);
+        Ok(())
     }
 
-    fn cuFuncGetName(out: *mut *const c_char, function: usize) {
+    fn cuFuncGetName(out: Out<*const c_char>, function: usize) {
         let (state, _) = working()?;
         let found = state.functions.get(&function).ok_or(Status::ERROR_INVALID_HANDLE)?;
         // Leaked: the driver's strings live as long as the module, and this is asked in messages only.
         let name = std::ffi::CString::new(found.kernel.name.clone()).unwrap_or_default().into_raw();
-        unsafe { give(out, name.cast_const()) }
+        out.give(name.cast_const())
     }
 }

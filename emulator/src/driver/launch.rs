@@ -46,6 +46,9 @@ fn read_host(address: usize, bytes: usize) -> Option<Vec<u8>> {
 }
 
 /// The arguments as bytes, from the array of pointers or the packed buffer.
+///
+/// # Safety
+/// `extra` is null, or leads to pairs of key and value up to a zero key.
 unsafe fn arguments(
     kernel: &Kernel,
     pointers: *const usize,
@@ -54,7 +57,7 @@ unsafe fn arguments(
     let count = kernel.parameters.len();
     let name = &kernel.name;
     if !extra.is_null() {
-        // SAFETY: the driver API's contract: pairs of key and value up to a zero key.
+        // SAFETY: not null; the rest says the caller.
         return unsafe { packed(kernel, extra) };
     }
     if count == 0 {
@@ -84,9 +87,11 @@ unsafe fn arguments(
     values.collect()
 }
 
+/// # Safety
+/// `extra` leads to pairs of key and value up to a zero key; that of the size, to one.
 unsafe fn packed(kernel: &Kernel, mut extra: *const usize) -> Result<Vec<Vec<u8>>> {
     let (mut buffer, mut size) = (0usize, None);
-    // SAFETY: as the caller says.
+    // SAFETY: says the caller.
     unsafe {
         while *extra != 0 {
             match *extra {
@@ -155,6 +160,8 @@ struct Geometry {
     stream: usize,
 }
 
+/// # Safety
+/// As [`arguments`]: the array of pointers is read as memory that may not be there.
 unsafe fn launch(
     function: usize,
     geometry: Geometry,
@@ -216,7 +223,7 @@ unsafe fn launch(
             ),
         );
     }
-    // SAFETY: the driver API's contract, checked as far as it can be.
+    // SAFETY: says the caller.
     let values = unsafe { arguments(&kernel, pointers, extra)? };
     for (i, (value, parameter)) in values.iter().zip(&kernel.parameters).enumerate() {
         if parameter.sort == 3 && value[0] > 1 {
@@ -268,15 +275,21 @@ api! {
         extra: *const usize,
     ) {
         let geometry = Geometry { grid: [grid_x, grid_y, grid_z], block: [block_x, block_y, block_z], shared, stream };
+        // SAFETY: the driver API's contract.
         unsafe { launch(function, geometry, arguments, extra) }
     }
 
     fn cuLaunchKernelEx(config: *const c_void, function: usize, arguments: *const usize, extra: *const usize) {
+        if config.is_null() {
+            return Err(Status::ERROR_INVALID_VALUE);
+        }
+        // SAFETY: the driver API's contract: not null, so a `CUlaunchConfig`.
         let config = unsafe { &*config.cast::<Config>() };
         if config.attribute_count != 0 && !config.attributes.is_null() {
             return refuse(Status::ERROR_NOT_SUPPORTED, "launch attributes (clusters, programmatic launches) are not played");
         }
         let geometry = Geometry { grid: config.grid, block: config.block, shared: config.shared, stream: config.stream };
+        // SAFETY: the driver API's contract.
         unsafe { launch(function, geometry, arguments, extra) }
     }
 }

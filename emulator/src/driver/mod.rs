@@ -1,4 +1,16 @@
 //! The C ABI of `libcuda`, and the state behind its handles.
+//!
+//! # Pointers
+//!
+//! A program promises the driver of each pointer what the driver API says of it, and the driver takes
+//! its word: all functions here are `unsafe extern "C"`, whose one contract this is.
+//!
+//! * [`Out`] and [`Text`] are the pointers to one value, and to a C string. Only a call through the
+//!   ABI makes one, so what they do with it rests on that contract, and is said once, there. Null is
+//!   refused as an invalid value, except where the API allows it ([`Out::offer`]).
+//! * Handles and device addresses are numbers here: looked up, and refused if they are none.
+//! * Host ranges of copies, images of modules and arrays of arguments stay raw; the blocks that follow
+//!   them say what the API promises of them.
 
 mod capture;
 mod context;
@@ -13,12 +25,11 @@ mod state;
 mod stream;
 mod symbols;
 
-use std::os::raw::c_int;
+use std::ffi::{CStr, c_char, c_int};
 
 use crate::status::{Result, Status};
 
-/// Defines functions of the C ABI whose bodies return [`Result`]. Their pointers are trusted as
-/// the CUDA driver trusts them.
+/// Defines functions of the C ABI whose bodies return [`Result`].
 macro_rules! api {
     ($($(#[$meta:meta])* fn $name:ident($($argument:ident: $ty:ty),* $(,)?) $body:block)*) => {
         $(
@@ -44,17 +55,54 @@ fn from_code(code: c_int) -> Result<()> {
     }
 }
 
-/// Writes a result through a pointer of the caller; null is an invalid value.
-///
-/// # Safety
-/// `to` is null or valid for a write.
-unsafe fn give<T>(to: *mut T, value: T) -> Result<()> {
-    if to.is_null() {
-        return Err(Status::ERROR_INVALID_VALUE);
+/// Where a call leaves a result.
+#[repr(transparent)]
+pub struct Out<T>(*mut T);
+
+impl<T> Out<T> {
+    /// Writes the result; null is an invalid value.
+    fn give(&self, value: T) -> Result<()> {
+        if self.0.is_null() {
+            return Err(Status::ERROR_INVALID_VALUE);
+        }
+        // SAFETY: the driver API's contract: not null, so it leads to room for a `T`.
+        unsafe { self.0.write(value) };
+        Ok(())
     }
-    // SAFETY: says the caller.
-    unsafe { to.write(value) };
-    Ok(())
+
+    /// Writes the result unless nobody asks for it: null is allowed.
+    fn offer(&self, value: T) {
+        // A null pointer is the only thing that `give` refuses.
+        let _ = self.give(value);
+    }
+
+    /// What is there; null is an invalid value.
+    fn read(&self) -> Result<T>
+    where
+        T: Copy,
+    {
+        if self.0.is_null() {
+            return Err(Status::ERROR_INVALID_VALUE);
+        }
+        // SAFETY: the driver API's contract: not null, so it leads to a `T` of the caller's.
+        Ok(unsafe { self.0.read() })
+    }
+}
+
+/// A C string that a call brings.
+#[repr(transparent)]
+pub struct Text(*const c_char);
+
+impl Text {
+    /// Its text; null is an invalid value.
+    fn read(&self) -> Result<String> {
+        if self.0.is_null() {
+            return Err(Status::ERROR_INVALID_VALUE);
+        }
+        // SAFETY: the driver API's contract: not null, so it leads to bytes with a zero at the end.
+        let text = unsafe { CStr::from_ptr(self.0) };
+        Ok(text.to_string_lossy().into_owned())
+    }
 }
 
 /// Reports why a call is refused, and refuses it.

@@ -5,7 +5,7 @@ use std::ffi::{c_int, c_uint};
 use super::context::reserved_shared;
 use super::kernels::{max_threads, registers};
 use super::state::{Function, State, working};
-use super::{api, give};
+use super::{Out, api};
 use crate::device::{self, Device};
 use crate::status::{Result, Status};
 
@@ -40,34 +40,34 @@ fn query<T>(function: usize, f: impl FnOnce(&State, &Function, &Device) -> T) ->
 }
 
 api! {
-    fn cuOccupancyMaxActiveBlocksPerMultiprocessor(out: *mut c_int, function: usize, threads: c_int, shared: usize) {
-        unsafe { give(out, query(function, |_, one, device| blocks(one, device, threads.max(0) as u32, shared))? as c_int) }
+    fn cuOccupancyMaxActiveBlocksPerMultiprocessor(out: Out<c_int>, function: usize, threads: c_int, shared: usize) {
+        out.give(query(function, |_, one, device| blocks(one, device, threads.max(0) as u32, shared))? as c_int)
     }
 
-    fn cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(out: *mut c_int, function: usize, threads: c_int, shared: usize, _flags: c_uint) {
-        unsafe { give(out, query(function, |_, one, device| blocks(one, device, threads.max(0) as u32, shared))? as c_int) }
+    fn cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(out: Out<c_int>, function: usize, threads: c_int, shared: usize, _flags: c_uint) {
+        out.give(query(function, |_, one, device| blocks(one, device, threads.max(0) as u32, shared))? as c_int)
     }
 
-    fn cuOccupancyAvailableDynamicSMemPerBlock(out: *mut usize, function: usize, count: c_int, _threads: c_int) {
+    fn cuOccupancyAvailableDynamicSMemPerBlock(out: Out<usize>, function: usize, count: c_int, _threads: c_int) {
         let bytes = query(function, |_, _, device| {
             let each = device.shared_per_multiprocessor / count.max(1) as u32;
             each.saturating_sub(reserved_shared(device)).min(device.shared_optin)
         })?;
-        unsafe { give(out, bytes as usize) }
+        out.give(bytes as usize)
     }
 
-    fn cuOccupancyMaxPotentialBlockSize(grid: *mut c_int, block: *mut c_int, function: usize, _shared_of: usize, shared: usize, limit: c_int) {
-        unsafe { potential(grid, block, function, shared, limit) }
+    fn cuOccupancyMaxPotentialBlockSize(grid: Out<c_int>, block: Out<c_int>, function: usize, _shared_of: usize, shared: usize, limit: c_int) {
+        potential(grid, block, function, shared, limit)
     }
 
-    fn cuOccupancyMaxPotentialBlockSizeWithFlags(grid: *mut c_int, block: *mut c_int, function: usize, _shared_of: usize, shared: usize, limit: c_int, _flags: c_uint) {
-        unsafe { potential(grid, block, function, shared, limit) }
+    fn cuOccupancyMaxPotentialBlockSizeWithFlags(grid: Out<c_int>, block: Out<c_int>, function: usize, _shared_of: usize, shared: usize, limit: c_int, _flags: c_uint) {
+        potential(grid, block, function, shared, limit)
     }
 }
 
-unsafe fn potential(
-    grid: *mut c_int,
-    block: *mut c_int,
+fn potential(
+    grid: Out<c_int>,
+    block: Out<c_int>,
     function: usize,
     shared: usize,
     limit: c_int,
@@ -86,9 +86,6 @@ unsafe fn potential(
             .unwrap_or((32, 0));
         (threads, count, device.multiprocessors)
     })?;
-    // SAFETY: the driver API's contract.
-    unsafe {
-        give(grid, (count * multiprocessors) as c_int)?;
-        give(block, best as c_int)
-    }
+    grid.give((count * multiprocessors) as c_int)?;
+    block.give(best as c_int)
 }

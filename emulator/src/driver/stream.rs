@@ -5,12 +5,18 @@ use std::sync::Arc;
 
 use super::capture::Capture;
 use super::queue::Op;
-use super::state::{Recorded, working};
-use super::{api, give, refuse};
+use super::state::{Recorded, State, working};
+use super::{Out, api, refuse};
 use crate::counters::book_host_synchronisation;
 use crate::status::{Result, Status};
 
 const NON_BLOCKING: c_uint = 1;
+
+/// `CUstreamCaptureStatus` of a stream in this capture: none, active or invalidated.
+fn capture_status(state: &State, capture: Option<usize>) -> c_int {
+    let broken = |id| state.captures.get(&id).is_none_or(|one| one.broken);
+    capture.map_or(0, |id| 1 + c_int::from(broken(id)))
+}
 
 fn create(flags: c_uint) -> Result<usize> {
     let (mut state, context) = working()?;
@@ -21,8 +27,8 @@ fn create(flags: c_uint) -> Result<usize> {
 }
 
 api! {
-    fn cuStreamCreate(out: *mut usize, flags: c_uint) { unsafe { give(out, create(flags)?) } }
-    fn cuStreamCreateWithPriority(out: *mut usize, flags: c_uint, _priority: c_int) { unsafe { give(out, create(flags)?) } }
+    fn cuStreamCreate(out: Out<usize>, flags: c_uint) { out.give(create(flags)?) }
+    fn cuStreamCreateWithPriority(out: Out<usize>, flags: c_uint, _priority: c_int) { out.give(create(flags)?) }
 
     fn cuStreamDestroy_v2(stream: usize) {
         let (mut state, context) = working()?;
@@ -35,16 +41,16 @@ api! {
         finished
     }
 
-    fn cuStreamGetPriority(_stream: usize, priority: *mut c_int) { unsafe { give(priority, 0) } }
-    fn cuStreamGetFlags(stream: usize, flags: *mut c_uint) {
+    fn cuStreamGetPriority(_stream: usize, priority: Out<c_int>) { priority.give(0) }
+    fn cuStreamGetFlags(stream: usize, flags: Out<c_uint>) {
         let (state, context) = working()?;
         let blocking = state.streams[&state.stream(context, stream)?].blocking;
-        unsafe { give(flags, c_uint::from(!blocking)) }
+        flags.give(c_uint::from(!blocking))
     }
-    fn cuStreamGetCtx(stream: usize, out: *mut usize) {
+    fn cuStreamGetCtx(stream: usize, out: Out<usize>) {
         let (state, context) = working()?;
         state.stream(context, stream)?;
-        unsafe { give(out, context) }
+        out.give(context)
     }
 
     fn cuStreamSynchronize(stream: usize) {
@@ -124,12 +130,10 @@ api! {
         Ok(())
     }
 
-    fn cuStreamEndCapture(stream: usize, graph: *mut usize) {
+    fn cuStreamEndCapture(stream: usize, graph: Out<usize>) {
         let (mut state, context) = working()?;
         let handle = state.stream(context, stream)?;
-        if !graph.is_null() {
-            unsafe { give(graph, 0)? };
-        }
+        graph.offer(0);
         let Some(id) = state.streams[&handle].capture else {
             return refuse(Status::ERROR_INVALID_VALUE, "the stream is not being captured");
         };
@@ -155,25 +159,24 @@ api! {
         }
         let made = state.handle();
         state.graphs.insert(made, Arc::new(capture.ops));
-        unsafe { give(graph, made) }
+        graph.give(made)
     }
 
-    fn cuStreamIsCapturing(stream: usize, status: *mut c_int) {
+    fn cuStreamIsCapturing(stream: usize, status: Out<c_int>) {
         let (state, context) = working()?;
         let capture = state.streams[&state.stream(context, stream)?].capture;
-        unsafe { give(status, capture.map_or(0, |id| if state.captures.get(&id).is_some_and(|one| !one.broken) { 1 } else { 2 })) }
+        status.give(capture_status(&state, capture))
     }
 
-    fn cuStreamGetCaptureInfo_v2(stream: usize, status: *mut c_int, id: *mut u64, _graph: *mut usize, _dependencies: *mut usize, _count: *mut usize) {
-        unsafe {
-            super::from_code(cuStreamIsCapturing(stream, status))?;
-            let (state, context) = working()?;
-            let capture = state.streams[&state.stream(context, stream)?].capture;
-            if id.is_null() { Ok(()) } else { give(id, capture.unwrap_or(0) as u64) }
-        }
+    fn cuStreamGetCaptureInfo_v2(stream: usize, status: Out<c_int>, id: Out<u64>, _graph: *mut usize, _dependencies: *mut usize, _count: *mut usize) {
+        let (state, context) = working()?;
+        let capture = state.streams[&state.stream(context, stream)?].capture;
+        status.give(capture_status(&state, capture))?;
+        id.offer(capture.unwrap_or(0) as u64);
+        Ok(())
     }
 
-    fn cuThreadExchangeStreamCaptureMode(mode: *mut c_int) { unsafe { give(mode, 0) } }
+    fn cuThreadExchangeStreamCaptureMode(mode: Out<c_int>) { mode.give(0) }
 
     fn cuLaunchHostFunc(stream: usize, function: Option<unsafe extern "C" fn(*mut c_void)>, data: usize) {
         let (mut state, context) = working()?;

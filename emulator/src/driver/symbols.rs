@@ -1,31 +1,27 @@
 //! Error texts, symbol look-up, and the functions that exist only to say no.
 
-use std::ffi::{CStr, c_char, c_int, c_ulonglong, c_void};
+use std::ffi::{c_char, c_int, c_ulonglong, c_void};
 
-use super::{api, give, refuse};
+use super::{Out, Text, api, refuse};
 use crate::status::Status;
 
 api! {
-    fn cuGetErrorName(code: c_int, out: *mut *const c_char) {
+    fn cuGetErrorName(code: c_int, out: Out<*const c_char>) {
         let texts = Status(code).texts().ok_or(Status::ERROR_INVALID_VALUE)?;
-        unsafe { give(out, texts.0.as_ptr().cast()) }
+        out.give(texts.0.as_ptr().cast())
     }
 
-    fn cuGetErrorString(code: c_int, out: *mut *const c_char) {
+    fn cuGetErrorString(code: c_int, out: Out<*const c_char>) {
         let texts = Status(code).texts().ok_or(Status::ERROR_INVALID_VALUE)?;
-        unsafe { give(out, texts.1.as_ptr().cast()) }
+        out.give(texts.1.as_ptr().cast())
     }
 
-    fn cuGetProcAddress_v2(symbol: *const c_char, out: *mut *mut c_void, _version: c_int, _flags: c_ulonglong, status: *mut c_int) {
+    fn cuGetProcAddress_v2(symbol: Text, out: Out<*mut c_void>, _version: c_int, _flags: c_ulonglong, status: Out<c_int>) {
         // Newest versions first: that is what the real call gives to programs of today.
-        let name = unsafe { CStr::from_ptr(symbol) }.to_string_lossy();
+        let name = symbol.read()?;
         let found = ["_v4", "_v3", "_v2", ""].iter().find_map(|suffix| own_symbol(&format!("{name}{suffix}")));
-        unsafe {
-            if !status.is_null() {
-                give(status, c_int::from(found.is_none()))?; // 1: not found
-            }
-            give(out, found.unwrap_or(std::ptr::null_mut()))?;
-        }
+        status.offer(c_int::from(found.is_none())); // 1: not found
+        out.give(found.unwrap_or(std::ptr::null_mut()))?;
         found.map(drop).ok_or(Status::ERROR_NOT_FOUND)
     }
 }

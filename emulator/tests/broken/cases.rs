@@ -58,7 +58,10 @@ pub const CASES: &[Case] = &[
     case!("copy past the end of an allocation", 80, CUDA_ERROR_INVALID_VALUE, ["cuMemcpyDtoH", "404 bytes"], copy_beyond),
     // Launches
     case!("a missing argument", 80, CUDA_ERROR_INVALID_VALUE, ["kernel `sum_of` has 3 parameters", "argument 2 is missing"], missing_argument),
-    case!("packed arguments of the wrong size", 80, CUDA_ERROR_INVALID_VALUE, ["kernel `sum_of` takes 20 bytes of arguments (3 parameters); the launch brings 24 bytes"], packed_arguments),
+    case!("packed arguments, one too few", 80, CUDA_ERROR_INVALID_VALUE, ["kernel `sum_of` takes 20 bytes of arguments (3 parameters); the launch brings 16 bytes"], packed_argument_too_few),
+    case!("packed arguments, one too many", 80, CUDA_ERROR_INVALID_VALUE, ["kernel `sum_of` takes 20 bytes of arguments (3 parameters); the launch brings 32 bytes"], packed_argument_too_many),
+    case!("packed arguments, one of another type", 80, CUDA_ERROR_INVALID_VALUE, ["kernel `sum_of` takes 20 bytes of arguments (3 parameters); the launch brings 24 bytes"], packed_argument_of_another_type),
+    case!("an argument too many in an array without a length is not seen", 80, CUDA_SUCCESS, [], surplus_argument_in_an_array),
     case!("a number where a pointer belongs", 80, CUDA_ERROR_ILLEGAL_ADDRESS, ["kernel `sum_of`: argument 1 should be a device pointer"], number_for_pointer),
     case!("a bool that is none", 80, CUDA_ERROR_INVALID_VALUE, ["argument 1 should be a bool and is 7"], no_bool),
     case!("too many threads", 80, CUDA_ERROR_INVALID_VALUE, ["2048 threads; 1 to 1024 are possible"], |d| d.run("whole_mma", 2048)),

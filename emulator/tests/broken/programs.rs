@@ -23,6 +23,16 @@ pub struct Device {
     pub stream: Arc<CudaStream>,
 }
 
+/// Launches a kernel of [`KERNELS`] in the device's stream and waits for it.
+macro_rules! run {
+    ($device:expr, $name:expr, $geometry:expr $(, $argument:expr)*) => {{
+        let kernel = $device.kernel($name);
+        // SAFETY: none: what is wrong with the program is the emulator's to find.
+        unsafe { $device.stream.launch_builder(&kernel)$(.arg($argument))*.launch($geometry) }?;
+        $device.stream.synchronize()
+    }};
+}
+
 pub fn geometry(grid: u32, block: u32, shared: u32) -> LaunchConfig {
     LaunchConfig {
         grid_dim: (grid, 1, 1),
@@ -47,14 +57,7 @@ impl Device {
 
     pub fn run_shared(&self, name: &str, threads: u32, shared: u32) -> Outcome {
         let mut out = self.zeros(1024);
-        let kernel = self.kernel(name);
-        unsafe {
-            self.stream
-                .launch_builder(&kernel)
-                .arg(&mut out)
-                .launch(geometry(2, threads, shared))
-        }?;
-        self.stream.synchronize()
+        run!(self, name, geometry(2, threads, shared), &mut out)
     }
 
     /// Runs `name(float* out, const float* in, int n)`.
@@ -65,16 +68,7 @@ impl Device {
         x: &CudaSlice<f32>,
         n: i32,
     ) -> Outcome {
-        let kernel = self.kernel(name);
-        unsafe {
-            self.stream
-                .launch_builder(&kernel)
-                .arg(out)
-                .arg(x)
-                .arg(&n)
-                .launch(geometry(1, 64, 0))
-        }?;
-        self.stream.synchronize()
+        run!(self, name, geometry(1, 64, 0), out, x, &n)
     }
 
     pub fn capture(&self) {
@@ -93,45 +87,26 @@ pub fn load(device: &Device, arch: u32) -> Result<Arc<cudarc::driver::CudaModule
 /// Kernels `name(float* out, const float* in)` that copy 1024 bytes to shared memory.
 pub fn copy(device: &Device, name: &str) -> Outcome {
     let (mut out, x) = (device.zeros(1024), device.zeros(256));
-    let kernel = device.kernel(name);
-    unsafe {
-        device
-            .stream
-            .launch_builder(&kernel)
-            .arg(&mut out)
-            .arg(&x)
-            .launch(geometry(1, 64, 2048))
-    }?;
-    device.stream.synchronize()
+    run!(device, name, geometry(1, 64, 2048), &mut out, &x)
 }
 
 pub fn misaligned_pack(device: &Device) -> Outcome {
     let (mut out, x) = (device.zeros(64), device.zeros(64));
-    let kernel = device.kernel("sum_of_packs");
-    unsafe {
-        device
-            .stream
-            .launch_builder(&kernel)
-            .arg(&mut out)
-            .arg(&x.slice(1..))
-            .launch(geometry(1, 1, 0))
-    }?;
-    device.stream.synchronize()
+    let between = x.slice(1..);
+    run!(
+        device,
+        "sum_of_packs",
+        geometry(1, 1, 0),
+        &mut out,
+        &between
+    )
 }
 
 pub fn made_up_pointer(device: &Device) -> Outcome {
     let mut out = device.zeros(4);
-    let kernel = device.kernel("follow");
     let host = [1.0f32; 4];
-    unsafe {
-        device
-            .stream
-            .launch_builder(&kernel)
-            .arg(&mut out)
-            .arg(&(host.as_ptr() as u64))
-            .launch(geometry(1, 1, 0))
-    }?;
-    device.stream.synchronize()
+    let address = host.as_ptr() as u64;
+    run!(device, "follow", geometry(1, 1, 0), &mut out, &address)
 }
 
 pub fn raw(slice: &CudaSlice<f32>, stream: &CudaStream) -> u64 {
@@ -144,17 +119,14 @@ pub fn raw(slice: &CudaSlice<f32>, stream: &CudaStream) -> u64 {
 
 pub fn sum_of(device: &Device, pointer: u64) -> Outcome {
     let mut out = device.zeros(64);
-    let kernel = device.kernel("sum_of");
-    unsafe {
-        device
-            .stream
-            .launch_builder(&kernel)
-            .arg(&mut out)
-            .arg(&pointer)
-            .arg(&100i32)
-            .launch(geometry(1, 64, 0))
-    }?;
-    device.stream.synchronize()
+    run!(
+        device,
+        "sum_of",
+        geometry(1, 64, 0),
+        &mut out,
+        &pointer,
+        &100i32
+    )
 }
 
 pub fn use_after_free(device: &Device) -> Outcome {
@@ -225,27 +197,37 @@ pub fn launch_raw(
     }
 }
 
+/// cudarc's form: an array of pointers to the arguments, of which the driver is told no length.
 pub fn missing_argument(device: &Device) -> Outcome {
-    let (out, x) = (device.zeros(64), device.zeros(100));
-    let (mut out, mut x) = (raw(&out, &device.stream), raw(&x, &device.stream));
-    let mut arguments = [
-        (&raw mut out).cast(),
-        (&raw mut x).cast(),
-        std::ptr::null_mut(),
-    ];
-    launch_raw(
-        device,
-        "sum_of",
-        arguments.as_mut_ptr(),
-        std::ptr::null_mut(),
-    )
+    launch_array(device, [1, 1, 0])
 }
 
-/// `size_t` where the kernel says `int`.
-pub fn packed_arguments(device: &Device) -> Outcome {
+/// What nobody asks for, nobody reads: this one passes.
+pub fn surplus_argument_in_an_array(device: &Device) -> Outcome {
+    launch_array(device, [1, 1, 1, 1])
+}
+
+/// `sum_of` with out, in, 100 and 100, those whose `there` is 0 missing.
+fn launch_array<const N: usize>(device: &Device, there: [u8; N]) -> Outcome {
     let (out, x) = (device.zeros(64), device.zeros(100));
-    let mut packed = [raw(&out, &device.stream), raw(&x, &device.stream), 100];
-    let mut size = size_of_val(&packed);
+    let pointers = [&out, &x].map(|slice| raw(slice, &device.stream));
+    let mut values = [pointers[0], pointers[1], 100, 100];
+    let mut arguments: [*mut std::ffi::c_void; N] = std::array::from_fn(|i| match there[i] {
+        0 => std::ptr::null_mut(),
+        _ => (&raw mut values[i]).cast(),
+    });
+    let array = arguments.as_mut_ptr();
+    launch_raw(device, "sum_of", array, std::ptr::null_mut())?;
+    device.stream.synchronize()
+}
+
+/// The form of vitcuda's own launches: `sum_of` with the first `words` of out, in, 100 and 100 packed
+/// as eight bytes each, where the last parameter has four.
+fn launch_packed(device: &Device, words: usize) -> Outcome {
+    let (out, x) = (device.zeros(64), device.zeros(100));
+    let pointers = [&out, &x].map(|slice| raw(slice, &device.stream));
+    let mut packed = [pointers[0], pointers[1], 100, 100];
+    let mut size = 8 * words;
     let mut extra = [
         std::ptr::dangling_mut::<std::ffi::c_void>(),
         packed.as_mut_ptr().cast(),
@@ -256,33 +238,26 @@ pub fn packed_arguments(device: &Device) -> Outcome {
     launch_raw(device, "sum_of", std::ptr::null_mut(), extra.as_mut_ptr())
 }
 
+pub fn packed_argument_too_few(device: &Device) -> Outcome {
+    launch_packed(device, 2)
+}
+
+/// `size_t` where the kernel says `int`.
+pub fn packed_argument_of_another_type(device: &Device) -> Outcome {
+    launch_packed(device, 3)
+}
+
+pub fn packed_argument_too_many(device: &Device) -> Outcome {
+    launch_packed(device, 4)
+}
+
 pub fn number_for_pointer(device: &Device) -> Outcome {
-    let mut out = device.zeros(64);
-    let kernel = device.kernel("sum_of");
-    unsafe {
-        device
-            .stream
-            .launch_builder(&kernel)
-            .arg(&mut out)
-            .arg(&100u64)
-            .arg(&100i32)
-            .launch(geometry(1, 64, 0))
-    }?;
-    device.stream.synchronize()
+    sum_of(device, 100)
 }
 
 pub fn no_bool(device: &Device) -> Outcome {
     let mut out = device.zeros(64);
-    let kernel = device.kernel("choose");
-    unsafe {
-        device
-            .stream
-            .launch_builder(&kernel)
-            .arg(&mut out)
-            .arg(&7u8)
-            .launch(geometry(1, 64, 0))
-    }?;
-    device.stream.synchronize()
+    run!(device, "choose", geometry(1, 64, 0), &mut out, &7u8)
 }
 
 pub fn opt_in(device: &Device, bytes: i32) -> Outcome {

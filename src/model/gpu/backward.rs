@@ -13,9 +13,11 @@ use crate::ops::attention::gpu::Queries;
 use crate::ops::column_sum::{self, Partials};
 use crate::ops::gemm::Accumulate;
 use crate::ops::layer_norm::gpu::Residual;
-use crate::ops::linear::gpu::{WeightPlan, backward_input, backward_weight_on};
+use crate::ops::linear::gpu::{
+    WeightPlan, backward_input, backward_weight_and_bias, backward_weight_on,
+};
 use crate::ops::rows::Rows;
-use crate::ops::{attention, layer_norm, linear, mlp, patch_embed};
+use crate::ops::{attention, layer_norm, mlp, patch_embed};
 
 /// Where gradients go.
 #[derive(Debug, Clone, Copy)]
@@ -236,12 +238,22 @@ impl<'a> Backward<'a> {
     /// Gradients of the head's parameters.
     fn head(&mut self, d_logits: Slice<Element>) -> Result<()> {
         let (pass, table) = (self.pass, &self.pass.vit.table);
-        let size = (pass.images, pass.vit.config.num_labels());
-        let dy = Rows::packed(d_logits, size.1);
-        let sums = linear::gpu::backward_bias(pass.gpu, self.partials(), dy, size)?;
-        self.sum(&table.head_bias, sums)?;
-        let x = pass.pooled();
-        self.weight(&table.head_weight, dy, x, pass.images, pass.width())
+        let classes = pass.vit.config.num_labels();
+        let shape = pass.vit.linear_shape(pass.images, pass.width(), classes);
+        let plan = WeightPlan::new(pass.gpu.properties(), shape);
+        let squares = self.squares(plan.squares());
+        let sums = backward_weight_and_bias(
+            pass.gpu,
+            &plan,
+            self.gradient(&table.head_weight),
+            Some(squares),
+            self.partials(),
+            self.workspace(),
+            Rows::packed(d_logits, classes),
+            pass.pooled(),
+            self.gradients.accumulate,
+        )?;
+        self.sum(&table.head_bias, sums)
     }
 
     /// From the logits to the output of the last block.
@@ -250,6 +262,7 @@ impl<'a> Backward<'a> {
         let (a, table) = (pass.activations, &pass.vit.table);
         let (last, classes) = (a.blocks.len() - 1, pass.vit.config.num_labels());
         let dy = Rows::packed(d_logits, classes);
+        let shape = pass.vit.linear_shape(pass.images, c, classes);
         let branch = self.branch(stream.rows);
         if stream.rows > pass.images {
             // The other tokens get nothing from the head.
@@ -260,7 +273,7 @@ impl<'a> Backward<'a> {
             class_rows(branch, stream.rows / pass.images, c),
             dy,
             pass.weight(&table.head_weight, c),
-            pass.vit.linear_shape(pass.images, c, classes),
+            shape,
         )?;
         self.norm(
             stream,

@@ -8,7 +8,7 @@ use crate::model::vit::Vit;
 use crate::ops::attention::{self, gpu::Queries};
 use crate::ops::linear::Shape;
 use crate::ops::linear::gpu::WeightPlan;
-use crate::ops::{column_sum, layer_norm, linear, mlp, patch_embed};
+use crate::ops::{column_sum, layer_norm, mlp, patch_embed};
 
 /// Tensors of a backward pass over the batches that they were planned for.
 #[derive(Debug, Clone, Copy)]
@@ -132,9 +132,10 @@ impl Sums {
             outputs,
         };
 
-        sums.partials(linear::gpu::bias_parts(images) * k);
+        let head = WeightPlan::new(gpu, shape(images, c, k));
+        sums.partials(head.parts * k);
         sums.columns(k, 1);
-        sums.weight(gpu, shape(images, c, k), 1);
+        sums.planned(head, 1);
         sums.norm(gpu, vit.queries(last_block, layers - 1) * images, c, 1);
 
         let patches = vit.patch_shape(images);

@@ -17,7 +17,7 @@ const BIAS: &str = "bias";
 const CLASS_TOKEN_BIAS: &str = "class-token bias";
 
 /// Registry entry. Inputs are qkv, or query and key_value where only the class token asks; then
-/// the bias.
+/// the bias. Outputs are the attention's, and lse, which is kept.
 pub struct Attention;
 
 impl Attention {
@@ -104,7 +104,8 @@ impl Attention {
     }
 
     fn run_forward<T: Real>(&self, case: &Case, inputs: &[Vec<T>]) -> Vec<Vec<T>> {
-        vec![Self::run(case, &Self::projected(case, inputs)).0]
+        let (out, lse) = Self::run(case, &Self::projected(case, inputs));
+        vec![out, lse]
     }
 
     fn run_backward<T: Real>(
@@ -173,9 +174,11 @@ impl Attention {
         let shape = Self::shape(case);
         let queries = Self::queries(case).count(shape.tokens);
         let mut out = vec![T::zero(); shape.images * queries * shape.width()];
+        let mut lse = Vec::new();
         for b in 0..shape.images {
             for head in 0..shape.heads {
                 let [q, k, v] = Self::plain_heads(case, tensors, b, head);
+                lse.extend(plain::log_sum_exp(q, k));
                 let rows = plain::attention(q, k, v, round);
                 for (i, row) in rows.chunks_exact(shape.head_size).enumerate() {
                     let at = (b * queries + i) * shape.width() + head * shape.head_size;
@@ -183,7 +186,7 @@ impl Attention {
                 }
             }
         }
-        vec![out]
+        vec![out, lse]
     }
 
     fn plain_backward<T: Real>(
@@ -250,7 +253,7 @@ impl Op for Attention {
             Case::new(&[("B", 1), ("T", 333), ("NH", 1), ("HS", 120)]),
             Case::new(&[("B", 3), ("T", 17), ("NH", 2), ("HS", 8)]).variant(CLASS_TOKEN),
             Case::new(&[("B", 2), ("T", 50), ("NH", 2), ("HS", 80)]).variant(CLASS_TOKEN_BIAS),
-            Case::new(&[("B", 1), ("T", 340), ("NH", 1), ("HS", 128)]).variant(CLASS_TOKEN),
+            Case::new(&[("B", 4), ("T", 340), ("NH", 1), ("HS", 128)]).variant(CLASS_TOKEN),
         ]
     }
 
@@ -265,9 +268,15 @@ impl Op for Attention {
             Queries::EveryToken => vec![Input::normal("qkv", 3 * tokens, 1.5)],
         };
         if Self::has_bias(case) {
-            inputs.push(Input::normal("bias", 3 * s.width(), 0.5).role(Role::Parameter));
+            // Of queries, keys and values. That of the keys changes nothing: its gradient is rounding.
+            let bias = Input::normal("bias", 3 * s.width(), 0.5);
+            inputs.push(bias.role(Role::Parameter).pieces(3));
         }
         inputs
+    }
+
+    fn kept(&self) -> usize {
+        1
     }
 
     fn gpu(&self) -> Option<&dyn GpuOp> {

@@ -65,6 +65,11 @@ fn scale(shape: Shape) -> f32 {
     (1.0 / (shape.head_size as f64).sqrt()) as f32
 }
 
+/// log₂ e / √HS: of scores it makes exponents of 2. Rounded once, for its error grows with them.
+fn to_exponent(shape: Shape) -> f32 {
+    (std::f64::consts::LOG2_E / (shape.head_size as f64).sqrt()) as f32
+}
+
 /// The macros of a pass.
 fn specialise(
     pass: &'static str,
@@ -121,7 +126,7 @@ pub fn forward(
         qkv: qkv.ptr(),
         heads: shape.heads as i32,
         parts: tiling.parts as i32,
-        scale: scale(shape),
+        to_exponent: to_exponent(shape),
     };
     let spec = forward_specialisation(&tiling, shape, queries);
     // SAFETY: every length was compared with the rows that the kernel visits.
@@ -185,7 +190,7 @@ pub fn backward<'a>(
     let sums = Partials::new(partials, parts, 3 * shape.width());
     let spec = backward_specialisation(&tiling, shape, queries);
     let geometry = geometry(&tiling, shape);
-    let scale = scale(shape);
+    let (scale, to_exponent) = (scale(shape), to_exponent(shape));
     if tiling.resident {
         let kernel = AttentionBackward {
             d_qkv: d_qkv.ptr(),
@@ -196,7 +201,9 @@ pub fn backward<'a>(
             qkv: qkv.ptr(),
             lse: lse.ptr(),
             heads: shape.heads as i32,
+            parts: tiling.parts as i32,
             scale,
+            to_exponent,
         };
         // SAFETY: every length was compared with the rows that the kernel visits, and a block
         // writes its head's columns of its image's partial sums.
@@ -214,6 +221,7 @@ pub fn backward<'a>(
         heads: shape.heads as i32,
         parts: tiling.parts as i32,
         scale,
+        to_exponent,
     };
     let key = AttentionBackwardKey {
         d_qkv: d_qkv.ptr(),
@@ -224,6 +232,7 @@ pub fn backward<'a>(
         heads: shape.heads as i32,
         parts: tiling.parts as i32,
         scale,
+        to_exponent,
     };
     // SAFETY: as above; a block writes one row of partial sums, the columns of its head, of the
     // queries in the first launch and of keys and values in the second.

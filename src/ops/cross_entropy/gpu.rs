@@ -82,7 +82,7 @@ pub fn forward_backward(
         losses: losses.ptr(),
         images: images as i32,
         share,
-        accumulate: i32::from(micro_batch.loss == Accumulate::Add),
+        accumulate: micro_batch.loss.flag(),
     };
     // SAFETY: `losses` has a value for each image.
     unsafe { gpu.launch(&loss, &specialisation(), Geometry::line(1, THREADS)) }

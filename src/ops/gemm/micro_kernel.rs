@@ -8,7 +8,9 @@
 //! Additions of addresses compete with the FMAs for the processor's ports, so the loop over rows of
 //! A is unrolled until most addresses are constants.
 
-/// One tile: `c[i][j] = Σ_k a[i][k] · b[k][j]`, plus what was in `c` if `add`.
+use super::Accumulate;
+
+/// One tile: `c[i][j] = Σ_k a[i][k] · b[k][j]`, by `accumulate`.
 pub struct Tile {
     pub a: *const f32,
     pub a_layout: Layout,
@@ -20,7 +22,7 @@ pub struct Tile {
     pub c: *mut f32,
     pub c_row: usize,
     pub cols: usize,
-    pub add: bool,
+    pub accumulate: Accumulate,
 }
 
 /// Where value (i, k) of A lies.
@@ -76,7 +78,7 @@ impl MicroKernel {
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{Layout, MicroKernel, Tile};
+    use super::{Accumulate, Layout, MicroKernel, Tile};
 
     /// Steps between two computations of the rows' addresses.
     const UNROLL: usize = 4;
@@ -93,8 +95,8 @@ mod x86 {
         unsafe fn load(from: *const f32) -> Self;
         /// `a · b + self`.
         unsafe fn plus_product(self, a: Self, b: Self) -> Self;
-        /// Stores `self`, plus what is there if `add`, in the first `lanes` lanes.
-        unsafe fn put(self, to: *mut f32, lanes: usize, add: bool);
+        /// Stores `self`, by `accumulate`, in the first `lanes` lanes.
+        unsafe fn put(self, to: *mut f32, lanes: usize, accumulate: Accumulate);
     }
 
     impl Vector for __m512 {
@@ -117,10 +119,10 @@ mod x86 {
         }
 
         #[inline(always)]
-        unsafe fn put(mut self, to: *mut f32, lanes: usize, add: bool) {
+        unsafe fn put(mut self, to: *mut f32, lanes: usize, accumulate: Accumulate) {
             let mask = ((1_u32 << lanes) - 1) as __mmask16;
             unsafe {
-                if add {
+                if accumulate == Accumulate::Add {
                     self = _mm512_add_ps(self, _mm512_maskz_loadu_ps(mask, to));
                 }
                 _mm512_mask_storeu_ps(to, mask, self);
@@ -148,11 +150,11 @@ mod x86 {
         }
 
         #[inline(always)]
-        unsafe fn put(mut self, to: *mut f32, lanes: usize, add: bool) {
+        unsafe fn put(mut self, to: *mut f32, lanes: usize, accumulate: Accumulate) {
             unsafe {
                 let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
                 let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes as i32), lane);
-                if add {
+                if accumulate == Accumulate::Add {
                     self = _mm256_add_ps(self, _mm256_maskload_ps(to, mask));
                 }
                 _mm256_maskstore_ps(to, mask, self);
@@ -239,7 +241,7 @@ mod x86 {
                     let at = j * V::LANES;
                     let lanes = t.cols.saturating_sub(at).min(V::LANES);
                     let c = t.c.add(i * t.c_row).wrapping_add(at);
-                    sums[i][j].put(c, lanes, t.add);
+                    sums[i][j].put(c, lanes, t.accumulate);
                 }
             }
         }

@@ -46,6 +46,24 @@ pub enum Accumulate {
     Add,
 }
 
+impl Accumulate {
+    /// For part `index` of a sum that is made in parts: the first overwrites, later ones add.
+    pub fn part(index: usize) -> Self {
+        match index {
+            0 => Self::Overwrite,
+            _ => Self::Add,
+        }
+    }
+
+    /// As kernels take it.
+    pub fn flag(self) -> i32 {
+        match self {
+            Self::Overwrite => 0,
+            Self::Add => 1,
+        }
+    }
+}
+
 /// Elements a slice must have to hold the matrix.
 fn extent(rows: usize, cols: usize, row_stride: usize, col_stride: usize) -> usize {
     match rows == 0 || cols == 0 {

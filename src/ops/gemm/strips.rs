@@ -92,7 +92,10 @@ pub fn matmul(
                 (&a.data[step..], stride, Layout::Rows { stride })
             }
         };
-        let add = accumulate == Accumulate::Add || step > 0;
+        let accumulate = match step {
+            0 => accumulate,
+            _ => Accumulate::Add,
+        };
         for first in (0..c.cols).step_by(kernel.cols) {
             let strip = &blocks[step * padded + first * depth..][..depth * kernel.cols];
             for row in (0..c.rows).step_by(kernel.rows) {
@@ -105,7 +108,7 @@ pub fn matmul(
                     c: c.data[row * c.row_stride + first..].as_mut_ptr(),
                     c_row: c.row_stride,
                     cols: kernel.cols.min(c.cols - first),
-                    add,
+                    accumulate,
                 };
                 // SAFETY: `a` and `c` were checked when they were made: the last value of the tile
                 // is that of a row and a column inside them. The strip has `depth` whole steps.

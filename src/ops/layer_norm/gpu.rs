@@ -274,10 +274,7 @@ impl GpuOp for LayerNorm {
             let (dx, copy, d) = (dx.all(), Some(copy.all()), d.all());
             let sums = partials.all();
             let sums = backward(gpu, dx, copy, sums, d, rows, w, mean, rstd, residual)?;
-            let accumulate = match micro_batch {
-                0 => Accumulate::Overwrite,
-                _ => Accumulate::Add,
-            };
+            let accumulate = Accumulate::part(micro_batch);
             let (own, next) = (sums.columns(0..2 * c), sums.columns(2 * c..3 * c));
             column_sum::finish(gpu, parameters.all(), None, own, accumulate)?;
             column_sum::finish(gpu, bias.all(), None, next, accumulate)?;

@@ -11,14 +11,17 @@ mod weight;
 
 pub(in crate::ops) use check::weight_bytes;
 pub(in crate::ops) use plans::Plans;
-pub use weight::{WeightPlan, backward_weight, backward_weight_of_patches, backward_weight_on};
+pub use weight::{
+    WeightPlan, backward_weight, backward_weight_and_bias, backward_weight_of_patches,
+    backward_weight_on,
+};
 
 use super::Shape;
 use crate::device::kernels::{
-    LinearBackwardBias, LinearBackwardInput, LinearBackwardInputGelu, LinearForward,
-    LinearForwardF32, LinearForwardGelu, LinearForwardPatch, LinearForwardResidual,
+    LinearBackwardInput, LinearBackwardInputGelu, LinearForward, LinearForwardF32,
+    LinearForwardGelu, LinearForwardPatch, LinearForwardResidual,
 };
-use crate::device::{Element, Geometry, Gpu, Kernel, Properties, Ptr, Slice, Specialisation};
+use crate::device::{Element, Gpu, Properties, Ptr, Slice};
 use crate::error::Result;
 use crate::ops::column_sum::Partials;
 use crate::ops::rows::Rows;
@@ -35,16 +38,32 @@ pub struct Layer<'a> {
 }
 
 impl Layer<'_> {
-    fn check(&self, shape: Shape) {
+    /// Checks x and the parameters, and says how they may be read.
+    fn access(&self, x: Rows<Element>, shape: Shape) -> Access {
+        x.check("linear: x", shape.rows, shape.inputs);
         self.weight.check("linear: w", shape.outputs, shape.inputs);
         let outputs = self.bias.map_or(shape.outputs, Slice::len);
         assert_eq!(outputs, shape.outputs, "linear: bias");
-    }
-
-    /// How x and the weight may be read.
-    fn access(&self, x: Rows<Element>, shape: Shape) -> Access {
         Access::of((x, shape.inputs), (self.weight, shape.inputs))
     }
+}
+
+/// A kernel of x Wᵀ + b: its own arguments, and those that all of them have.
+macro_rules! forward_kernel {
+    ($kernel:ident { $($own:ident: $value:expr,)* }, $x:ident, $layer:ident, $shape:ident) => {{
+        let [rows, outputs, inputs] = $shape.dims();
+        $kernel {
+            $($own: $value,)*
+            x: $x.values.ptr(),
+            w: $layer.weight.values.ptr(),
+            bias: Ptr::from($layer.bias),
+            rows,
+            outputs,
+            inputs,
+            x_stride: $x.stride as i32,
+            w_stride: $layer.weight.stride as i32,
+        }
+    }};
 }
 
 impl Shape {
@@ -98,23 +117,17 @@ pub fn forward_on(
     shape: Shape,
 ) -> Result<()> {
     y.check("linear: y", shape.rows, shape.outputs);
-    x.check("linear: x", shape.rows, shape.inputs);
-    layer.check(shape);
     let access = layer.access(x, shape);
     let access = access.epilogue(shape.outputs, layer.bias, &[], &[y]);
-    let [rows, outputs, inputs] = shape.dims();
-    let kernel = LinearForward {
-        y: y.values.ptr(),
-        x: x.values.ptr(),
-        w: layer.weight.values.ptr(),
-        bias: Ptr::from(layer.bias),
-        rows,
-        outputs,
-        inputs,
-        y_stride: y.stride as i32,
-        x_stride: x.stride as i32,
-        w_stride: layer.weight.stride as i32,
-    };
+    let kernel = forward_kernel!(
+        LinearForward {
+            y: y.values.ptr(),
+            y_stride: y.stride as i32,
+        },
+        x,
+        layer,
+        shape
+    );
     // SAFETY: the tensors were checked against the shape.
     unsafe { launch(gpu, &kernel, tile, access, (shape.rows, shape.outputs), 1) }
 }
@@ -128,24 +141,18 @@ pub fn forward_f32(
     shape: Shape,
 ) -> Result<()> {
     y.check("linear: y", shape.rows, shape.outputs);
-    x.check("linear: x", shape.rows, shape.inputs);
-    layer.check(shape);
     let access = layer.access(x, shape);
     let access = access.epilogue(shape.outputs, layer.bias, &[y], &[]);
     let tile = Tile::choose(gpu.properties(), shape.forward(4));
-    let [rows, outputs, inputs] = shape.dims();
-    let kernel = LinearForwardF32 {
-        y: y.values.ptr(),
-        x: x.values.ptr(),
-        w: layer.weight.values.ptr(),
-        bias: Ptr::from(layer.bias),
-        rows,
-        outputs,
-        inputs,
-        y_stride: y.stride as i32,
-        x_stride: x.stride as i32,
-        w_stride: layer.weight.stride as i32,
-    };
+    let kernel = forward_kernel!(
+        LinearForwardF32 {
+            y: y.values.ptr(),
+            y_stride: y.stride as i32,
+        },
+        x,
+        layer,
+        shape
+    );
     // SAFETY: the tensors were checked against the shape.
     unsafe { launch(gpu, &kernel, &tile, access, (shape.rows, shape.outputs), 1) }
 }
@@ -166,25 +173,19 @@ pub fn forward_gelu(
     );
     y.check("linear: y", shape.rows, shape.outputs);
     h.unwrap_or(y).check("linear: h", shape.rows, shape.outputs);
-    x.check("linear: x", shape.rows, shape.inputs);
-    layer.check(shape);
     let access = layer.access(x, shape);
     let access = access.epilogue(shape.outputs, layer.bias, &[], &[y, h.unwrap_or(y)]);
     let tile = Tile::choose(gpu.properties(), shape.forward(4));
-    let [rows, outputs, inputs] = shape.dims();
-    let kernel = LinearForwardGelu {
-        y: y.values.ptr(),
-        h: Ptr::from(h.map(|h| h.values)),
-        x: x.values.ptr(),
-        w: layer.weight.values.ptr(),
-        bias: Ptr::from(layer.bias),
-        rows,
-        outputs,
-        inputs,
-        y_stride: y.stride as i32,
-        x_stride: x.stride as i32,
-        w_stride: layer.weight.stride as i32,
-    };
+    let kernel = forward_kernel!(
+        LinearForwardGelu {
+            y: y.values.ptr(),
+            h: Ptr::from(h.map(|h| h.values)),
+            y_stride: y.stride as i32,
+        },
+        x,
+        layer,
+        shape
+    );
     // SAFETY: the tensors were checked against the shape.
     unsafe { launch(gpu, &kernel, &tile, access, (shape.rows, shape.outputs), 1) }
 }
@@ -200,26 +201,20 @@ pub fn forward_residual(
 ) -> Result<()> {
     y.check("linear: y", shape.rows, shape.outputs);
     residual.check("linear: residual", shape.rows, shape.outputs);
-    x.check("linear: x", shape.rows, shape.inputs);
-    layer.check(shape);
     let access = layer.access(x, shape);
     let access = access.epilogue(shape.outputs, layer.bias, &[y, residual], &[]);
     let tile = Tile::choose(gpu.properties(), shape.forward(8));
-    let [rows, outputs, inputs] = shape.dims();
-    let kernel = LinearForwardResidual {
-        y: y.values.ptr(),
-        residual: residual.values.ptr(),
-        x: x.values.ptr(),
-        w: layer.weight.values.ptr(),
-        bias: Ptr::from(layer.bias),
-        rows,
-        outputs,
-        inputs,
-        y_stride: y.stride as i32,
-        residual_stride: residual.stride as i32,
-        x_stride: x.stride as i32,
-        w_stride: layer.weight.stride as i32,
-    };
+    let kernel = forward_kernel!(
+        LinearForwardResidual {
+            y: y.values.ptr(),
+            residual: residual.values.ptr(),
+            y_stride: y.stride as i32,
+            residual_stride: residual.stride as i32,
+        },
+        x,
+        layer,
+        shape
+    );
     // SAFETY: the tensors were checked against the shape.
     unsafe { launch(gpu, &kernel, &tile, access, (shape.rows, shape.outputs), 1) }
 }
@@ -246,8 +241,6 @@ pub fn forward_patches(
     let stream = Rows::packed(x, shape.outputs);
     stream.check("linear: x", images * (per_image + 1), shape.outputs);
     let patches = Rows::packed(patches, shape.inputs);
-    patches.check("linear: patches", shape.rows, shape.inputs);
-    layer.check(shape);
     assert_eq!(layer.weight.stride, shape.inputs, "linear: w is packed");
     let positions = Rows::packed(positions, shape.outputs);
     let access = layer.access(patches, shape).patches(per_image);
@@ -269,6 +262,13 @@ pub fn forward_patches(
 }
 
 // ----------------------------------------------------------------------------------------- backward
+
+/// Checks dy and the weight, and says how they may be read.
+fn backward_access(dy: Rows<Element>, weight: Rows<Element>, shape: Shape) -> Access {
+    dy.check("linear: dy", shape.rows, shape.outputs);
+    weight.check("linear: w", shape.outputs, shape.inputs);
+    Access::of((dy, shape.outputs), (weight, shape.inputs))
+}
 
 /// `dx` (N, inputs) = dy W, of `dy` (N, outputs).
 pub fn backward_input(
@@ -292,10 +292,7 @@ pub fn backward_input_on(
     shape: Shape,
 ) -> Result<()> {
     dx.check("linear: dx", shape.rows, shape.inputs);
-    dy.check("linear: dy", shape.rows, shape.outputs);
-    weight.check("linear: w", shape.outputs, shape.inputs);
-    let access = Access::of((dy, shape.outputs), (weight, shape.inputs));
-    let access = access.epilogue(shape.inputs, None, &[], &[dx]);
+    let access = backward_access(dy, weight, shape).epilogue(shape.inputs, None, &[], &[dx]);
     let [rows, outputs, inputs] = shape.dims();
     let kernel = LinearBackwardInput {
         dx: dx.values.ptr(),
@@ -338,12 +335,9 @@ pub fn backward_input_gelu<'a>(
     );
     dh.check("linear: dh", shape.rows, shape.inputs);
     h.check("linear: h", shape.rows, shape.inputs);
-    dy.check("linear: dy", shape.rows, shape.outputs);
-    weight.check("linear: w", shape.outputs, shape.inputs);
     let tile = gelu_tile(gpu.properties(), shape);
     let partials = Partials::new(partials, tile.rows(shape.rows), shape.inputs);
-    let access = Access::of((dy, shape.outputs), (weight, shape.inputs));
-    let access = access.epilogue(shape.inputs, None, &[], &[dh, h]);
+    let access = backward_access(dy, weight, shape).epilogue(shape.inputs, None, &[], &[dh, h]);
     let [rows, outputs, inputs] = shape.dims();
     let kernel = LinearBackwardInputGelu {
         dh: dh.values.ptr(),
@@ -360,48 +354,5 @@ pub fn backward_input_gelu<'a>(
     };
     // SAFETY: the tensors were checked against the shape, the partial sums against its tiles.
     unsafe { launch(gpu, &kernel, &tile, access, (shape.rows, shape.inputs), 1)? };
-    Ok(partials)
-}
-
-/// Rows that a block of the bias kernel sums up.
-const BIAS_ROWS: usize = 256;
-/// Its columns, and its threads.
-const BIAS_COLUMNS: usize = 32;
-const BIAS_THREADS: u32 = 256;
-
-fn bias_specialisation() -> Specialisation {
-    LinearBackwardBias::specialise(&[("LINEAR_BACKWARD_BIAS", 1)])
-}
-
-/// Rows of partial sums that [`backward_bias`] leaves for `rows` rows.
-pub fn bias_parts(rows: usize) -> usize {
-    rows.div_ceil(BIAS_ROWS)
-}
-
-/// The column sums of `dy` (N, outputs), the gradient of the bias, for a dy whose maker does not leave
-/// them; `partials` must hold [`bias_parts`] · outputs.
-pub fn backward_bias<'a>(
-    gpu: &Gpu,
-    partials: Slice<'a, f32>,
-    dy: Rows<Element>,
-    (rows, outputs): (usize, usize),
-) -> Result<Partials<'a>> {
-    dy.check("linear: dy", rows, outputs);
-    let partials = Partials::new(partials, bias_parts(rows), outputs);
-    let kernel = LinearBackwardBias {
-        column_sums: partials.ptr(),
-        dy: dy.values.ptr(),
-        rows: rows as i32,
-        outputs: outputs as i32,
-        dy_stride: dy.stride as i32,
-        part_rows: BIAS_ROWS as i32,
-    };
-    let geometry = Geometry::plane(
-        outputs.div_ceil(BIAS_COLUMNS),
-        bias_parts(rows),
-        BIAS_THREADS,
-    );
-    // SAFETY: dy was checked against rows and columns, the partial sums have a row a part.
-    unsafe { gpu.launch(&kernel, &bias_specialisation(), geometry)? };
     Ok(partials)
 }

@@ -4,7 +4,7 @@
 
 use super::linear::Shape as Linear;
 use super::linear::gpu::{
-    self as linear, Layer, WeightPlan, backward_bias, bias_parts, gelu_parts, weight_bytes,
+    self as linear, Layer, WeightPlan, backward_weight_and_bias, gelu_parts, weight_bytes,
 };
 use super::{Mlp, Shape};
 use crate::device::{Element, ElementType, Gpu, Properties, Slice};
@@ -168,7 +168,6 @@ impl GpuOp for Mlp {
         let (dx, dh) = (gpu.alloc(rows * c)?, gpu.alloc(rows * f)?);
         let properties = gpu.properties();
         let hidden_sums = gpu.alloc(parts(properties, shape) * f)?;
-        let output_sums = gpu.alloc(bias_parts(rows) * c)?;
         let weights = [fc1.weight, Rows::packed(w2.all(), f)];
         let to = Rows::packed(dx.all(), c);
         let sums1 = backward(
@@ -181,17 +180,27 @@ impl GpuOp for Mlp {
             weights,
             shape,
         )?;
-        let sums2 = backward_bias(gpu, output_sums.all(), d, (rows, c))?;
         let plans = weight_plans(properties, shape);
         let [one, two] = plans.map(|plan| plan.workspace());
         let workspace = gpu.alloc(one.max(two))?;
         let (dw1, dw2) = (gpu.alloc(c * f)?, gpu.alloc(c * f)?);
         let (db1, db2) = (gpu.alloc(f)?, gpu.alloc(c)?);
+        // In a model the norm before this dy has summed up its columns: here the weight's gradient
+        // does, made once more.
+        let output_sums = gpu.alloc(plans[1].parts * c)?;
+        let sums2 = backward_weight_and_bias(
+            gpu,
+            &plans[1],
+            dw2.all(),
+            None,
+            output_sums.all(),
+            workspace.all(),
+            d,
+            Rows::packed(gelu.all(), f),
+            Accumulate::Overwrite,
+        )?;
         for micro_batch in 0..micro_batches {
-            let accumulate = match micro_batch {
-                0 => Accumulate::Overwrite,
-                _ => Accumulate::Add,
-            };
+            let accumulate = Accumulate::part(micro_batch);
             let (dw, room) = ([dw1.all(), dw2.all()], workspace.all());
             let (dh, gelu) = (dh.all(), gelu.all());
             backward_weight(gpu, dw, [None; 2], room, d, dh, gelu, x, accumulate, shape)?;
@@ -218,12 +227,11 @@ impl GpuOp for Mlp {
             Pass::Backward => {
                 let forward = x + w + 4 * f + 2 * h;
                 let inputs = (x + w + 2 * h) + (h + w + x);
-                let sums = 8 * (parts(gpu, shape) * f + bias_parts(rows) * c) + 4 * (f + c) + x;
-                let squares: usize = weight_plans(gpu, shape)
-                    .map(|plan| plan.squares())
-                    .iter()
-                    .sum();
-                let weights = weight_bytes(gpu, shape.fc1()) + weight_bytes(gpu, shape.fc2());
+                let [one, two] = weight_plans(gpu, shape);
+                let sums = 8 * (parts(gpu, shape) * f + two.parts * c) + 4 * (f + c);
+                // fc2's twice: see `gpu_backward`.
+                let weights = weight_bytes(gpu, shape.fc1()) + 2 * weight_bytes(gpu, shape.fc2());
+                let squares = one.squares() + 2 * two.squares();
                 forward + inputs + sums + weights - 4 * squares
             }
         };

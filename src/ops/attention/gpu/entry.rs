@@ -77,7 +77,7 @@ impl GpuOp for Attention {
         };
         Stored {
             inputs,
-            outputs: &[Element],
+            outputs: &[Element, F32],
             output_gradients: &[Element],
             input_gradients: inputs,
         }
@@ -89,7 +89,7 @@ impl GpuOp for Attention {
         let rows = rows(shape, queries);
         let (o, lse) = (gpu.alloc(rows * shape.head_size)?, gpu.alloc(rows)?);
         forward(gpu, o.all(), lse.all(), qkv.all(), shape, queries)?;
-        Ok(vec![gpu.read_elements(o.all())?])
+        Ok(vec![gpu.read_elements(o.all())?, gpu.read(lse.all())?])
     }
 
     fn gpu_backward(
@@ -116,10 +116,7 @@ impl GpuOp for Attention {
             let (d_qkv, scratch, d_o) = (d_qkv.all(), scratch.all(), d_o.all());
             let sums = partials.all();
             let sums = backward(gpu, d_qkv, scratch, sums, d_o, o, qkv, lse, shape, queries)?;
-            let accumulate = match micro_batch {
-                0 => Accumulate::Overwrite,
-                _ => Accumulate::Add,
-            };
+            let accumulate = Accumulate::part(micro_batch);
             if Self::has_bias(case) {
                 column_sum::finish(gpu, bias.all(), None, sums, accumulate)?;
             }

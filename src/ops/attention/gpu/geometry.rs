@@ -50,10 +50,15 @@ impl Tiling {
             33..=64 => 12,
             _ => 8,
         };
+        // sm_75 has more fragments of half the size under way, in all but the narrowest heads.
+        let longest = match (gpu.capability.0, width) {
+            (..8, 17..) => 288,
+            _ => usize::MAX,
+        };
         let (block, most_warps) = match whole_row_registers(width, keys) {
             0..=130 => (keys, 16),
             131..=150 => (keys, 12),
-            151..=236 => (keys, 8),
+            151..=236 if keys <= longest => (keys, 8),
             _ => (64, in_blocks),
         };
         let resident = Walk::resident(keys);

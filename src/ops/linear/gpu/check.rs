@@ -1,8 +1,8 @@
 //! The registry's entry on a GPU.
 
 use super::{
-    Layer, WeightPlan, backward_bias, backward_input, backward_input_gelu, backward_weight,
-    bias_parts, forward, forward_gelu, forward_residual, gelu_parts, plans,
+    Layer, WeightPlan, backward_input, backward_input_gelu, backward_weight_and_bias,
+    backward_weight_on, forward, forward_gelu, forward_residual, gelu_parts, plans,
 };
 use crate::device::{ElementType, Gpu, Properties};
 use crate::error::Result;
@@ -109,9 +109,11 @@ impl GpuOp for Linear {
         );
         let d = gpu.upload_elements(&dy[0])?;
         let (dh, h) = (gpu.alloc(d.len())?, gpu.alloc(d.len())?);
-        let parts = gelu_parts(gpu.properties(), behind_gelu(shape)).max(bias_parts(shape.rows));
+        let plan = WeightPlan::new(gpu.properties(), shape);
+        let parts = gelu_parts(gpu.properties(), behind_gelu(shape)).max(plan.parts);
         let partials = gpu.alloc(parts * shape.outputs)?;
-        let sums = partials.all();
+        let partials = partials.all();
+        // With a GELU behind it the layer's dy comes with its column sums.
         let (dh, sums) = match case.variant {
             "gelu" => {
                 let layer = Layer {
@@ -123,29 +125,28 @@ impl GpuOp for Linear {
                 let next = gpu.upload_elements(&identity(shape.outputs))?;
                 let [dy, next] = [&d, &next].map(|m| Rows::packed(m.all(), shape.outputs));
                 let behind = behind_gelu(shape);
-                let sums = backward_input_gelu(gpu, dh.all(), sums, dy, next, h.all(), behind)?;
-                (Rows::packed(dh.all(), shape.outputs), sums)
+                let sums = backward_input_gelu(gpu, dh.all(), partials, dy, next, h.all(), behind)?;
+                (dh.all(), Some(sums))
             }
-            _ => {
-                let dy = Rows::packed(d.all(), shape.outputs);
-                (
-                    dy,
-                    backward_bias(gpu, sums, dy, (shape.rows, shape.outputs))?,
-                )
-            }
+            _ => (d.all(), None),
         };
+        let dh = Rows::packed(dh, shape.outputs);
         let dx = gpu.alloc(inputs[0].len())?;
         backward_input(gpu, Rows::packed(dx.all(), shape.inputs), dh, w, shape)?;
-        let plan = WeightPlan::new(gpu.properties(), shape);
         let (dw, db) = (gpu.alloc(inputs[1].len())?, gpu.alloc(shape.outputs)?);
         let (workspace, squares) = (gpu.alloc(plan.workspace())?, gpu.alloc(plan.squares())?);
         for micro_batch in 0..micro_batches {
-            let accumulate = match micro_batch {
-                0 => Accumulate::Overwrite,
-                _ => Accumulate::Add,
+            let accumulate = Accumulate::part(micro_batch);
+            let (dw, squares, room) = (dw.all(), Some(squares.all()), workspace.all());
+            let sums = match sums {
+                Some(sums) => {
+                    backward_weight_on(gpu, &plan, dw, squares, room, dh, x, accumulate)?;
+                    sums
+                }
+                None => backward_weight_and_bias(
+                    gpu, &plan, dw, squares, partials, room, dh, x, accumulate,
+                )?,
             };
-            let (dw, squares, workspace) = (dw.all(), Some(squares.all()), workspace.all());
-            backward_weight(gpu, dw, squares, workspace, dh, x, accumulate, shape)?;
             column_sum::finish(gpu, db.all(), None, sums, accumulate)?;
         }
         let mut gradients = vec![
@@ -184,7 +185,7 @@ impl GpuOp for Linear {
                         gelu_parts(gpu, behind_gelu(shape)),
                         forward + 3 * y + 2 * outputs * outputs,
                     ),
-                    false => (bias_parts(rows), y),
+                    false => (WeightPlan::new(gpu, shape).parts, 0),
                 };
                 let sums = 2 * 4 * parts * outputs + 4 * outputs;
                 gradient + sums + (y + w + x) + weight_bytes(gpu, shape)

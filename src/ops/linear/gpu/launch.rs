@@ -36,7 +36,8 @@ product_kernels! {
     LinearBackwardWeightPart: "LINEAR_BACKWARD_WEIGHT_PART",
 }
 
-/// How memory may be accessed, and which rows are passed over: macros of the specialisation.
+/// How memory may be accessed, which rows are passed over, what is summed up: macros of the
+/// specialisation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Access {
     /// Bytes of a copy of the operands a and b.
@@ -45,6 +46,16 @@ pub struct Access {
     pub pack: usize,
     /// Patches of an image, where the rows of an operand or the result are those of the stream.
     pub patches: Option<usize>,
+    pub column_sums: ColumnSums,
+}
+
+/// What a weight's gradient makes of dy's columns besides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnSums {
+    /// Nothing: whoever made dy has summed them up.
+    None,
+    /// Their sums, the gradient of the bias.
+    OfDy,
 }
 
 impl Access {
@@ -57,6 +68,7 @@ impl Access {
             copies: [copy(a), copy(b)],
             pack: 4,
             patches: None,
+            column_sums: ColumnSums::None,
         }
     }
 
@@ -66,6 +78,7 @@ impl Access {
             copies: [a, b].map(|width| copy_bytes(0, width, width)),
             pack: if columns.is_multiple_of(4) { 4 } else { 1 },
             patches: None,
+            column_sums: ColumnSums::None,
         }
     }
 
@@ -125,6 +138,9 @@ pub fn specialise<K: ProductKernel>(tile: &Tile, access: Access) -> Specialisati
         ("PACK", access.pack as i64),
     ]);
     defines.extend(access.patches.map(|patches| ("PATCHES", patches as i64)));
+    if access.column_sums == ColumnSums::OfDy {
+        defines.push(("COLUMN_SUMS", 1));
+    }
     K::specialise(&defines)
 }
 

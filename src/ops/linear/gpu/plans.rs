@@ -1,14 +1,14 @@
 //! The kernels that a model's linear layers launch.
 
-use super::launch::{Access, ProductKernel, plan};
+use super::launch::{Access, ColumnSums, ProductKernel, plan};
 use super::tile::Tile;
 use super::weight::{SUM_THREADS, sum_specialisation};
-use super::{BIAS_THREADS, WeightPlan, bias_specialisation, gelu_tile};
+use super::{WeightPlan, gelu_tile};
 use crate::device::Properties;
 use crate::device::kernels::{
-    LinearBackwardBias, LinearBackwardInput, LinearBackwardInputGelu, LinearBackwardWeight,
-    LinearBackwardWeightPart, LinearBackwardWeightSum, LinearForward, LinearForwardF32,
-    LinearForwardGelu, LinearForwardPatch, LinearForwardResidual,
+    LinearBackwardInput, LinearBackwardInputGelu, LinearBackwardWeight, LinearBackwardWeightPart,
+    LinearBackwardWeightSum, LinearForward, LinearForwardF32, LinearForwardGelu,
+    LinearForwardPatch, LinearForwardResidual,
 };
 use crate::ops::gpu::{ModelDims, Plan};
 use crate::ops::linear::Shape;
@@ -91,6 +91,15 @@ impl<'a> Plans<'a> {
         );
     }
 
+    /// dW, and db of a dy that its maker does not sum up.
+    pub fn weight_and_bias(&mut self, shape: Shape) {
+        let access = Access {
+            column_sums: ColumnSums::OfDy,
+            ..Access::packed(shape.outputs, shape.inputs, shape.inputs)
+        };
+        self.weight_with(shape, access);
+    }
+
     fn weight_with(&mut self, shape: Shape, access: Access) {
         let WeightPlan { tile, parts, .. } = WeightPlan::new(self.gpu, shape);
         if parts == 1 {
@@ -102,14 +111,6 @@ impl<'a> Plans<'a> {
         self.found.push(Plan::of::<LinearBackwardWeightSum>(
             sum_specialisation(),
             SUM_THREADS,
-        ));
-    }
-
-    /// db of a layer whose dy is not summed by its maker.
-    pub fn bias_gradient(&mut self) {
-        self.found.push(Plan::of::<LinearBackwardBias>(
-            bias_specialisation(),
-            BIAS_THREADS,
         ));
     }
 }
@@ -147,7 +148,6 @@ pub(super) fn of_model(gpu: &Properties, model: &ModelDims) -> Vec<Plan> {
     let head = shape(batch, c, model.classes);
     plans.logits(head);
     plans.input(head);
-    plans.weight(head);
-    plans.bias_gradient();
+    plans.weight_and_bias(head);
     plans.finish()
 }

@@ -1,13 +1,14 @@
 //! The gradient of a weight, dW = dyᵀ x: the one product with a long sum and a small result, so its
 //! sum may be split, and the parts added in order by a kernel of its own.
 
-use super::launch::{Access, launch};
+use super::launch::{Access, ColumnSums, launch};
 use super::tile::{Product, Tile};
 use crate::device::kernels::{
     LinearBackwardWeight, LinearBackwardWeightPart, LinearBackwardWeightSum,
 };
 use crate::device::{Element, Geometry, Gpu, Kernel, Properties, Ptr, Slice, Specialisation};
 use crate::error::Result;
+use crate::ops::column_sum::Partials;
 use crate::ops::gemm::Accumulate;
 use crate::ops::linear::Shape;
 use crate::ops::rows::Rows;
@@ -106,9 +107,39 @@ pub fn backward_weight_on(
     x: Rows<Element>,
     accumulate: Accumulate,
 ) -> Result<()> {
+    let to = Results {
+        dw,
+        squares,
+        column_sums: None,
+    };
     dy.check("linear: dy", plan.shape.rows, plan.shape.outputs);
     // SAFETY: dy was checked against the shape.
-    unsafe { run(gpu, plan, dw, squares, workspace, dy, None, x, accumulate) }
+    unsafe { run(gpu, plan, to, workspace, dy, None, x, accumulate) }
+}
+
+/// [`backward_weight_on`], and the column sums of `dy`, the gradient of the bias, for a dy whose maker
+/// does not leave them; `partials` must hold as many rows of `outputs` values as the plan has parts.
+pub fn backward_weight_and_bias<'a>(
+    gpu: &Gpu,
+    plan: &WeightPlan,
+    dw: Slice<f32>,
+    squares: Option<Slice<f32>>,
+    partials: Slice<'a, f32>,
+    workspace: Slice<f32>,
+    dy: Rows<Element>,
+    x: Rows<Element>,
+    accumulate: Accumulate,
+) -> Result<Partials<'a>> {
+    let partials = Partials::new(partials, plan.parts, plan.shape.outputs);
+    let to = Results {
+        dw,
+        squares,
+        column_sums: Some(partials),
+    };
+    dy.check("linear: dy", plan.shape.rows, plan.shape.outputs);
+    // SAFETY: dy was checked against the shape.
+    unsafe { run(gpu, plan, to, workspace, dy, None, x, accumulate)? };
+    Ok(partials)
 }
 
 /// [`backward_weight`] of the patch embedding: `dx` (images, 1 + patches, outputs) is the gradient of
@@ -129,22 +160,24 @@ pub fn backward_weight_of_patches(
     assert_eq!(shape.rows, images * per_image, "linear: rows of patches");
     let dx = Rows::packed(dx, shape.outputs);
     dx.check("linear: dx", images * (per_image + 1), shape.outputs);
-    let patches = Rows::packed(patches, shape.inputs);
+    let x = Rows::packed(patches, shape.inputs);
     let plan = WeightPlan::new(gpu.properties(), shape);
+    let to = Results {
+        dw,
+        squares,
+        column_sums: None,
+    };
+    let per_image = Some(per_image);
     // SAFETY: dx has the rows of the patches, and a class row for each image.
-    unsafe {
-        run(
-            gpu,
-            &plan,
-            dw,
-            squares,
-            workspace,
-            dx,
-            Some(per_image),
-            patches,
-            accumulate,
-        )
-    }
+    unsafe { run(gpu, &plan, to, workspace, dx, per_image, x, accumulate) }
+}
+
+/// What is written.
+struct Results<'a> {
+    dw: Slice<'a, f32>,
+    squares: Option<Slice<'a, f32>>,
+    /// A row for each of the plan's parts.
+    column_sums: Option<Partials<'a>>,
 }
 
 /// # Safety
@@ -152,8 +185,7 @@ pub fn backward_weight_of_patches(
 unsafe fn run(
     gpu: &Gpu,
     plan: &WeightPlan,
-    dw: Slice<f32>,
-    squares: Option<Slice<f32>>,
+    to: Results,
     workspace: Slice<f32>,
     dy: Rows<Element>,
     per_image: Option<usize>,
@@ -163,6 +195,7 @@ unsafe fn run(
     let WeightPlan {
         tile, parts, shape, ..
     } = *plan;
+    let Results { dw, squares, .. } = to;
     x.check("linear: x", shape.rows, shape.inputs);
     assert_eq!(dw.len(), plan.values(), "linear: dw");
     if let Some(squares) = squares {
@@ -171,6 +204,10 @@ unsafe fn run(
     assert!(workspace.len() >= plan.workspace(), "linear: workspace");
     let access = Access {
         patches: per_image,
+        column_sums: match to.column_sums {
+            Some(_) => ColumnSums::OfDy,
+            None => ColumnSums::None,
+        },
         ..Access::of((dy, shape.outputs), (x, shape.inputs))
     };
     let result = match parts {
@@ -183,13 +220,15 @@ unsafe fn run(
         &[Rows::packed(result, shape.inputs)],
         &[],
     );
+    let column_sums = to.column_sums.map_or(Ptr::NULL, |sums| sums.ptr());
     let [rows, outputs, inputs] = shape.dims();
-    let accumulate = i32::from(accumulate == Accumulate::Add);
+    let accumulate = accumulate.flag();
     let size = (shape.outputs, shape.inputs);
     if parts == 1 {
         let kernel = LinearBackwardWeight {
             dw: dw.ptr(),
             squares: Ptr::from(squares),
+            column_sums,
             dy: dy.values.ptr(),
             x: x.values.ptr(),
             rows,
@@ -204,6 +243,7 @@ unsafe fn run(
     }
     let kernel = LinearBackwardWeightPart {
         parts: workspace.ptr(),
+        column_sums,
         dy: dy.values.ptr(),
         x: x.values.ptr(),
         rows,

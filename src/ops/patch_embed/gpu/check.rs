@@ -119,10 +119,7 @@ impl GpuOp for PatchEmbed {
             bias: bias.all(),
         };
         for micro_batch in 0..micro_batches {
-            let accumulate = match micro_batch {
-                0 => Accumulate::Overwrite,
-                _ => Accumulate::Add,
-            };
+            let accumulate = Accumulate::part(micro_batch);
             let (scratch, dx, dx_copy) = (scratch.all(), dx.all(), dx_copy.all());
             backward(
                 gpu, gradients, None, scratch, dx, dx_copy, patches, accumulate, t.shape,
