@@ -37,6 +37,9 @@ pub enum Error {
     /// Ctrl-C or SIGTERM, after the state was saved.
     #[error("{problem}")]
     Interrupted { problem: String, help: String },
+    /// The Hugging Face hub refused something, or could not be reached.
+    #[error("{problem}")]
+    Hub { problem: String, help: String },
     /// The operating system refused a file operation.
     #[error("{}: cannot {action}: {source}", path.display())]
     Io {
@@ -92,6 +95,14 @@ impl Error {
         }
     }
 
+    /// A [`Error::Hub`].
+    pub fn hub(problem: impl Into<String>, help: impl Into<String>) -> Self {
+        Self::Hub {
+            problem: problem.into(),
+            help: help.into(),
+        }
+    }
+
     /// A [`Error::Io`]: `action` completes "cannot …" (`"read it"`, `"create the folder"`).
     pub fn io(path: impl AsRef<Path>, action: &'static str, source: std::io::Error) -> Self {
         Self::Io {
@@ -102,7 +113,7 @@ impl Error {
     }
 
     /// Exit code of the process: 2 usage, 3 data, 4 model file, 5 GPU or driver, 6 out of memory,
-    /// 7 diverged, 130 interrupted and saved, 1 for the operating system's refusals.
+    /// 7 diverged, 8 the hub or the way to it, 130 interrupted and saved, 1 for the operating system's refusals.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Io { .. } => 1,
@@ -112,6 +123,7 @@ impl Error {
             Self::Device { .. } => 5,
             Self::Memory { .. } => 6,
             Self::Diverged { .. } => 7,
+            Self::Hub { .. } => 8,
             Self::Interrupted { .. } => 130,
         }
     }
@@ -126,6 +138,7 @@ impl Error {
             | Self::Device { help, .. }
             | Self::Memory { help, .. }
             | Self::Diverged { help, .. }
+            | Self::Hub { help, .. }
             | Self::Interrupted { help, .. } => (!help.is_empty()).then_some(help),
         }
     }

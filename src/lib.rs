@@ -9,6 +9,7 @@ pub mod device;
 pub mod error;
 pub mod files;
 mod fnv;
+pub mod hub;
 pub mod json;
 pub mod metrics;
 pub mod model;
