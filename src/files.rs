@@ -91,7 +91,7 @@ pub const GIT_LFS: &str = "a git-lfs pointer";
 
 /// A name no other writer uses, in the same folder (a rename does not cross file systems) and
 /// hidden, so that nobody takes a half-written file for a finished one.
-fn temporary_beside(path: &Path) -> PathBuf {
+pub(crate) fn temporary_beside(path: &Path) -> PathBuf {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());

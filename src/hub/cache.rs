@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use super::id::is_safe;
 use super::repository::{Listing, ListingSource, RemoteFile, Repository, is_commit};
 use crate::error::{Error, Result};
-use crate::files::write_atomically;
+use crate::files::{temporary_beside, write_atomically};
 
 /// The cached files of one repository.
 #[derive(Debug)]
@@ -64,13 +64,12 @@ impl Cache {
     pub fn link(&self, commit: &str, path: &str, etag: &str) -> Result<()> {
         let pointer = self.snapshot(commit).join(path);
         create_parent(&pointer)?;
-        let failed = |e| unwritable(&pointer, e);
-        match fs::remove_file(&pointer) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(e)),
-            _ => {}
-        }
         let up = "../".repeat(path.split('/').count() + 1);
-        link_to(&format!("{up}blobs/{etag}"), &self.blob(etag), &pointer).map_err(failed)
+        // Under another name first: somebody else may link the same file at the same time.
+        let temporary = temporary_beside(&pointer);
+        link_to(&format!("{up}blobs/{etag}"), &self.blob(etag), &temporary)
+            .and_then(|()| fs::rename(&temporary, &pointer))
+            .map_err(|e| unwritable(&pointer, e))
     }
 
     /// Notes that `revision` stands for `commit`.

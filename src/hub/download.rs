@@ -196,7 +196,7 @@ impl Download<'_> {
         };
         let range = header(answer.headers(), "content-range");
         let goes_on = range.is_some_and(|range| range.starts_with(&format!("bytes {have}-")));
-        if answer.status() != 206 || !goes_on {
+        if *have > 0 && (answer.status() != 206 || !goes_on) {
             // Not the rest that was asked for but the whole.
             file.set_len(0).map_err(refused)?;
             *have = 0;

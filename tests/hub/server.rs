@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::site::{Reply, Repository, Site, State, commit_of};
+use crate::site::{Reply, Site, State, commit_of};
 
 /// What goes wrong.
 #[derive(Clone)]
