@@ -13,7 +13,7 @@ use vitcuda::{Error, Result};
 
 /// The hub that the environment names.
 pub fn hub() -> Result<Hub> {
-    Settings::from_environment().map(Hub::new)
+    Settings::from_environment().and_then(Hub::new)
 }
 
 /// The repository that `path` names, where nothing is at that path. What starts with a folder that

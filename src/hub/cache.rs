@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::id::is_safe;
-use super::repository::{Listing, ListingSource, RemoteFile, Repository, is_commit};
+use super::repository::{Listing, ListingSource, Repository, is_commit};
 use crate::error::{Error, Result};
 use crate::files::{temporary_beside, write_atomically};
 
@@ -97,7 +97,7 @@ impl Cache {
         let commit = self.commit(revision)?;
         let mut files = Vec::new();
         walk(&self.snapshot(&commit), "", &mut files);
-        files.sort_by(|a, b| a.path.cmp(&b.path));
+        files.sort();
         (!files.is_empty()).then_some(Listing {
             commit,
             files,
@@ -107,7 +107,7 @@ impl Cache {
 }
 
 /// Adds the files below `folder`; links that lead nowhere are no files.
-fn walk(folder: &Path, below: &str, files: &mut Vec<RemoteFile>) {
+fn walk(folder: &Path, below: &str, files: &mut Vec<String>) {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     for entry in entries {
         let Ok(name) = entry.file_name().into_string() else {
@@ -119,10 +119,7 @@ fn walk(folder: &Path, below: &str, files: &mut Vec<RemoteFile>) {
         };
         match fs::metadata(entry.path()) {
             Ok(kind) if kind.is_dir() => walk(&entry.path(), &path, files),
-            Ok(kind) if is_safe(&path) => files.push(RemoteFile {
-                path,
-                bytes: Some(kind.len()),
-            }),
+            Ok(_) if is_safe(&path) => files.push(path),
             _ => {}
         }
     }

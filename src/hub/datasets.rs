@@ -70,10 +70,8 @@ impl Hub {
 
 fn parquet_files(listing: &Result<Listing, Unlisted>) -> Vec<String> {
     let files = listing.iter().flat_map(|listing| &listing.files);
-    let paths = files.map(|file| file.path.clone());
-    let mut paths: Vec<String> = paths
-        .filter(|path| path.to_lowercase().ends_with(".parquet"))
-        .collect();
+    let is_parquet = |path: &&String| path.to_lowercase().ends_with(".parquet");
+    let mut paths: Vec<String> = files.filter(is_parquet).cloned().collect();
     paths.sort();
     paths
 }

@@ -109,11 +109,8 @@ impl Download<'_> {
         let is_name = |tag: &String| {
             !tag.is_empty() && tag.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
         };
-        let listed = self.listing.files.iter().find(|file| file.path == path);
-        let bytes = found("x-linked-size")
-            .and_then(|size| size.parse().ok())
-            .or_else(|| listed.and_then(|file| file.bytes))
-            .or_else(|| found("content-length")?.parse().ok());
+        let bytes = found("x-linked-size").or_else(|| found("content-length"));
+        let bytes = bytes.and_then(|bytes| bytes.parse().ok());
         match (etag.filter(is_name), bytes) {
             (Some(etag), Some(bytes)) => Ok(Described {
                 path,
@@ -204,20 +201,17 @@ impl Download<'_> {
         let mut reader = answer.body_mut().as_reader();
         let mut buffer = vec![0; 128 << 10];
         loop {
-            let read = match reader.read(&mut buffer) {
-                Ok(0) if *have < described.bytes => {
-                    let early = io::Error::new(
-                        io::ErrorKind::UnexpectedEof,
-                        format!("{have} of {} bytes came", described.bytes),
-                    );
-                    return Ok(Body::Broken(Failure::broken(&url, &early)));
-                }
-                Ok(0) => return Ok(Body::Whole),
+            let outcome = match reader.read(&mut buffer) {
+                Ok(0) if *have == described.bytes => return Ok(Body::Whole),
+                Ok(0) => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+                read => read,
+            };
+            let read = match outcome {
                 Ok(read) => read,
                 Err(e) => {
                     let text = format!("{e}, {have} of {} bytes came", described.bytes);
-                    let early = io::Error::new(e.kind(), text);
-                    return Ok(Body::Broken(Failure::broken(&url, &early)));
+                    let failure = Failure::broken(&url, &io::Error::new(e.kind(), text));
+                    return Ok(Body::Broken(failure));
                 }
             };
             if *have + read as u64 > described.bytes {

@@ -69,6 +69,7 @@ impl Failure {
                     | io::ErrorKind::NotFound
                     | io::ErrorKind::PermissionDenied
                     | io::ErrorKind::InvalidInput
+                    | io::ErrorKind::InvalidData // certificates, above all
             ),
             ureq::Error::Timeout(_) | ureq::Error::Protocol(_) => true,
             _ => false,
@@ -178,8 +179,8 @@ impl Failure {
                         format!("{repository}: {self}")
                     }
                 },
-                "check the network and HTTPS_PROXY, or name another server with HF_ENDPOINT; \
-                 what was loaded is kept, and files in the cache need no network",
+                "check the network, HTTPS_PROXY and SSL_CERT_FILE, or name another server with \
+                 HF_ENDPOINT; what was loaded is kept, and files in the cache need no network",
             ),
             Self::Nonsense { .. } => Error::hub(
                 format!("{repository}: {self}"),

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use ureq::http::{HeaderMap, Request as HttpRequest, Uri};
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body, SendBody};
 
 use super::failure::Failure;
 use super::settings::Settings;
 use super::transfer::{Listener, Transfer};
+use crate::error::{Error, Result};
 
 /// Times a request is made in all before it is given up.
 pub(super) const TRIES: u32 = 5;
@@ -107,8 +109,13 @@ impl<'a> Request<'a> {
 }
 
 impl Http {
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: Settings) -> Result<Self> {
+        let mut tls = TlsConfig::builder();
+        if let Some(file) = &settings.certificates {
+            tls = tls.root_certs(trusted(file)?);
+        }
         let config = Agent::config_builder()
+            .tls_config(tls.build())
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
@@ -118,10 +125,10 @@ impl Http {
             .accept_encoding("identity") // sizes and ranges are of the file itself
             .user_agent(concat!("vitcuda/", env!("CARGO_PKG_VERSION")))
             .build();
-        Self {
+        Ok(Self {
             agent: config.into(),
             settings,
-        }
+        })
     }
 
     /// The answer, after as many tries as it takes and is reasonable.
@@ -232,6 +239,29 @@ impl Http {
                     .run(builder.body(SendBody::from_reader(&mut heard))?)
             }
         }
+    }
+}
+
+/// The authorities that the PEM file `path` holds.
+fn trusted(path: &Path) -> Result<RootCerts> {
+    let unusable = |found: String| {
+        Error::usage(
+            format!("SSL_CERT_FILE: {}: {found}", path.display()),
+            "name a file of certificates in PEM, or unset it to trust those of the web",
+        )
+    };
+    let text = std::fs::read(path).map_err(|e| unusable(e.to_string()))?;
+    let mut certificates = Vec::new();
+    for item in parse_pem(&text) {
+        match item {
+            Ok(PemItem::Certificate(certificate)) => certificates.push(certificate),
+            Ok(_) => {}
+            Err(e) => return Err(unusable(e.to_string())),
+        }
+    }
+    match certificates.is_empty() {
+        true => Err(unusable("it holds no certificate".into())),
+        false => Ok(RootCerts::new_with_certs(&certificates)),
     }
 }
 

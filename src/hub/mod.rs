@@ -49,10 +49,11 @@ enum Unlisted {
 
 impl Hub {
     /// A hub used as `settings` say. Nothing is asked or written yet.
-    pub fn new(settings: Settings) -> Self {
-        Self {
-            http: Http::new(settings),
-        }
+    ///
+    /// [`Error::Usage`] for a file of certificates that cannot be read.
+    pub fn new(settings: Settings) -> Result<Self> {
+        let http = Http::new(settings)?;
+        Ok(Self { http })
     }
 
     fn settings(&self) -> &Settings {

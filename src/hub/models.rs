@@ -39,11 +39,7 @@ impl Hub {
         let listing = self
             .list(&repository, revision, listener)
             .map_err(|unlisted| self.explain(&repository, revision, unlisted))?;
-        let names: Vec<&str> = listing
-            .files
-            .iter()
-            .map(|file| file.path.as_str())
-            .collect();
+        let names: Vec<&str> = listing.files.iter().map(String::as_str).collect();
         if !names.contains(&CONFIG) {
             let help = "wanted the repository of a Vision Transformer for transformers";
             return Err(Error::model(id.to_string(), "holds no config.json", help));

@@ -71,18 +71,10 @@ impl Repository {
 pub struct Listing {
     /// The commit that the revision stood for when it was listed.
     pub commit: String,
-    pub files: Vec<RemoteFile>,
+    /// Paths with `/` between their parts.
+    pub files: Vec<String>,
     /// Who listed them.
     pub source: ListingSource,
-}
-
-/// A file of a revision.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RemoteFile {
-    /// With `/` between its parts.
-    pub path: String,
-    /// `None` where the hub did not say.
-    pub bytes: Option<u64>,
 }
 
 /// Who listed the files of a revision.
@@ -104,7 +96,6 @@ struct RevisionInfo {
 #[derive(Deserialize)]
 struct Sibling {
     rfilename: String,
-    size: Option<u64>,
 }
 
 /// Asks the hub for the files of `revision`.
@@ -114,7 +105,7 @@ pub(super) fn list(
     revision: &str,
     listener: &mut dyn Listener,
 ) -> Result<Listing, Failure> {
-    let url = repository.api(&http.settings.endpoint, "revision", revision) + "?blobs=true";
+    let url = repository.api(&http.settings.endpoint, "revision", revision);
     let info: RevisionInfo = http.json(&Request::new("GET", url.clone()), listener)?;
     let nonsense = |found: String| Failure::Nonsense {
         url: url.clone(),
@@ -124,10 +115,7 @@ pub(super) fn list(
         return Err(nonsense(format!("the commit `{}`", info.sha)));
     }
     let sound = |sibling: Sibling| match is_safe(&sibling.rfilename) {
-        true => Ok(RemoteFile {
-            path: sibling.rfilename,
-            bytes: sibling.size,
-        }),
+        true => Ok(sibling.rfilename),
         false => Err(nonsense(format!("a file called `{}`", sibling.rfilename))),
     };
     Ok(Listing {

@@ -25,6 +25,8 @@ pub struct Settings {
     /// `HF_TOKEN`, or what the file at `HF_TOKEN_PATH` or `token` in `HF_HOME` holds.
     pub token: Option<String>,
     pub network: Network,
+    /// `SSL_CERT_FILE`: the authorities to trust, in PEM, in place of those of the web.
+    pub certificates: Option<PathBuf>,
     /// Pause before the second try of a request that may do better; doubled before each further one.
     pub pause: Duration,
 }
@@ -81,6 +83,7 @@ impl Settings {
                 true => Network::Offline,
                 false => Network::Online,
             },
+            certificates: path("SSL_CERT_FILE"),
             pause: Duration::from_millis(500),
         })
     }

@@ -46,6 +46,7 @@ fn files_are_kept_as_pythons_tools_keep_them() {
     let elsewhere = world.server.asked("GET", "/cdn/");
     assert_eq!(elsewhere.len(), 1);
     assert_eq!(elsewhere[0].header("authorization"), None);
+    assert_eq!(elsewhere[0].header("accept-encoding"), Some("identity"));
 
     assert_eq!(
         world.heard[0],

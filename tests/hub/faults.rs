@@ -106,6 +106,17 @@ fn what_cannot_be_the_start_of_the_file_is_thrown_away() {
 }
 
 #[test]
+fn a_range_that_the_server_does_not_have_is_not_insisted_on() {
+    let (mut world, bytes) = world();
+    world.leave(&bytes, &bytes[..70_000]);
+    world
+        .server
+        .fail(1, "GET", "/cdn/", Fault::Status(416, vec![]));
+    complete(&mut world, &bytes);
+    assert_eq!(ranges(&world), [Some("bytes=70000-".to_owned()), None]);
+}
+
+#[test]
 fn damage_is_noticed_by_the_digest() {
     let (mut world, bytes) = world();
     world.server.fail(1, "GET", "/cdn/", Fault::Damaged);

@@ -12,3 +12,5 @@ mod site;
 mod support;
 #[path = "../data/tables.rs"]
 mod tables;
+mod tls;
+mod uploads;

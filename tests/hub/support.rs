@@ -30,6 +30,7 @@ impl World {
             cache: folder.path().join("hub"),
             token: None,
             network: Network::Online,
+            certificates: None,
             pause: Duration::from_millis(5),
         };
         Self {
@@ -41,7 +42,7 @@ impl World {
     }
 
     pub fn hub(&self) -> Hub {
-        Hub::new(self.settings.clone())
+        Hub::new(self.settings.clone()).expect("a hub")
     }
 
     /// Loads all Parquet files of `id`.
