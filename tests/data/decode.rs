@@ -3,7 +3,7 @@ use std::path::Path;
 
 use image::{ExtendedColorType, ImageFormat};
 use libtest_mimic::{Failed, Trial};
-use vitcuda::data::Columns;
+use vitcuda::data::Source;
 use vitcuda::data::decode::{Undecodable, decode};
 use vitcuda::data::source::open_unlabelled;
 

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use libtest_mimic::Trial;
 use tempfile::TempDir;
 use vitcuda::data::source::{Part, open, open_part, open_unlabelled};
-use vitcuda::data::{Columns, DataSpec, Dataset, Source, Splits};
+use vitcuda::data::{DataSpec, Dataset, Source, Splits};
 
 use crate::plain;
 
