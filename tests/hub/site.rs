@@ -178,6 +178,10 @@ impl Site {
             Ok(repository) => repository,
             Err(refusal) => return refusal,
         };
+        let commit = repository
+            .revisions
+            .get(commit)
+            .map_or(commit, String::as_str);
         let Some(bytes) = repository
             .commits
             .get(commit)
@@ -185,7 +189,7 @@ impl Site {
         else {
             return Reply::error(404, "EntryNotFound", "Entry not found");
         };
-        let (bytes, oid) = (bytes.clone(), sha256(bytes));
+        let (bytes, oid, commit) = (bytes.clone(), sha256(bytes), commit.to_owned());
         if bytes.len() < LARGE {
             return body(asked, &bytes)
                 .with("ETag", format!("\"{}\"", &oid[..40]))
@@ -215,7 +219,8 @@ fn listing(state: &State, key: &str, revision: &str, asked: &Asked) -> Reply {
     let sibling =
         |(path, bytes): (&String, &Vec<u8>)| json!({ "rfilename": path, "size": bytes.len() });
     let siblings: Vec<Value> = files.iter().map(sibling).collect();
-    Reply::json(json!({ "sha": commit, "siblings": siblings, "private": false }))
+    let id = key.split_once('/').map(|(_, name)| name);
+    Reply::json(json!({ "id": id, "sha": commit, "siblings": siblings, "private": false }))
 }
 
 pub fn is_known(asked: &Asked) -> bool {

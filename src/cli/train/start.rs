@@ -96,7 +96,7 @@ fn no_model() -> Error {
     Error::usage(
         "which model? --model is missing",
         format!(
-            "to fine-tune, give a pretrained model, a folder or one of the hub: --model OWNER/NAME\n\
+            "to fine-tune, give a pretrained model: --model FOLDER, or --model OWNER/NAME of the hub\n\
              to start from scratch, a preset: {}",
             presets.join(", ")
         ),
