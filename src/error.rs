@@ -40,6 +40,9 @@ pub enum Error {
     /// A checkpoint or the final model could not be written; the help names what is left.
     #[error("{problem}")]
     NotSaved { problem: String, help: String },
+    /// The Hugging Face hub refused something, or could not be reached.
+    #[error("{problem}")]
+    Hub { problem: String, help: String },
     /// The operating system refused a file operation.
     #[error("{}: cannot {action}: {source}", path.display())]
     Io {
@@ -95,6 +98,14 @@ impl Error {
         }
     }
 
+    /// A [`Error::Hub`].
+    pub fn hub(problem: impl Into<String>, help: impl Into<String>) -> Self {
+        Self::Hub {
+            problem: problem.into(),
+            help: help.into(),
+        }
+    }
+
     /// A [`Error::Io`]: `action` completes "cannot …" (`"read it"`, `"create the folder"`).
     pub fn io(path: impl AsRef<Path>, action: &'static str, source: std::io::Error) -> Self {
         Self::Io {
@@ -105,8 +116,8 @@ impl Error {
     }
 
     /// Exit code of the process: 2 usage, 3 data, 4 model file, 5 GPU or driver, 6 out of memory,
-    /// 7 diverged, 130 interrupted and saved, 1 for the operating system's refusals, those to save
-    /// among them.
+    /// 7 diverged, 8 the hub or the way to it, 130 interrupted and saved, 1 for the operating system's
+    /// refusals, those to save among them.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Io { .. } | Self::NotSaved { .. } => 1,
@@ -116,6 +127,7 @@ impl Error {
             Self::Device { .. } => 5,
             Self::Memory { .. } => 6,
             Self::Diverged { .. } => 7,
+            Self::Hub { .. } => 8,
             Self::Interrupted { .. } => 130,
         }
     }
@@ -131,6 +143,7 @@ impl Error {
             | Self::Memory { help, .. }
             | Self::Diverged { help, .. }
             | Self::NotSaved { help, .. }
+            | Self::Hub { help, .. }
             | Self::Interrupted { help, .. } => (!help.is_empty()).then_some(help),
         }
     }

@@ -10,6 +10,7 @@ pub mod error;
 pub mod files;
 mod fnv;
 mod host_memory;
+pub mod hub;
 pub mod json;
 pub mod metrics;
 pub mod model;

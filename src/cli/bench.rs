@@ -40,7 +40,7 @@ pub struct BenchArgs {
 }
 
 pub fn run(args: &BenchArgs, global: &Global) -> Outcome {
-    let mut config = model::find(&args.model)?.config()?;
+    let mut config = model::config(&args.model, global)?;
     if config.num_labels() == 0 {
         config.set_labels(&["cat", "dog"]);
     }

@@ -23,10 +23,10 @@ use vitcuda::{Error, Result};
 /// Evaluate a checkpoint on labelled photos
 #[derive(Debug, Args)]
 pub struct EvalArgs {
-    /// Folder with config.json and model.safetensors
+    /// Folder with config.json and model.safetensors, or OWNER/NAME of the Hugging Face hub
     pub checkpoint: PathBuf,
     /// Folder with one folder of images for each class, or with validation/ inside; Parquet file or
-    /// folder of them; manifest (.csv, .tsv, .jsonl) [default: the embedded digits' validation part]
+    /// folder of them; manifest (.csv, .tsv, .jsonl); OWNER/NAME[@REVISION] of the hub [default: the embedded digits' validation part]
     pub data: Option<PathBuf>,
     /// Split to evaluate on [default: validation or test, or else the only one]
     #[arg(long, value_name = "NAME")]
@@ -47,8 +47,9 @@ pub struct EvalArgs {
 
 pub fn run(args: &EvalArgs, global: &Global) -> Outcome {
     let device = global.device()?;
-    let (mut loaded, preprocessor) = model::load_classifier(&args.checkpoint)?;
-    let data = labelled(args, &loaded.config.labels())?;
+    let (mut loaded, preprocessor) =
+        model::load_classifier(&model::folder(&args.checkpoint, global)?)?;
+    let data = labelled(args, &loaded.config.labels(), global)?;
     loaded.config.set_labels(&data.classes);
     for notice in loaded.notices.iter().chain(&data.notices) {
         global.notice(notice);
@@ -111,8 +112,8 @@ pub fn run(args: &EvalArgs, global: &Global) -> Outcome {
 }
 
 /// The photos, labelled by their place among the model's `classes`.
-fn labelled(args: &EvalArgs, classes: &[String]) -> Result<Labelled> {
-    let source = args.columns.find(args.data.as_deref())?;
+fn labelled(args: &EvalArgs, classes: &[String], global: &Global) -> Result<Labelled> {
+    let source = args.columns.find(args.data.as_deref(), global)?;
     let name = source.to_string();
     let root = Path::new(&name);
     let part = args.split.clone().map_or(Part::Validation, Part::Named);

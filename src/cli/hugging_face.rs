@@ -61,7 +61,9 @@ const SINGLE: &str = "training runs in one process";
 const F16: &str = "a GPU computes in f16 unless --precision says otherwise, the CPU in f32";
 const BF16: &str = "give --precision bf16, which a GPU computes with";
 const TF32: &str = "leave it out; a GPU computes in f16 or bf16 (--precision), the CPU in f32";
-const HUB: &str = "leave it out and upload the output folder yourself; it is in the hub's format";
+const PUSH: &str = "leave it out; afterwards, with HF_TOKEN set: vitcuda push RUN OWNER/NAME";
+const TOKEN: &str = "HF_TOKEN is used where it is set";
+const DATASET: &str = "give it as the first argument: vitcuda train OWNER/NAME";
 const FOLDER: &str = "give the folder as the first argument: vitcuda train FOLDER";
 
 /// Sorted by name.
@@ -74,6 +76,14 @@ const FOREIGN: &[(&str, Value, Rule)] = &[
     ),
     ("bf16", Truth, Only(OFF, BF16)),
     ("bf16-full-eval", Truth, Only(OFF, BF16)),
+    (
+        "cache-dir",
+        Word,
+        Only(
+            &[],
+            "leave it out and set HF_HOME; downloads are kept there",
+        ),
+    ),
     (
         "data-seed",
         Word,
@@ -88,7 +98,7 @@ const FOREIGN: &[(&str, Value, Rule)] = &[
     ("dataloader-persistent-workers", Truth, NoEffect(LOADER)),
     ("dataloader-pin-memory", Truth, NoEffect(LOADER)),
     ("dataloader-prefetch-factor", Word, NoEffect(LOADER)),
-    ("dataset-name", Word, Only(&[], FOLDER)),
+    ("dataset-name", Word, Only(&[], DATASET)),
     ("ddp-find-unused-parameters", Truth, NoEffect(SINGLE)),
     (
         "disable-tqdm",
@@ -127,8 +137,8 @@ const FOREIGN: &[(&str, Value, Rule)] = &[
         Truth,
         NoEffect("all images have the same number of tokens"),
     ),
-    ("hub-model-id", Word, Only(&[], HUB)),
-    ("hub-token", Word, Only(&[], HUB)),
+    ("hub-model-id", Word, Only(&[], PUSH)),
+    ("hub-token", Word, Only(&[], PUSH)),
     (
         "ignore-mismatched-sizes",
         Truth,
@@ -166,13 +176,21 @@ const FOREIGN: &[(&str, Value, Rule)] = &[
             "use --train-samples (another draw: Python's random.sample)",
         ),
     ),
+    (
+        "model-revision",
+        Word,
+        Only(
+            &["main"],
+            "write it after the name: --model OWNER/NAME@REVISION",
+        ),
+    ),
     ("no-cuda", Truth, Only(OFF, "use --device cpu")),
     (
         "optim",
         Word,
         Only(&["adamw_torch", "adamw_torch_fused"], ADAMW),
     ),
-    ("push-to-hub", Truth, Only(OFF, HUB)),
+    ("push-to-hub", Truth, Only(OFF, PUSH)),
     (
         "remove-unused-columns",
         Truth,
@@ -196,12 +214,14 @@ const FOREIGN: &[(&str, Value, Rule)] = &[
         NoEffect("memory is not among the metrics"),
     ),
     ("tf32", Truth, Only(OFF, TF32)),
+    ("token", Word, Only(&[], "leave it out and set HF_TOKEN")),
     (
         "torch-compile",
         Truth,
         NoEffect("there is no PyTorch here to compile"),
     ),
     ("train-dir", Word, Only(&[], FOLDER)),
+    ("use-auth-token", Truth, NoEffect(TOKEN)),
     ("use-cpu", Truth, Only(OFF, "use --device cpu")),
     (
         "validation-dir",

@@ -20,7 +20,7 @@ use vitcuda::train::engine::EpochBatches;
 /// Show a model's configuration, parameters, work and memory, with --device cuda also the GPU's
 #[derive(Debug, Args)]
 pub struct InfoArgs {
-    /// Folder with config.json, or the name of a preset
+    /// Folder with config.json, OWNER/NAME of the Hugging Face hub, or the name of a preset
     #[arg(value_name = "MODEL|CHECKPOINT|PRESET")]
     pub model: String,
     /// Side of the input in pixels [default: the model's]
@@ -32,7 +32,7 @@ pub struct InfoArgs {
 const BATCHES: [usize; 6] = [1, 8, 16, 32, 64, 128];
 
 pub fn run(args: &InfoArgs, global: &Global) -> Outcome {
-    let mut config = model::find(&args.model)?.config()?;
+    let mut config = model::config(&args.model, global)?;
     if let Some(size) = args.image_size {
         config.set_image_size(size)?;
     }

@@ -4,6 +4,7 @@ mod bench;
 mod data;
 mod doctor;
 mod eval;
+mod hub;
 mod hugging_face;
 mod images;
 mod info;
@@ -13,6 +14,7 @@ mod numbers;
 mod output;
 mod plot;
 mod predict;
+mod push;
 mod report;
 mod source;
 mod thumbnail;
@@ -53,6 +55,7 @@ enum Command {
     Report(report::ReportArgs),
     Plot(plot::PlotArgs),
     Info(info::InfoArgs),
+    Push(push::PushArgs),
     Bench(bench::BenchArgs),
     Doctor(doctor::DoctorArgs),
 }
@@ -121,6 +124,7 @@ fn run() -> Outcome {
         Command::Report(args) => report::run(args, &cli.global),
         Command::Plot(args) => plot::run(args, &cli.global),
         Command::Info(args) => info::run(args, &cli.global),
+        Command::Push(args) => push::run(args, &cli.global),
         Command::Bench(args) => bench::run(args, &cli.global),
         Command::Doctor(args) => doctor::run(args, &cli.global),
     }

@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use super::{Global, hub};
 use vitcuda::data::Preprocessor;
 use vitcuda::files;
+use vitcuda::hub::{Id, ModelPart};
 use vitcuda::model::checkpoint::{self, LoadOptions, Loaded};
 use vitcuda::model::config::VitConfig;
 use vitcuda::model::model_type::ModelType;
@@ -16,25 +18,48 @@ pub const PREPROCESSOR: &str = "preprocessor_config.json";
 
 /// What a MODEL argument means.
 pub enum Named {
-    Folder(PathBuf),
+    Folder {
+        path: PathBuf,
+        /// What the person called it: the path, or the id on the hub.
+        name: String,
+    },
     /// A preset's name and architecture, without labels.
     Preset(String, Box<VitConfig>),
 }
 
-/// Finds the folder or the preset called `name`.
+/// Finds the folder, the preset or the model of the hub called `name`.
 ///
-/// [`Error::Usage`], with the nearest preset, for a name that is neither; a path that leads nowhere
-/// is left to the reader of folders, who says so.
-pub fn find(name: &str) -> Result<Named> {
+/// [`Error::Usage`], with the nearest preset, for a name that is none; a path that leads nowhere is
+/// left to the reader of folders, who says so.
+pub fn find(name: &str, part: ModelPart, global: &Global) -> Result<Named> {
+    find_or_fetch(name, |id| hub::model(id, part, global))
+}
+
+/// The folder of the checkpoint or of the model of the hub at `path`.
+pub fn folder(path: &Path, global: &Global) -> Result<PathBuf> {
+    match hub::id(path) {
+        Some(id) => hub::model(&id, ModelPart::Whole, global),
+        None => Ok(path.to_owned()),
+    }
+}
+
+fn find_or_fetch(name: &str, fetch: impl FnOnce(&Id) -> Result<PathBuf>) -> Result<Named> {
     let path = Path::new(name);
+    let folder = |path: &Path| Named::Folder {
+        path: path.to_owned(),
+        name: name.to_owned(),
+    };
     if path.exists() {
-        return Ok(Named::Folder(path.to_owned()));
+        return Ok(folder(path));
     }
     if let Some(config) = presets::preset(name) {
         return Ok(Named::Preset(name.to_owned(), Box::new(config)));
     }
-    if path.is_absolute() || name.starts_with('.') || path.components().count() > 2 {
-        return Ok(Named::Folder(path.to_owned()));
+    if let Some(id) = hub::id(path) {
+        return Ok(folder(&fetch(&id)?));
+    }
+    if path.is_absolute() || name.starts_with('.') || path.components().count() > 1 {
+        return Ok(folder(path));
     }
     Err(Error::usage(
         format!("there is no folder and no preset called `{name}`"),
@@ -42,19 +67,18 @@ pub fn find(name: &str) -> Result<Named> {
     ))
 }
 
-impl Named {
-    /// The architecture alone, for the images that it is fed; no weights are read.
-    pub fn config(self) -> Result<VitConfig> {
-        match self {
-            Self::Folder(folder) => {
-                let mut config = checkpoint::read_config(&folder)?;
-                if let Some(size) = processed_size(&folder, &config)? {
-                    config.set_image_size(size)?;
-                }
-                Ok(config)
+/// The architecture of the model called `name` alone, for the images that it is fed; no weights are
+/// read or loaded.
+pub fn config(name: &str, global: &Global) -> Result<VitConfig> {
+    match find(name, ModelPart::Settings, global)? {
+        Named::Folder { path, .. } => {
+            let mut config = checkpoint::read_config(&path)?;
+            if let Some(size) = processed_size(&path, &config)? {
+                config.set_image_size(size)?;
             }
-            Self::Preset(_, config) => Ok(*config),
+            Ok(config)
         }
+        Named::Preset(_, config) => Ok(*config),
     }
 }
 
@@ -74,15 +98,11 @@ fn help_with_name(name: &str) -> String {
     if let Some(nearest) = nearest_preset(name) {
         return format!("did you mean the preset `{nearest}`?");
     }
-    if name.split('/').count() == 2 {
-        return format!(
-            "models of the Hugging Face hub are not downloaded in this version; do it once with\n\
-             git clone https://huggingface.co/{name}\n\
-             and give the folder"
-        );
-    }
     let names: Vec<&str> = presets::names().collect();
-    format!("the presets are {}", names.join(", "))
+    format!(
+        "the presets are {}; models of the Hugging Face hub are named OWNER/NAME",
+        names.join(", ")
+    )
 }
 
 /// The preset whose name is most like `name`, if one is like it at all.
@@ -141,7 +161,7 @@ mod tests {
     use super::*;
 
     fn help(name: &str) -> String {
-        match find(name) {
+        match find_or_fetch(name, |id| panic!("{id} is asked for")) {
             Err(error) => error.help().unwrap_or_default().to_owned(),
             Ok(_) => panic!("`{name}` is known"),
         }
@@ -168,14 +188,28 @@ mod tests {
     }
 
     #[test]
-    fn a_hub_name_gets_the_way_to_download_it() {
-        assert!(help("facebook/dino-vits16").contains("huggingface.co/facebook/dino-vits16"));
+    fn a_hub_name_is_fetched_and_keeps_its_name() {
+        let named = find_or_fetch("facebook/dino-vits16@v1", |id| {
+            assert_eq!(
+                (id.name.as_str(), id.revision()),
+                ("facebook/dino-vits16", "v1")
+            );
+            Ok("/cache".into())
+        });
+        let Ok(Named::Folder { path, name }) = named else {
+            panic!("a folder");
+        };
+        assert_eq!(
+            (path, name.as_str()),
+            ("/cache".into(), "facebook/dino-vits16@v1")
+        );
     }
 
     #[test]
     fn a_path_is_a_path() {
         for path in ["./absent", "/absent", "a/b/c"] {
-            assert!(matches!(find(path), Ok(Named::Folder(_))), "{path}");
+            let found = find_or_fetch(path, |id| panic!("{id} is asked for"));
+            assert!(matches!(found, Ok(Named::Folder { .. })), "{path}");
         }
     }
 }

@@ -10,18 +10,19 @@ use super::numbers::count;
 use super::output::{self, Outcome};
 use super::source::ColumnArgs;
 use super::{Global, model};
-use vitcuda::Error;
 use vitcuda::data::decode::Undecodable;
-use vitcuda::data::{Dataset, Preprocessor, source};
+use vitcuda::data::{Dataset, Preprocessor, Source, source};
 use vitcuda::train::engine::{Batch, Capacity, Engine, Hyper};
 use vitcuda::train::engines;
+use vitcuda::{Error, Result};
 
 /// Name the class of photos
 #[derive(Debug, Args)]
 pub struct PredictArgs {
-    /// Folder with config.json and model.safetensors
+    /// Folder with config.json and model.safetensors, or OWNER/NAME of the Hugging Face hub
     pub checkpoint: PathBuf,
-    /// Image files, folders to search for them, Parquet files, manifests (.csv, .tsv, .jsonl)
+    /// Image files, folders to search for them, Parquet files, manifests (.csv, .tsv, .jsonl), data
+    /// sets of the hub (OWNER/NAME)
     #[arg(required = true, value_name = "IMAGE|FOLDER")]
     pub images: Vec<PathBuf>,
     #[command(flatten)]
@@ -47,8 +48,8 @@ pub enum Format {
 
 pub fn run(args: &PredictArgs, global: &Global) -> Outcome {
     let device = global.device()?;
-    let (loaded, preprocessor) = model::load_classifier(&args.checkpoint)?;
-    let (images, notices) = source::open_unlabelled(&args.images, &args.columns.columns())?;
+    let (loaded, preprocessor) = model::load_classifier(&model::folder(&args.checkpoint, global)?)?;
+    let (images, notices) = source::open_unlabelled(&sources(args, global)?)?;
     for notice in loaded.notices.iter().chain(&notices) {
         global.notice(notice);
     }
@@ -97,6 +98,13 @@ pub fn run(args: &PredictArgs, global: &Global) -> Outcome {
         )
         .into()),
     }
+}
+
+/// What the arguments name.
+fn sources(args: &PredictArgs, global: &Global) -> Result<Vec<Source>> {
+    let columns = &args.columns;
+    let paths = args.images.iter();
+    paths.map(|path| columns.find(Some(path), global)).collect()
 }
 
 /// The path of image `i`, as it was given or found.

@@ -5,9 +5,10 @@ use std::path::Path;
 use clap::Args;
 
 use super::numbers::{count, proper_fraction};
-use vitcuda::Result;
+use super::{Global, hub};
 use vitcuda::data::Columns;
 use vitcuda::data::source::{DataSpec, Source};
+use vitcuda::{Error, Result};
 
 #[derive(Debug, Args)]
 pub struct ColumnArgs {
@@ -17,6 +18,9 @@ pub struct ColumnArgs {
     /// Column with the labels of a table [default: found by its type and name]
     #[arg(long, value_name = "NAME", alias = "label-column-name")]
     pub label_column: Option<String>,
+    /// Which data set of a hub repository that holds several [default: the only one]
+    #[arg(long, value_name = "NAME", alias = "dataset-config-name")]
+    pub dataset_config: Option<String>,
 }
 
 impl ColumnArgs {
@@ -27,11 +31,25 @@ impl ColumnArgs {
         }
     }
 
-    /// What lies at `data`, or else the embedded digits.
-    pub fn find(&self, data: Option<&Path>) -> Result<Source> {
-        match data {
-            Some(path) => Source::find(path, &self.columns()),
-            None => Ok(Source::Digits),
+    /// What lies at `data` or has this name on the hub; without one the embedded digits.
+    pub fn find(&self, data: Option<&Path>, global: &Global) -> Result<Source> {
+        let Some(path) = data else {
+            return Ok(Source::Digits);
+        };
+        let configuration = self.dataset_config.as_deref();
+        if let Some(id) = hub::id(path) {
+            return hub::dataset(&id, configuration, &self.columns(), global);
+        }
+        hub::refuse_legacy_name(path)?;
+        match configuration {
+            None => Source::find(path, &self.columns()),
+            Some(name) => Err(Error::usage(
+                format!(
+                    "--dataset-config {name}: {} is not on the hub",
+                    path.display()
+                ),
+                "leave it out, and name the folder of the data set",
+            )),
         }
     }
 }
@@ -65,9 +83,9 @@ pub struct SplitArgs {
 
 impl SplitArgs {
     /// What to train and evaluate on of `data`, or of the embedded digits.
-    pub fn spec(&self, data: Option<&Path>) -> Result<DataSpec> {
+    pub fn spec(&self, data: Option<&Path>, global: &Global) -> Result<DataSpec> {
         Ok(DataSpec {
-            source: self.columns.find(data)?,
+            source: self.columns.find(data, global)?,
             train_split: self.train_split.clone(),
             eval_split: self.eval_split.clone(),
             train_samples: self.train_samples,

@@ -25,6 +25,8 @@ const KEYWORDS: [(&str, &[&str]); 3] = [
 /// Parquet files by split.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shards {
+    /// What a person calls them: the path, or the id on the hub.
+    pub name: String,
     /// What names are relative to: the file, or the folder they are in.
     pub root: PathBuf,
     /// Names of the splits and their files, in the order in which rows are numbered.
@@ -50,23 +52,35 @@ impl Shards {
         }
         files.sort();
         one_configuration(path, &files)?;
+        let name = path.display().to_string();
+        Ok(Some(Self::of_files(name, path, files, columns)))
+    }
+
+    /// These Parquet files, which lie at or below `root` and make one data set called `name`.
+    pub fn of_files(
+        name: String,
+        root: &Path,
+        files: impl IntoIterator<Item = PathBuf>,
+        columns: &Columns,
+    ) -> Self {
         let mut splits: Vec<(String, Vec<PathBuf>)> = Vec::new();
         for file in files {
-            let below = file.strip_prefix(path).unwrap_or(&file);
-            let name = match below.as_os_str().is_empty() {
-                true => split_of(Path::new(path.file_name().unwrap_or_default())),
+            let below = file.strip_prefix(root).unwrap_or(&file);
+            let split = match below.as_os_str().is_empty() {
+                true => split_of(Path::new(root.file_name().unwrap_or_default())),
                 false => split_of(below),
             };
-            match splits.iter_mut().find(|(known, _)| *known == name) {
+            match splits.iter_mut().find(|(known, _)| *known == split) {
                 Some((_, files)) => files.push(file),
-                None => splits.push((name, vec![file])),
+                None => splits.push((split, vec![file])),
             }
         }
-        Ok(Some(Self {
-            root: path.to_owned(),
+        Self {
+            name,
+            root: root.to_owned(),
             splits,
             columns: columns.clone(),
-        }))
+        }
     }
 
     fn names_relative_to(&self) -> &Path {
@@ -100,16 +114,45 @@ fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> 
     Ok(())
 }
 
-fn one_configuration(root: &Path, files: &[PathBuf]) -> Result<()> {
-    let configuration = |file: &PathBuf| {
-        let folder = file.parent().unwrap_or(root);
-        let name = folder.file_name().and_then(OsStr::to_str);
-        match name.and_then(keyword) {
-            Some(_) if folder != root => folder.parent().unwrap_or(root).to_owned(),
-            _ => folder.to_owned(),
+/// The folder of the data set that `file`, below `root`, belongs to: its own, or the one that holds
+/// the folders of the splits.
+fn configuration<'f>(root: &'f Path, file: &'f Path) -> &'f Path {
+    let folder = file.parent().unwrap_or(root);
+    let name = folder.file_name().and_then(OsStr::to_str);
+    match name.and_then(keyword) {
+        Some(_) if folder != root => folder.parent().unwrap_or(root),
+        _ => folder,
+    }
+}
+
+/// Those of `files`, paths in a repository, that make the data set in the folder `wanted`; where
+/// none is named, all of them if they make a single one. The names of all data sets otherwise.
+pub fn of_configuration(
+    files: Vec<String>,
+    wanted: Option<&str>,
+) -> Result<Vec<String>, Vec<String>> {
+    let name = |file: &String| {
+        let folder = configuration(Path::new(""), Path::new(file));
+        match folder.as_os_str().is_empty() {
+            true => "default".to_owned(),
+            false => folder.to_string_lossy().into_owned(),
         }
     };
-    let found: BTreeSet<PathBuf> = files.iter().map(configuration).collect();
+    let names: BTreeSet<String> = files.iter().map(name).collect();
+    match wanted {
+        None if names.len() > 1 => Err(names.into_iter().collect()),
+        None => Ok(files),
+        Some(wanted) if !names.contains(wanted) => Err(names.into_iter().collect()),
+        Some(wanted) => Ok(files
+            .into_iter()
+            .filter(|file| name(file) == wanted)
+            .collect()),
+    }
+}
+
+fn one_configuration(root: &Path, files: &[PathBuf]) -> Result<()> {
+    let folders = files.iter().map(|file| configuration(root, file));
+    let found: BTreeSet<&Path> = folders.collect();
     if found.len() < 2 {
         return Ok(());
     }
@@ -326,6 +369,34 @@ impl ClassTable {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn folders_tell_the_configuration() {
+        let files = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| name.to_string())
+                .collect::<Vec<_>>()
+        };
+        let one = files(&[
+            "data/test-00000-of-00001.parquet",
+            "data/train-00000-of-00001.parquet",
+        ]);
+        assert_eq!(of_configuration(one.clone(), None), Ok(one.clone()));
+        let two = files(&[
+            "fine/train/0000.parquet",
+            "coarse/partial-train/0000.parquet",
+        ]);
+        let names = files(&["coarse", "fine"]);
+        assert_eq!(of_configuration(two.clone(), None), Err(names.clone()));
+        assert_eq!(of_configuration(two.clone(), Some("medium")), Err(names));
+        assert_eq!(
+            of_configuration(two.clone(), Some("fine")),
+            Ok(two[..1].to_vec())
+        );
+        let bare = files(&["train.parquet"]);
+        assert_eq!(of_configuration(bare.clone(), Some("default")), Ok(bare));
+    }
 
     #[test]
     fn file_names_tell_the_split() {

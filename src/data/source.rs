@@ -29,6 +29,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Digits => f.write_str("the embedded digits"),
+            Self::Parquet(shards) => f.write_str(&shards.name),
             _ => self.root().display().fmt(f),
         }
     }
@@ -219,29 +220,39 @@ pub fn open_part(source: &Source, part: Part) -> Result<Labelled> {
     })
 }
 
-/// Opens images without labels, in the order given: files, folders with all the images in them,
-/// and tables. Files are taken whatever their name; a missing one is an error.
-pub fn open_unlabelled(paths: &[PathBuf], columns: &Columns) -> Result<(Dataset, Vec<String>)> {
+/// Opens images without labels, in the order given: files (as [`Source::Folder`]), folders with all
+/// the images in them, and tables. Files are taken whatever their name; a missing one is an error.
+pub fn open_unlabelled(sources: &[Source]) -> Result<(Dataset, Vec<String>)> {
     let mut samples = Vec::new();
     let mut notices = Vec::new();
-    for path in paths {
-        if let Some(shards) = Shards::find(path, columns)? {
-            samples.extend(unlabelled(shards::images(&shards)?));
-        } else if path.is_file() && manifest::is_manifest(path) {
-            samples.extend(unlabelled(manifest::images(path, columns)?));
-        } else if path.is_dir() {
-            let (found, said) = folder::read_images(path)?;
-            samples.extend(unlabelled(found.into_iter().map(Origin::File)));
-            notices.extend(said);
-        } else if path.exists() {
-            samples.extend(unlabelled([Origin::File(path.clone())]));
-        } else {
-            let help = "name image files, folders that hold images, Parquet files or manifests";
-            return Err(Error::data(path, "there is no such file or folder", help));
+    for source in sources {
+        let path = source.root();
+        match source {
+            Source::Digits => {
+                let digits = digits::dataset();
+                let origins = (0..digits.len()).map(|i| digits.origin(i).clone());
+                samples.extend(unlabelled(origins));
+            }
+            Source::Parquet(shards) => samples.extend(unlabelled(shards::images(shards)?)),
+            Source::Manifest(Manifest { path, columns }) if path.is_file() => {
+                samples.extend(unlabelled(manifest::images(path, columns)?));
+            }
+            Source::Folder(folder) if folder.is_dir() => {
+                let (found, said) = folder::read_images(folder)?;
+                samples.extend(unlabelled(found.into_iter().map(Origin::File)));
+                notices.extend(said);
+            }
+            Source::Folder(file) if file.exists() => {
+                samples.extend(unlabelled([Origin::File(file.clone())]));
+            }
+            Source::Folder(_) | Source::Manifest(_) => {
+                let help = "name image files, folders that hold images, Parquet files or manifests";
+                return Err(Error::data(path, "there is no such file or folder", help));
+            }
         }
     }
-    let root = match paths {
-        [folder] if folder.is_dir() => folder.as_path(),
+    let root = match sources {
+        [folder] if folder.root().is_dir() => folder.root(),
         _ => Path::new(""),
     };
     Ok((Dataset::new(root, samples), notices))

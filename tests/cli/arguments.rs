@@ -126,13 +126,6 @@ fn a_model_is_asked_for_where_photos_are_given() {
 }
 
 #[test]
-fn a_hub_name_gets_the_way_to_download_it() {
-    run("train photos --model google/vit-base-patch16-224-in21k")
-        .failed(2)
-        .mentions(&["git clone https://huggingface.co/google/vit-base-patch16-224-in21k"]);
-}
-
-#[test]
 fn missing_data_is_3_and_a_missing_model_is_4() {
     run("train no/photos/here --model vit_tiny_patch16_224").failed(3);
     for command in ["eval", "predict"] {

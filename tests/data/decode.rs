@@ -3,7 +3,7 @@ use std::path::Path;
 
 use image::{ExtendedColorType, ImageFormat};
 use libtest_mimic::{Failed, Trial};
-use vitcuda::data::Columns;
+use vitcuda::data::Source;
 use vitcuda::data::decode::{Undecodable, decode};
 use vitcuda::data::source::open_unlabelled;
 
@@ -67,7 +67,7 @@ const BAD_INPUTS: [(&str, &str); 19] = [
 fn bad_inputs(folder: &Path) -> Result<(), Failed> {
     let text = std::fs::read_to_string(folder.join("expected_pillow.json"))?;
     let pillow: serde_json::Value = serde_json::from_str(&text)?;
-    let (dataset, _) = open_unlabelled(&[folder.to_owned()], &Columns::default())?;
+    let (dataset, _) = open_unlabelled(&[Source::Folder(folder.to_owned())])?;
     let names: BTreeSet<String> = (0..dataset.len()).map(|i| dataset.name(i)).collect();
     let listed: BTreeSet<String> = BAD_INPUTS.iter().map(|(name, _)| (*name).into()).collect();
     assert_eq!(names, listed, "every file has its line in the table");

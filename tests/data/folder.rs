@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use libtest_mimic::Trial;
 use tempfile::TempDir;
 use vitcuda::data::source::{Part, open, open_part, open_unlabelled};
-use vitcuda::data::{Columns, DataSpec, Dataset, Source, Splits};
+use vitcuda::data::{DataSpec, Dataset, Source, Splits};
 
 use crate::plain;
 
@@ -273,20 +273,16 @@ fn unlabelled() {
         "none/x.txt",
     ]);
     let at = |below: &str| root.path().join(below);
-    let (folder, notices) = open_unlabelled(&[at("in")], &Columns::default()).expect("images");
+    let (folder, notices) = open_unlabelled(&[Source::Folder(at("in"))]).expect("images");
     assert_eq!(names(&folder), ["a/c.png", "b.jpg"]);
     assert_eq!(notices.len(), 1, "{notices:?}");
     let (mixed, _) =
-        open_unlabelled(&[at("single.dat"), at("in")], &Columns::default()).expect("images");
+        open_unlabelled(&[at("single.dat"), at("in")].map(Source::Folder)).expect("images");
     assert_eq!(mixed.len(), 3);
     assert_eq!(mixed.path(0), Some(at("single.dat").as_path()));
     assert_eq!(Path::new(&mixed.name(0)), at("single.dat"));
-    assert!(
-        message(open_unlabelled(&[at("nope.jpg")], &Columns::default())).contains("no such file")
-    );
-    assert!(
-        message(open_unlabelled(&[at("none")], &Columns::default())).contains("it holds no images")
-    );
+    assert!(message(open_unlabelled(&[Source::Folder(at("nope.jpg"))])).contains("no such file"));
+    assert!(message(open_unlabelled(&[Source::Folder(at("none"))])).contains("it holds no images"));
 }
 
 fn model_classes() {

@@ -252,7 +252,8 @@ fn unlabelled() {
     let root = folder(&[("x.csv", "path\n1.png\n2.png\n")]);
     std::fs::write(root.path().join("2.png"), picture(5)).expect("a file");
     let path = root.path().join("x.csv");
-    let (set, _) = open_unlabelled(&[path], &Columns::default()).expect("images");
+    let (set, _) = open_unlabelled(&[Source::find(&path, &Columns::default()).expect("a table")])
+        .expect("images");
     assert_eq!(set.len(), 2);
     let missing = set.image(0).expect_err("no such file").to_string();
     assert!(missing.contains("it cannot be read"), "{missing}");

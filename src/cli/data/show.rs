@@ -17,6 +17,7 @@ use vitcuda::data::grid::{self, Tile};
 use vitcuda::data::source::{self, Labelled, Part};
 use vitcuda::data::split::sample;
 use vitcuda::data::{Dataset, Preprocessor};
+use vitcuda::hub::ModelPart;
 use vitcuda::{Error, Result, files};
 
 /// Show one image and what a model gets of it, or a grid of random ones
@@ -64,7 +65,7 @@ fn grid_size(text: &str) -> Result<(usize, usize), String> {
 }
 
 pub fn run(args: &ShowArgs, global: &Global) -> Outcome {
-    let source = args.columns.find(args.data.as_deref())?;
+    let source = args.columns.find(args.data.as_deref(), global)?;
     let part = args.split.clone().map_or(Part::Train, Part::Named);
     let data = source::open_part(&source, part)?;
     for notice in &data.notices {
@@ -149,7 +150,7 @@ fn show_image(args: &ShowArgs, data: &Labelled, index: usize, global: &Global) -
     let processed = match args.processed {
         false => None,
         true => {
-            let (preprocessor, origin) = preprocessor(args.model.as_deref())?;
+            let (preprocessor, origin) = preprocessor(args.model.as_deref(), global)?;
             Some(Processed::new(preprocessor, origin, |p| p.apply(&picture)))
         }
     };
@@ -184,16 +185,16 @@ fn bad(dataset: &Dataset, index: usize, reason: &str) -> Error {
 }
 
 /// The settings of the model called `name`, and where they come from.
-fn preprocessor(name: Option<&str>) -> Result<(Preprocessor, String)> {
+fn preprocessor(name: Option<&str>, global: &Global) -> Result<(Preprocessor, String)> {
     let Some(name) = name else {
         return Ok((Preprocessor::new(224), "the defaults".into()));
     };
-    match model::find(name)? {
+    match model::find(name, ModelPart::Settings, global)? {
         Named::Preset(name, config) => Ok((
             Preprocessor::new(config.image_size),
             format!("the defaults of {name}"),
         )),
-        Named::Folder(folder) => {
+        Named::Folder { path: folder, .. } => {
             let path = folder.join(model::PREPROCESSOR);
             Ok((Preprocessor::read(&path)?, path.display().to_string()))
         }

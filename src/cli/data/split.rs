@@ -18,7 +18,7 @@ The manifest takes the place of DATA and of these flags:
   vitcuda data split photos --train-samples 1000 --eval-samples 200 -o split.jsonl
   vitcuda train split.jsonl --model …")]
 pub struct SplitCommandArgs {
-    /// Folder, Parquet file or folder of them, or manifest, as for train
+    /// Folder, Parquet file or folder of them, manifest, or OWNER/NAME of the hub, as for train
     pub data: PathBuf,
     /// Manifest to write, .jsonl or .csv
     #[arg(long, short, value_name = "FILE")]
@@ -28,7 +28,7 @@ pub struct SplitCommandArgs {
 }
 
 pub fn run(args: &SplitCommandArgs, global: &Global) -> Outcome {
-    let splits = source::open(&args.split.spec(Some(&args.data))?)?;
+    let splits = source::open(&args.split.spec(Some(&args.data), global)?)?;
     for notice in &splits.notices {
         global.notice(notice);
     }

@@ -17,7 +17,7 @@ use vitcuda::report::format::thousands;
 /// Splits, classes, sizes, broken and repeated images
 #[derive(Debug, Args)]
 pub struct StatsArgs {
-    /// Folder, Parquet file or folder of them, or manifest, as for train [default: the embedded
+    /// Folder, Parquet file or folder of them, manifest, or OWNER/NAME of the hub, as for train [default: the embedded
     /// digits]
     pub data: Option<PathBuf>,
     #[command(flatten)]
@@ -25,7 +25,7 @@ pub struct StatsArgs {
 }
 
 pub fn run(args: &StatsArgs, global: &Global) -> Outcome {
-    let source = args.columns.find(args.data.as_deref())?;
+    let source = args.columns.find(args.data.as_deref(), global)?;
     let contents = source.contents()?;
     for notice in &contents.notices {
         global.notice(notice);

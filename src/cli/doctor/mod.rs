@@ -75,7 +75,7 @@ pub fn run(args: &DoctorArgs, global: &Global) -> Outcome {
         false => print(&findings.lines)?,
     }
     if args.kernels {
-        let config = model::find(&args.model)?.config()?;
+        let config = model::config(&args.model, global)?;
         let nvrtc = match findings.nvrtc {
             Some(nvrtc) => nvrtc,
             None => Arc::new(nvrtc::find(Wanted::default())?),

@@ -22,7 +22,8 @@ Names and defaults are those of Hugging Face's TrainingArguments; its other spel
 (--num_train_epochs, --per_device_train_batch_size, …) are accepted too.")]
 pub struct TrainArgs {
     /// Folder with one folder of images for each class, or with train/ and validation/ inside;
-    /// Parquet file or folder of them; manifest (.csv, .tsv, .jsonl) [default: the embedded digits]
+    /// Parquet file or folder of them; manifest (.csv, .tsv, .jsonl); OWNER/NAME[@REVISION] of the
+    /// Hugging Face hub [default: the embedded digits]
     pub data: Option<PathBuf>,
 
     #[command(flatten)]
@@ -55,9 +56,14 @@ pub struct TrainArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
-    /// Folder with config.json and model.safetensors to start from, or the name of a preset to
-    /// start from scratch
-    #[arg(long, short, value_name = "DIR|PRESET", alias = "model-name-or-path")]
+    /// Folder with config.json and model.safetensors to start from, OWNER/NAME[@REVISION] of the
+    /// Hugging Face hub, or the name of a preset to start from scratch
+    #[arg(
+        long,
+        short,
+        value_name = "DIR|ID|PRESET",
+        alias = "model-name-or-path"
+    )]
     pub model: Option<String>,
     /// How a new head starts: random, zero, or a safetensors file with classifier.weight and
     /// classifier.bias

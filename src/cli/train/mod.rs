@@ -19,6 +19,7 @@ use recipe::Recipe;
 use records::Records;
 use start::Start;
 
+use super::hub;
 use super::images;
 use super::model::RunFiles;
 use super::output::{self, Outcome};
@@ -37,8 +38,8 @@ use vitcuda::train::trainer::{self, Job};
 pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
     let device = global.device()?;
     let mut reporters = reporters(global);
-    let model = start::find(args)?;
-    let spec = args.split.spec(args.data.as_deref())?;
+    let model = start::find(args, global)?;
+    let spec = args.split.spec(args.data.as_deref(), global)?;
     let splits = source::open(&spec)?;
     let start = Start::new(model, args, &splits.classes)?;
     args.optimisation.freeze.check(&start.config)?;
@@ -263,19 +264,25 @@ fn balanced(counts: &[usize]) -> Vec<f32> {
     counts.iter().map(weight).collect()
 }
 
+/// The name of a folder, or of a file without its ending.
+fn local_name(data: &Path) -> String {
+    let data = data.canonicalize().unwrap_or(data.to_owned());
+    let name = match data.is_file() {
+        true => data.file_stem(),
+        false => data.file_name(),
+    };
+    let name = name.unwrap_or("data".as_ref());
+    name.to_string_lossy().into_owned()
+}
+
 /// The first of `runs/NAME`, `runs/NAME-2`, … that does not exist.
 fn free_folder(data: Option<&Path>) -> PathBuf {
     let name = match data {
         None => "digits".to_owned(),
-        Some(folder) => {
-            let folder = folder.canonicalize().unwrap_or(folder.to_owned());
-            let name = match folder.is_file() {
-                true => folder.file_stem(),
-                false => folder.file_name(),
-            };
-            let name = name.unwrap_or("data".as_ref());
-            name.to_string_lossy().into_owned()
-        }
+        Some(data) => match hub::id(data) {
+            Some(id) => id.short_name().to_owned(),
+            None => local_name(data),
+        },
     };
     let numbered = |n| match n {
         1 => Path::new("runs").join(&name),

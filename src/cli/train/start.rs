@@ -1,8 +1,10 @@
 //! Where a run starts from: a checkpoint, or a preset with new weights.
 
 use super::args::TrainArgs;
+use crate::cli::Global;
 use crate::cli::model::{self, Named};
 use vitcuda::data::Preprocessor;
+use vitcuda::hub::ModelPart;
 use vitcuda::model::checkpoint::{self, LoadOptions};
 use vitcuda::model::config::VitConfig;
 use vitcuda::model::init::{self, HeadInit};
@@ -15,16 +17,16 @@ pub struct Start {
     pub config: VitConfig,
     pub params: Vec<f32>,
     pub preprocessor: Preprocessor,
-    /// The folder, or the preset and that it is new.
+    /// The folder or the hub's id, or the preset and that it is new.
     pub name: String,
     pub notices: Vec<String>,
 }
 
 /// The model that `args` name, before any of it or of the data is read.
-pub fn find(args: &TrainArgs) -> Result<Named> {
+pub fn find(args: &TrainArgs, global: &Global) -> Result<Named> {
     match (&args.model.model, &args.data) {
-        (Some(name), _) => model::find(name),
-        (None, None) => model::find(DIGITS_PRESET),
+        (Some(name), _) => model::find(name, ModelPart::Whole, global),
+        (None, None) => model::find(DIGITS_PRESET, ModelPart::Whole, global),
         (None, Some(_)) => Err(no_model()),
     }
 }
@@ -33,10 +35,10 @@ impl Start {
     /// Reads or makes the model, with a head for `classes`.
     pub fn new(named: Named, args: &TrainArgs, classes: &[String]) -> Result<Self> {
         match named {
-            Named::Folder(folder) => {
+            Named::Folder { path, name } => {
                 let image_size = match args.model.image_size {
                     Some(size) => Some(size),
-                    None => model::processed_size(&folder, &checkpoint::read_config(&folder)?)?,
+                    None => model::processed_size(&path, &checkpoint::read_config(&path)?)?,
                 };
                 let options = LoadOptions {
                     labels: Some(classes.to_vec()),
@@ -44,13 +46,13 @@ impl Start {
                     head: args.model.head_init.clone(),
                     seed: args.split.seed,
                 };
-                let loaded = checkpoint::load(&folder, &options)?;
-                let preprocessor = model::load_preprocessor(&folder, &loaded.config)?;
+                let loaded = checkpoint::load(&path, &options)?;
+                let preprocessor = model::load_preprocessor(&path, &loaded.config)?;
                 Ok(Self {
                     config: loaded.config,
                     params: loaded.params,
                     preprocessor,
-                    name: folder.display().to_string(),
+                    name,
                     notices: loaded.notices,
                 })
             }
@@ -98,7 +100,7 @@ fn no_model() -> Error {
     Error::usage(
         "which model? --model is missing",
         format!(
-            "to fine-tune, give a pretrained model's folder: --model FOLDER\n\
+            "to fine-tune, give a pretrained model: --model FOLDER, or --model OWNER/NAME of the hub\n\
              to start from scratch, a preset: {}",
             presets.join(", ")
         ),

@@ -76,10 +76,13 @@ fn relative(folder: &Path, dataset: &Dataset, i: usize) -> Result<String> {
             ));
         }
     };
-    let full = path
+    // A link keeps its own name: what it leads to may have one without meaning, as in the hub's cache.
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+    let parent = parent
+        .unwrap_or(Path::new("."))
         .canonicalize()
         .map_err(|e| Error::io(path, "find it", e))?;
-    let text = from(folder, &full);
+    let text = from(folder, &parent.join(path.file_name().unwrap_or_default()));
     let Some(text) = text.to_str() else {
         return Err(Error::data(
             path,

@@ -192,7 +192,7 @@ fn unlabelled() {
     let root = folder();
     let path = root.path().join("x.parquet");
     write(&path, &[("image", pictures(3))], None, PLAIN);
-    let (set, _) = open_unlabelled(&[path], &Columns::default()).expect("images");
+    let (set, _) = open_unlabelled(&[source(&path).expect("a table")]).expect("images");
     assert_eq!(
         (0..3).map(|i| number(&set, i)).collect::<Vec<_>>(),
         [0, 1, 2]

@@ -1,0 +1,246 @@
+//! Bringing files into the cache. What came of an interrupted file stays beside the blobs, and the
+//! next attempt asks for the rest of it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::thread::sleep;
+
+use super::cache::{Cache, create_parent, unwritable};
+use super::digest::sha256;
+use super::failure::{Failure, Purpose};
+use super::http::{Http, Redirects, Request, Waits, header};
+use super::repository::{Listing, Repository};
+use super::transfer::{Direction, Listener, Transfer};
+use crate::error::{Error, Result};
+
+/// A download of files of one commit.
+pub(super) struct Download<'a> {
+    pub http: &'a Http,
+    pub cache: &'a Cache,
+    pub repository: &'a Repository,
+    pub listing: &'a Listing,
+}
+
+/// A file as the hub describes it before it is loaded.
+struct Described<'a> {
+    path: &'a str,
+    /// Name of its blob.
+    etag: String,
+    bytes: u64,
+    /// Its SHA-256, of files that git-lfs keeps.
+    sha256: Option<String>,
+}
+
+/// How one answer's body ended.
+enum Body {
+    Whole,
+    /// It stopped early, which another request can make good.
+    Broken(Failure),
+}
+
+impl Download<'_> {
+    /// Loads those of `files` that are not in the cache. They appear in the snapshot together, when
+    /// the last one is there, so that nobody takes a part of a data set for all of it.
+    pub fn run(&self, files: &[String], listener: &mut dyn Listener) -> Result<()> {
+        let snapshot = self.cache.snapshot(&self.listing.commit);
+        let missing = files.iter().filter(|path| !snapshot.join(path).exists());
+        let described = missing.map(|path| self.describe(path, listener));
+        let described: Vec<Described> = described.collect::<Result<_>>()?;
+        let (here, to_load): (Vec<&Described>, Vec<&Described>) = described
+            .iter()
+            .partition(|file| self.cache.blob(&file.etag).exists());
+        if !to_load.is_empty() {
+            self.load_all(&to_load, listener)?;
+        }
+        for file in here.iter().chain(&to_load) {
+            self.cache
+                .link(&self.listing.commit, file.path, &file.etag)?;
+        }
+        Ok(())
+    }
+
+    fn load_all(&self, files: &[&Described], listener: &mut dyn Listener) -> Result<()> {
+        let present = |file: &&Described| {
+            let size = fs::metadata(self.cache.incomplete(&file.etag)).map_or(0, |m| m.len());
+            if size <= file.bytes { size } else { 0 }
+        };
+        listener.transfer(Transfer::Started {
+            direction: Direction::Down,
+            repository: self.repository.name.clone(),
+            files: files.len(),
+            bytes: files.iter().map(|file| file.bytes).sum(),
+            present: files.iter().map(present).sum(),
+        });
+        let mut before = 0;
+        for file in files {
+            self.load(file, before, listener)?;
+            before += file.bytes;
+            listener.transfer(Transfer::At(before));
+        }
+        listener.transfer(Transfer::Finished);
+        Ok(())
+    }
+
+    fn url(&self, path: &str) -> String {
+        let endpoint = &self.http.settings.endpoint;
+        self.repository
+            .file_url(endpoint, &self.listing.commit, path)
+    }
+
+    fn explained(&self, failure: Failure, file: &str) -> Error {
+        let revision = &self.listing.commit;
+        let purpose = Purpose::ReadFile { revision, file };
+        failure.explain(self.repository, purpose, &self.http.settings)
+    }
+
+    /// Asks for the headers of a file.
+    fn describe<'p>(&self, path: &'p str, listener: &mut dyn Listener) -> Result<Described<'p>> {
+        let url = self.url(path);
+        let mut request = Request::new("HEAD", url.clone());
+        request.redirects = Redirects::WithinHub;
+        let answer = self
+            .http
+            .send(&request, listener)
+            .map_err(|failure| self.explained(failure, path))?;
+        let found = |name| header(answer.headers(), name);
+        let plain = |tag: &str| tag.trim_start_matches("W/").trim_matches('"').to_owned();
+        let linked = found("x-linked-etag").map(plain);
+        let etag = linked.clone().or_else(|| found("etag").map(plain));
+        let is_name = |tag: &String| {
+            !tag.is_empty() && tag.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        };
+        let bytes = found("x-linked-size").or_else(|| found("content-length"));
+        let bytes = bytes.and_then(|bytes| bytes.parse().ok());
+        match (etag.filter(is_name), bytes) {
+            (Some(etag), Some(bytes)) => Ok(Described {
+                path,
+                etag,
+                bytes,
+                sha256: linked.filter(|tag| tag.len() == 64),
+            }),
+            _ => {
+                let found = "neither an ETag nor a size, or one of them".into();
+                Err(self.explained(Failure::Nonsense { url, found }, path))
+            }
+        }
+    }
+
+    /// Loads one file into its blob; `before` are the bytes of the files before it.
+    fn load(&self, described: &Described, before: u64, listener: &mut dyn Listener) -> Result<()> {
+        let blob = self.cache.blob(&described.etag);
+        let incomplete = self.cache.incomplete(&described.etag);
+        create_parent(&blob)?;
+        let _lock = self.cache.lock(&described.etag)?;
+        if blob.exists() {
+            return Ok(()); // somebody else was faster
+        }
+        let refused = |e| unwritable(&incomplete, e);
+        let mut file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&incomplete)
+            .map_err(refused)?;
+        let mut have = file.metadata().map_err(refused)?.len();
+        if have > described.bytes {
+            file.set_len(0).map_err(refused)?;
+            have = 0;
+        }
+        let mut waits = Waits::new(self.http.settings.pause);
+        let mut most = have;
+        while have < described.bytes {
+            let body = self.load_rest(described, &mut file, &mut have, before, listener)?;
+            let Body::Broken(failure) = body else {
+                continue;
+            };
+            if have > most {
+                most = have;
+                waits.progressed();
+            }
+            match waits.next(&failure) {
+                Some(wait) => sleep(wait),
+                None => return Err(self.explained(failure, described.path)),
+            }
+        }
+        file.sync_all().map_err(refused)?;
+        drop(file);
+        self.verify(described)?;
+        fs::rename(&incomplete, &blob).map_err(|e| unwritable(&blob, e))
+    }
+
+    /// Asks for what comes after the `have` bytes in `file`, and adds what comes.
+    fn load_rest(
+        &self,
+        described: &Described,
+        file: &mut File,
+        have: &mut u64,
+        before: u64,
+        listener: &mut dyn Listener,
+    ) -> Result<Body> {
+        let refused = |e| unwritable(&self.cache.incomplete(&described.etag), e);
+        let url = self.url(described.path);
+        let mut request = Request::new("GET", url.clone());
+        if *have > 0 {
+            request = request.header("range", format!("bytes={have}-"));
+        }
+        let mut answer = match self.http.send(&request, listener) {
+            Ok(answer) => answer,
+            Err(failure) if failure.status() == Some(416) && *have > 0 => {
+                file.set_len(0).map_err(refused)?;
+                *have = 0;
+                return Ok(Body::Broken(failure.into_passing(&url)));
+            }
+            Err(failure) => return Err(self.explained(failure, described.path)),
+        };
+        let range = header(answer.headers(), "content-range");
+        let goes_on = range.is_some_and(|range| range.starts_with(&format!("bytes {have}-")));
+        if *have > 0 && (answer.status() != 206 || !goes_on) {
+            // Not the rest that was asked for but the whole.
+            file.set_len(0).map_err(refused)?;
+            *have = 0;
+        }
+        let mut reader = answer.body_mut().as_reader();
+        let mut buffer = vec![0; 128 << 10];
+        loop {
+            let outcome = match reader.read(&mut buffer) {
+                Ok(0) if *have == described.bytes => return Ok(Body::Whole),
+                Ok(0) => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+                read => read,
+            };
+            let read = match outcome {
+                Ok(read) => read,
+                Err(e) => {
+                    let text = format!("{e}, {have} of {} bytes came", described.bytes);
+                    let failure = Failure::broken(&url, &io::Error::new(e.kind(), text));
+                    return Ok(Body::Broken(failure));
+                }
+            };
+            if *have + read as u64 > described.bytes {
+                file.set_len(0).map_err(refused)?;
+                let found = format!("more than the {} bytes it has", described.bytes);
+                return Err(self.explained(Failure::Nonsense { url, found }, described.path));
+            }
+            file.write_all(&buffer[..read]).map_err(refused)?;
+            *have += read as u64;
+            listener.transfer(Transfer::At(before + *have));
+        }
+    }
+
+    /// Checks the bytes where the hub tells their SHA-256; others are thrown away.
+    fn verify(&self, described: &Described) -> Result<()> {
+        let incomplete = self.cache.incomplete(&described.etag);
+        let failed = |e| Error::io(&incomplete, "read it", e);
+        let Some(wanted) = &described.sha256 else {
+            return Ok(());
+        };
+        let found = sha256(&incomplete).map_err(failed)?;
+        if found == *wanted {
+            return Ok(());
+        }
+        fs::remove_file(&incomplete).map_err(|e| unwritable(&incomplete, e))?;
+        let (repository, path) = (self.repository, described.path);
+        Err(Error::hub(
+            format!("{repository}: {path} came damaged: its SHA-256 is {found}, wanted {wanted}"),
+            "run the command again, which loads it anew",
+        ))
+    }
+}

@@ -1,0 +1,272 @@
+//! Models to the hub: a repository, the large files, and one commit.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::PathBuf;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::digest::sha256;
+use super::failure::{Failure, Purpose};
+use super::http::Request;
+use super::lfs::{self, LargeFile};
+use super::repository::{Kind, Repository};
+use super::transfer::{Direction, Listener, Transfer};
+use super::{Hub, MAIN, Network};
+use crate::error::{Error, Result};
+
+/// Who may see a repository that is created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Visibility {
+    Public,
+    Private,
+}
+
+/// A file to push.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalFile {
+    /// Its name in the repository.
+    pub name: String,
+    pub path: PathBuf,
+}
+
+/// What to push, and where to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Push<'a> {
+    /// `OWNER/NAME`.
+    pub repository: &'a str,
+    /// Created where it is not there.
+    pub branch: &'a str,
+    /// Of a new repository; one that exists stays as it is.
+    pub visibility: Visibility,
+    /// First line of the commit's message.
+    pub message: &'a str,
+    pub files: &'a [LocalFile],
+}
+
+/// The commit that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pushed {
+    /// Its page.
+    pub url: String,
+    /// Its name.
+    pub commit: String,
+}
+
+/// A file, and how the hub wants it.
+struct Prepared<'a> {
+    file: &'a LocalFile,
+    bytes: u64,
+    /// SHA-256 of a file that goes through git-lfs.
+    oid: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Preupload {
+    files: Vec<Mode>,
+}
+
+#[derive(Deserialize)]
+struct Mode {
+    path: String,
+    #[serde(rename = "uploadMode")]
+    upload_mode: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Committed {
+    commit_url: String,
+    commit_oid: String,
+}
+
+impl Hub {
+    /// Pushes files as one commit, on top of what the branch holds; creates repository and branch
+    /// where they are not there.
+    ///
+    /// [`Error::Usage`] offline and without a token, [`Error::Io`] for files that cannot be read,
+    /// [`Error::Hub`] for what the hub refuses.
+    pub fn push(&self, push: &Push<'_>, listener: &mut dyn Listener) -> Result<Pushed> {
+        self.may_push()?;
+        let repository = Repository {
+            kind: Kind::Model,
+            name: push.repository.to_owned(),
+        };
+        let purpose = Purpose::Push {
+            revision: push.branch,
+        };
+        let explain = |failure: Failure| failure.explain(&repository, purpose, self.settings());
+        self.create(push, listener).map_err(explain)?;
+        if push.branch != MAIN {
+            self.create_branch(&repository, push.branch, listener)
+                .map_err(explain)?;
+        }
+        let prepared = self.prepare(&repository, push, listener, explain)?;
+        let large: Vec<LargeFile> = prepared.iter().filter_map(Prepared::large).collect();
+        listener.transfer(Transfer::Started {
+            direction: Direction::Up,
+            repository: push.repository.to_owned(),
+            files: prepared.len(),
+            bytes: large.iter().map(|file| file.bytes).sum(),
+            present: 0,
+        });
+        if !large.is_empty() {
+            lfs::upload(&self.http, push.repository, &large, listener).map_err(explain)?;
+        }
+        let lines = commit_lines(push.message, &prepared)?;
+        let url = repository.api(&self.settings().endpoint, "commit", push.branch);
+        let request = Request::new("POST", url).bytes(lines, "application/x-ndjson");
+        let committed: Committed = self.http.json(&request, listener).map_err(explain)?;
+        listener.transfer(Transfer::Finished);
+        Ok(Pushed {
+            url: committed.commit_url,
+            commit: committed.commit_oid,
+        })
+    }
+
+    fn may_push(&self) -> Result<()> {
+        let settings = self.settings();
+        if settings.network == Network::Offline {
+            return Err(Error::usage(
+                "HF_HUB_OFFLINE is set: nothing can be pushed",
+                "unset it",
+            ));
+        }
+        match settings.token {
+            Some(_) => Ok(()),
+            None => Err(Error::usage(
+                "pushing needs a token that may write, and there is none",
+                format!(
+                    "make one at {}/settings/tokens and set HF_TOKEN to it, or run `hf auth login`",
+                    settings.endpoint
+                ),
+            )),
+        }
+    }
+
+    /// Creates the repository; one that is there is left as it is.
+    fn create(&self, push: &Push, listener: &mut dyn Listener) -> Result<(), Failure> {
+        let (owner, name) = push.repository.split_once('/').unwrap_or_default();
+        let body = json!({
+            "type": "model",
+            "organization": owner,
+            "name": name,
+            "private": push.visibility == Visibility::Private,
+        });
+        let url = format!("{}/api/repos/create", self.settings().endpoint);
+        match self
+            .http
+            .send(&Request::new("POST", url).json(&body), listener)
+        {
+            Err(failure) if failure.status() == Some(409) => {
+                if push.visibility == Visibility::Private {
+                    let text = format!("{} exists; who may see it stays as it is", push.repository);
+                    listener.transfer(Transfer::Notice(text));
+                }
+                Ok(())
+            }
+            answered => answered.map(drop),
+        }
+    }
+
+    fn create_branch(
+        &self,
+        repository: &Repository,
+        branch: &str,
+        listener: &mut dyn Listener,
+    ) -> Result<(), Failure> {
+        let url = repository.api(&self.settings().endpoint, "branch", branch);
+        let request = Request::new("POST", url).json(&json!({}));
+        match self.http.send(&request, listener) {
+            Err(failure) if failure.status() == Some(409) => Ok(()),
+            answered => answered.map(drop),
+        }
+    }
+
+    /// Asks the hub which files are to go through git-lfs, and takes their digests.
+    fn prepare<'p>(
+        &self,
+        repository: &Repository,
+        push: &Push<'p>,
+        listener: &mut dyn Listener,
+        explain: impl Fn(Failure) -> Error,
+    ) -> Result<Vec<Prepared<'p>>> {
+        let mut prepared = Vec::new();
+        let mut described = Vec::new();
+        for file in push.files {
+            let failed = |e| Error::io(&file.path, "read it", e);
+            let bytes = fs::metadata(&file.path).map_err(failed)?.len();
+            let mut sample = Vec::new();
+            let start = File::open(&file.path).map_err(failed)?.take(512);
+            { start }.read_to_end(&mut sample).map_err(failed)?;
+            let sample = BASE64_STANDARD.encode(sample);
+            described.push(json!({ "path": file.name, "size": bytes, "sample": sample }));
+            prepared.push(Prepared {
+                file,
+                bytes,
+                oid: None,
+            });
+        }
+        let url = repository.api(&self.settings().endpoint, "preupload", push.branch);
+        let request = Request::new("POST", url).json(&json!({ "files": described }));
+        let modes: Preupload = self.http.json(&request, listener).map_err(explain)?;
+        let is_large = |name: &str| {
+            let mode = modes.files.iter().find(|mode| mode.path == name);
+            mode.is_some_and(|mode| mode.upload_mode == "lfs")
+        };
+        for file in &mut prepared {
+            // The hub keeps an empty file in git whatever it is called.
+            if file.bytes > 0 && is_large(&file.file.name) {
+                let path = &file.file.path;
+                file.oid = Some(sha256(path).map_err(|e| Error::io(path, "read it", e))?);
+            }
+        }
+        Ok(prepared)
+    }
+}
+
+impl<'a> Prepared<'a> {
+    fn large(&self) -> Option<LargeFile<'a>> {
+        self.oid.clone().map(|oid| LargeFile {
+            path: &self.file.path,
+            oid,
+            bytes: self.bytes,
+        })
+    }
+}
+
+/// The body of a commit: a header and a line for each file.
+fn commit_lines(message: &str, files: &[Prepared]) -> Result<Vec<u8>> {
+    let mut lines = Vec::new();
+    let mut line = |key: &str, value: Value| {
+        lines.extend(
+            json!({ "key": key, "value": value })
+                .to_string()
+                .into_bytes(),
+        );
+        lines.push(b'\n');
+    };
+    line("header", json!({ "summary": message, "description": "" }));
+    for Prepared { file, bytes, oid } in files {
+        let path = &file.name;
+        match oid {
+            Some(oid) => line(
+                "lfsFile",
+                json!({ "path": path, "algo": "sha256", "oid": oid, "size": bytes }),
+            ),
+            None => {
+                let content = fs::read(&file.path);
+                let content = content.map_err(|e| Error::io(&file.path, "read it", e))?;
+                let content = BASE64_STANDARD.encode(content);
+                line(
+                    "file",
+                    json!({ "path": path, "content": content, "encoding": "base64" }),
+                );
+            }
+        }
+    }
+    Ok(lines)
+}
