@@ -94,14 +94,14 @@ pub fn load(folder: impl AsRef<Path>, options: &LoadOptions) -> Result<Loaded> {
     if let Some(size) = options.image_size.filter(|&size| size != config.image_size) {
         let old = config.clone();
         config.set_image_size(size)?;
-        let [from, to] = [&old, &config].map(|c| c.image_size / c.patch_size);
+        let [before, after] = [&old, &config].map(|c| c.image_size / c.patch_size);
         let at = table.position_embeddings.clone();
-        let new = interpolate::positions(&params[at.clone()], from, to, config.hidden_size);
+        let new = interpolate::positions(&params[at.clone()], before, after, config.hidden_size);
         params.splice(at, new);
         table = ParamTable::new(&config);
         notices.push(format!(
-            "image size {size} instead of {}: positions interpolated from {from} × {from} to \
-             {to} × {to} patches",
+            "image size {size} instead of {}: positions interpolated from {before} × {before} to \
+             {after} × {after} patches",
             old.image_size
         ));
     }
