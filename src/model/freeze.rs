@@ -77,7 +77,8 @@ mod tests {
 
     #[test]
     fn what_is_frozen_comes_first() {
-        let config = preset("vit_tiny_patch16_224").expect("a preset");
+        let mut config = preset("vit_tiny_patch16_224").expect("a preset");
+        config.set_labels(&["cat", "dog"]);
         let table = ParamTable::new(&config);
         let frozen = |freeze: Freeze| {
             let start = freeze.trained(&table).start;
