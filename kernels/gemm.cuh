@@ -62,7 +62,8 @@ template <bool K_CONTIGUOUS, int EXTENT, int COPY, int GROUP = 0> struct Operand
   unsigned stride;        // elements from row to row, less than 2^24: 32 bits span a tile
   int row, column;        // of this thread's first piece in a tile
   int rows_left;          // rows of the matrix from this thread's first one in the next tile on
-  int columns_left;       // columns from this thread's on
+  int columns_left;       // columns from this thread's on; K_CONTIGUOUS only, for otherwise they stay
+                          // the same: where there are none, there are no rows either
   int next_row;           // GROUP only: this thread's first row in the next tile
 
   // The matrix from `first` on along c; of k, the part from `k_begin` to `k_end`.
@@ -71,6 +72,7 @@ template <bool K_CONTIGUOUS, int EXTENT, int COPY, int GROUP = 0> struct Operand
     const int row0 = K_CONTIGUOUS ? first : k_begin, column0 = K_CONTIGUOUS ? k_begin : first;
     rows_left = (K_CONTIGUOUS ? extent : k_end) - row0 - row;
     columns_left = (K_CONTIGUOUS ? k_end : extent) - column0 - column;
+    if (!K_CONTIGUOUS && columns_left <= 0) rows_left = 0;
     next_row = row0 + row;
     source = matrix + column0 + column + (GROUP ? 0 : (long long)next_row * stride);
   }
@@ -84,7 +86,7 @@ template <bool K_CONTIGUOUS, int EXTENT, int COPY, int GROUP = 0> struct Operand
     }
   }
 
-  __device__ __forceinline__ bool inside(int i) const { return i * ROW_STEP < rows_left && columns_left > 0; }
+  __device__ __forceinline__ bool inside(int i) const { return i * ROW_STEP < rows_left && (!K_CONTIGUOUS || columns_left > 0); }
 
   __device__ __forceinline__ void advance() {
     if constexpr (K_CONTIGUOUS) {

@@ -13,14 +13,10 @@ use super::element::{Element, ElementType};
 use super::kernel::{Arguments, Geometry, Kernel, Specialisation};
 use super::memory::{Buffer, Slice};
 use super::module::Module;
+use super::requirements::usable;
 use super::stream::Stream;
 use super::{cuda, driver_error, nvrtc};
 use crate::error::{Error, Result};
-
-/// Oldest driver that is used: NVIDIA's 525, the first of CUDA 12.
-pub const OLDEST_DRIVER: (u32, u32) = (12, 0);
-/// Oldest compute capability: tensor cores with `mma.sync.m16n8k8`.
-pub const OLDEST_CAPABILITY: (u32, u32) = (7, 5);
 
 /// What the driver says about the GPU.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,8 +56,8 @@ impl Gpu {
     /// Opens the GPU `ordinal`, in the driver's order, with the `element` type that its 16-bit
     /// values are to have.
     ///
-    /// [`Error::Device`] where there is no driver, it is older than [`OLDEST_DRIVER`], the GPU does
-    /// not exist, is older than [`OLDEST_CAPABILITY`] or cannot multiply `element`, or where there
+    /// [`Error::Device`] where there is no driver, it is older than [`OLDEST_DRIVER`](super::OLDEST_DRIVER), the GPU does
+    /// not exist, is older than [`OLDEST_CAPABILITY`](super::OLDEST_CAPABILITY) or cannot multiply `element`, or where there
     /// is no NVRTC for it.
     pub fn open(ordinal: usize, element: ElementType) -> Result<Self> {
         Self::open_with(ordinal, element, Cache::of_this_user())
@@ -327,91 +323,5 @@ impl Gpu {
         self.bind()?;
         // SAFETY: the caller's promise; the arguments are those of the kernel's own struct.
         unsafe { module.launch(K::NAME, arguments.bytes(), geometry, &self.main.stream) }
-    }
-}
-
-/// The GPU `ordinal` of `driver`, if it can do what is asked.
-pub(super) fn usable(
-    driver: &cuda::Driver,
-    ordinal: usize,
-    element: ElementType,
-) -> Result<&cuda::Gpu> {
-    let (major, minor) = driver.version;
-    if driver.version < OLDEST_DRIVER {
-        return Err(Error::device(
-            format!(
-                "the NVIDIA driver is too old: it understands CUDA {major}.{minor}, and 12.0 is needed"
-            ),
-            "update the driver to version 525 or later, or run with --device cpu",
-        ));
-    }
-    let Some(gpu) = driver.gpus.get(ordinal) else {
-        return Err(Error::device(
-            format!(
-                "cuda:{ordinal} does not exist; the driver shows {} GPU(s)",
-                driver.gpus.len()
-            ),
-            "run with --device cpu, or take one that exists",
-        ));
-    };
-    let capability @ (major, minor) = gpu.compute_capability;
-    if capability < OLDEST_CAPABILITY {
-        return Err(Error::device(
-            format!(
-                "{} (sm_{major}{minor}) is too old: the kernels need the tensor cores of sm_75 (Turing, 2018) or later",
-                gpu.name
-            ),
-            "run with --device cpu",
-        ));
-    }
-    if capability < element.needs() {
-        return Err(Error::device(
-            format!(
-                "{} (sm_{major}{minor}) has no {element} tensor cores",
-                gpu.name
-            ),
-            "take f16, which every GPU from sm_75 on has",
-        ));
-    }
-    Ok(gpu)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn driver(version: (u32, u32), capability: (u32, u32)) -> cuda::Driver {
-        cuda::Driver {
-            version,
-            gpus: vec![cuda::Gpu {
-                name: "Test GPU".into(),
-                compute_capability: capability,
-            }],
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_used_is_refused_with_the_reason() {
-        let refusal = |version, capability, ordinal, element| {
-            let driver = driver(version, capability);
-            let error = usable(&driver, ordinal, element).unwrap_err();
-            assert_eq!(error.exit_code(), 5);
-            assert!(error.help().is_some());
-            error.to_string()
-        };
-        let old = refusal((11, 8), (8, 0), 0, ElementType::F16);
-        assert!(old.contains("CUDA 11.8") && old.contains("12.0"), "{old}");
-        let volta = refusal((12, 0), (7, 0), 0, ElementType::F16);
-        assert!(volta.contains("Test GPU (sm_70) is too old"), "{volta}");
-        let none = refusal((12, 0), (8, 0), 1, ElementType::F16);
-        assert!(none.contains("cuda:1 does not exist"), "{none}");
-        let turing = refusal((12, 0), (7, 5), 0, ElementType::Bf16);
-        assert!(turing.contains("no bf16 tensor cores"), "{turing}");
-    }
-
-    #[test]
-    fn the_oldest_that_will_do() {
-        assert!(usable(&driver((12, 0), (7, 5)), 0, ElementType::F16).is_ok());
-        assert!(usable(&driver((12, 0), (8, 0)), 0, ElementType::Bf16).is_ok());
     }
 }

@@ -12,6 +12,7 @@ pub mod memory;
 mod module;
 pub mod nvrtc;
 mod rehearsal;
+mod requirements;
 mod stream;
 pub mod structs;
 
@@ -19,9 +20,10 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use element::{Element, ElementType};
-pub use gpu::{Gpu, OLDEST_CAPABILITY, OLDEST_DRIVER, Properties};
+pub use gpu::{Gpu, Properties};
 pub use kernel::{Geometry, Kernel, Specialisation};
 pub use memory::{Buffer, Ptr, Slice};
+pub use requirements::{OLDEST_CAPABILITY, OLDEST_DRIVER};
 pub use stream::{Event, Graph, Pinned, Stream, Timing};
 
 use crate::error::{Error, Result};
@@ -153,12 +155,12 @@ where
 {
     let driver = (machine.driver)()?;
     let found = (0..driver.gpus.len()).find_map(|ordinal| {
-        let gpu = gpu::usable(&driver, ordinal, element).ok()?;
+        let gpu = requirements::usable(&driver, ordinal, element).ok()?;
         Some((ordinal, gpu.compute_capability))
     });
     let Some((ordinal, capability)) = found else {
         // The reason is that of the first one; a driver without any does not answer.
-        return gpu::usable(&driver, 0, element).map(|_| 0);
+        return requirements::usable(&driver, 0, element).map(|_| 0);
     };
     (machine.compiler)(nvrtc::Wanted {
         driver: Some(driver.version),

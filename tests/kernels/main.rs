@@ -7,6 +7,8 @@
 #[cfg(target_os = "linux")]
 mod bench;
 #[cfg(target_os = "linux")]
+mod compiling;
+#[cfg(target_os = "linux")]
 mod device;
 #[cfg(target_os = "linux")]
 mod emulated;
@@ -30,6 +32,7 @@ fn main() {
     trials.extend(linear::trials(devices));
     trials.extend(bench::trials(devices));
     trials.extend(device::trials(devices));
+    trials.extend(compiling::trials(devices));
     for (fact, test) in ends::TESTS.into_iter().chain(step::TESTS) {
         for device @ (architecture, element) in registry::DEVICES {
             let name = format!("{fact}: {architecture} {element}");

@@ -25,7 +25,7 @@ use crate::device::{Element, Gpu, Properties, Ptr, Slice};
 use crate::error::Result;
 use crate::ops::column_sum::Partials;
 use crate::ops::rows::Rows;
-use launch::{Access, launch};
+use launch::{Access, copy_bytes, launch};
 use tile::{Product, Tile};
 
 /// A layer's parameters, as the forward pass reads them.
@@ -79,6 +79,7 @@ impl Shape {
             n: self.outputs,
             k: self.inputs,
             epilogue,
+            copy: copy_bytes(self.inputs),
         }
     }
 
@@ -89,6 +90,7 @@ impl Shape {
             n: self.inputs,
             k: self.outputs,
             epilogue,
+            copy: copy_bytes(self.outputs).min(copy_bytes(self.inputs)),
         }
     }
 }

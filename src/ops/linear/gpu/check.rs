@@ -11,7 +11,7 @@ use crate::ops::gemm::Accumulate;
 use crate::ops::gpu::{GpuOp, ModelDims, Plan, Storage, Stored};
 use crate::ops::linear::{Linear, Shape};
 use crate::ops::plain;
-use crate::ops::registry::{Case, Gradients, Pass};
+use crate::ops::registry::{Case, Gradients, Op, Pass};
 use crate::ops::rows::Rows;
 
 /// The layer behind the GELU whose backward pass has the GELU's in its epilogue. A weight of ones on
@@ -207,7 +207,7 @@ impl GpuOp for Linear {
         let storage = self.stored(case).outputs[0];
         match case.variant {
             "gelu" => Vec::from([rounded_gelu(element, inputs)[1].clone()]),
-            _ => vec![storage.round(element, &self.plain_forward(case, inputs)[0])],
+            _ => vec![storage.round(element, &self.plain_forward_f32(case, inputs)[0])],
         }
     }
 
@@ -226,7 +226,7 @@ impl GpuOp for Linear {
                 let outputs = inputs[2].len();
                 Vec::from(plain::linear_backward(&dh, &inputs[0], &inputs[1], outputs).map(Some))
             }
-            _ => self.plain_backward(case, inputs, dy),
+            _ => self.plain_backward_f32(case, inputs, dy),
         };
         gradients[0] = gradients[0].take().map(|dx| round(&dx));
         gradients

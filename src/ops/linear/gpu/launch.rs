@@ -62,7 +62,7 @@ impl Access {
     /// For operands with rows of these lengths.
     pub fn of(a: (Rows<Element>, usize), b: (Rows<Element>, usize)) -> Self {
         let copy = |(rows, width): (Rows<Element>, usize)| {
-            copy_bytes(rows.values.address(), rows.stride, width)
+            largest_copy(rows.values.address(), rows.stride, width)
         };
         Self {
             copies: [copy(a), copy(b)],
@@ -75,7 +75,7 @@ impl Access {
     /// For packed operands at addresses that allow everything.
     pub fn packed(a: usize, b: usize, columns: usize) -> Self {
         Self {
-            copies: [a, b].map(|width| copy_bytes(0, width, width)),
+            copies: [a, b].map(copy_bytes),
             pack: if columns.is_multiple_of(4) { 4 } else { 1 },
             patches: None,
             column_sums: ColumnSums::None,
@@ -119,13 +119,18 @@ impl Access {
 }
 
 /// The largest copy that divides address, stride and length: each is then inside a row or outside.
-fn copy_bytes(address: u64, stride: usize, width: usize) -> usize {
+fn largest_copy(address: u64, stride: usize, width: usize) -> usize {
     let fits = |bytes: &usize| {
         address.is_multiple_of(*bytes as u64)
             && (2 * stride).is_multiple_of(*bytes)
             && (2 * width).is_multiple_of(*bytes)
     };
     [16, 8, 4].into_iter().find(fits).unwrap_or(2)
+}
+
+/// The same for packed rows of `width` values at an address that allows everything.
+pub fn copy_bytes(width: usize) -> usize {
+    largest_copy(0, width, width)
 }
 
 /// The kernel `K` for this tile.

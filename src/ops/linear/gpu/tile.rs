@@ -25,6 +25,8 @@ pub struct Product {
     pub k: usize,
     /// Bytes that the epilogue reads and writes for each value of c.
     pub epilogue: usize,
+    /// Bytes of a copy of a and b, the smaller one.
+    pub copy: usize,
 }
 
 /// A block's tile.
@@ -83,8 +85,9 @@ impl Tile {
     /// The tile with the shortest estimate for a product that is not split.
     pub fn choose(gpu: &Properties, product: Product) -> Self {
         let machine = Machine::of(gpu);
-        let candidates = Self::candidates(gpu).into_iter();
-        candidates
+        Self::candidates(gpu)
+            .into_iter()
+            .filter(|tile| tile.has_registers(gpu, product))
             .map(|tile| (tile.cycles(&machine, product, 1), tile))
             .min_by(|a, b| a.0.total_cmp(&b.0))
             .expect("the smallest tile fits every GPU of sm_75 and later")
@@ -96,7 +99,8 @@ impl Tile {
         let machine = Machine::of(gpu);
         let steps = product.k.div_ceil(DEPTH);
         let mut best: Option<(f64, Self, usize)> = None;
-        for tile in Self::candidates(gpu) {
+        let candidates = Self::candidates(gpu).into_iter();
+        for tile in candidates.filter(|tile| tile.has_registers(gpu, product)) {
             for wanted in 1..=MOST_PARTS.min(steps) {
                 let part_steps = steps.div_ceil(wanted);
                 let parts = steps.div_ceil(part_steps);
@@ -108,6 +112,12 @@ impl Tile {
         }
         let (_, tile, rows) = best.expect("the smallest tile fits every GPU of sm_75 and later");
         (tile, rows)
+    }
+
+    /// On sm_75 the next tile of k waits in registers. In small pieces, each with an address, it is too
+    /// much for four warps with the largest accumulators.
+    fn has_registers(&self, gpu: &Properties, product: Product) -> bool {
+        gpu.capability.0 >= 8 || product.copy == 16 || self.warps() > 4 || self.warp != (64, 64)
     }
 
     /// Tiles along m.
@@ -156,7 +166,9 @@ impl Tile {
 
     /// The estimate.
     fn cycles(&self, machine: &Machine, product: Product, parts: usize) -> f64 {
-        let Product { m, n, k, epilogue } = product;
+        let Product {
+            m, n, k, epilogue, ..
+        } = product;
         let (area, edges) = ((self.m * self.n) as f64, (self.m + self.n) as f64);
         let fragments = (self.warps() * (self.warp.0 + self.warp.1)) as f64;
         let one_k = (area / machine.multiplications)
@@ -274,6 +286,7 @@ mod tests {
             n,
             k: 768,
             epilogue: 2,
+            copy: 16,
         };
         let large = Tile::choose(&h100(), product(50_432, 3072));
         assert_eq!((large.m.max(large.n), large.m.min(large.n)), (256, 128));
@@ -291,9 +304,29 @@ mod tests {
                 n: 384,
                 k: 1536,
                 epilogue: 8,
+                copy: 16,
             },
         );
         assert_eq!(384 % tile.n, 0, "{tile:?}");
+    }
+
+    #[test]
+    fn small_pieces_leave_sm_75_no_registers_for_a_square_tile() {
+        let is_square = |rows: usize, copy| {
+            let product = Product {
+                m: rows,
+                n: 1024,
+                k: 768,
+                epilogue: 2,
+                copy,
+            };
+            let tile = Tile::choose(&t4(), product);
+            (tile.m, tile.n) == (128, 128)
+        };
+        let mut rows = (128..8192).step_by(128);
+        let some = rows.clone().any(|rows| is_square(rows, 16));
+        assert!(some, "it is the fastest for no number of rows");
+        assert!(!rows.any(|rows| is_square(rows, 8)));
     }
 
     #[test]
@@ -303,6 +336,7 @@ mod tests {
             n: 384,
             k: 50_432,
             epilogue: 4,
+            copy: 16,
         };
         for gpu in [t4(), a10(), h100()] {
             let (tile, rows) = Tile::choose_split(&gpu, product);
@@ -321,6 +355,7 @@ mod tests {
                 n: 4096,
                 k: 2048,
                 epilogue: 4,
+                copy: 16,
             },
         );
         assert_eq!(rows, 2048, "enough tiles: one part");

@@ -1,7 +1,7 @@
 //! The gradient of a weight, dW = dyᵀ x: the one product with a long sum and a small result, so its
 //! sum may be split, and the parts added in order by a kernel of its own.
 
-use super::launch::{Access, ColumnSums, launch};
+use super::launch::{Access, ColumnSums, copy_bytes, launch};
 use super::tile::{Product, Tile};
 use crate::device::kernels::{
     LinearBackwardWeight, LinearBackwardWeightPart, LinearBackwardWeightSum,
@@ -42,6 +42,7 @@ impl WeightPlan {
                 n: shape.inputs,
                 k: shape.rows,
                 epilogue: 4,
+                copy: copy_bytes(shape.outputs).min(copy_bytes(shape.inputs)),
             },
         );
         Self::with(tile, part_rows, shape)
