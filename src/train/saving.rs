@@ -55,11 +55,15 @@ impl Run<'_> {
     /// Begins the checkpoint of this step, unless its loss shows that something is wrong.
     pub(super) fn save(&mut self) -> Result<()> {
         let step = self.state.global_step;
-        if !self.health.is_sound() {
+        let told = std::mem::replace(&mut self.told_unsound, !self.health.is_sound());
+        if self.told_unsound {
             let text = format!(
                 "no checkpoint at step {step}: its loss is not finite, the earlier ones stay"
             );
-            return self.emit(Event::Notice { text });
+            return match told {
+                true => Ok(()),
+                false => self.emit(Event::Notice { text }),
+            };
         }
         self.settle()?;
         let best = self.best_checkpoint();

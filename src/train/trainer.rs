@@ -77,8 +77,14 @@ pub fn train<'a>(
     thread::scope(|scope| {
         let mut run = Run::new(scope, engine, images.len(), validation, job, reporter)?;
         run.start()?;
-        if run.catch_up()? == Flow::Continue {
-            run.all_epochs(images)?;
+        let steps = match run.catch_up()? {
+            Flow::Continue => run.all_epochs(images),
+            Flow::Stop => Ok(()),
+        };
+        if let Err(error) = steps {
+            // The checkpoint being written is told of, too; the first error is what matters.
+            let _ = run.wait_for_writer();
+            return Err(error);
         }
         run.finish()
     })
@@ -102,6 +108,8 @@ pub(super) struct Run<'a> {
     grad_norm: f64,
     pub(super) evaluations: Evaluations,
     pub(super) early_stop: Option<String>,
+    /// Whether the person knows that for the moment there is nothing sound to save.
+    pub(super) told_unsound: bool,
     /// Steps, and seconds, of the sessions before this one.
     pub(super) first_step: u64,
     pub(super) seconds_before: f64,
@@ -163,6 +171,7 @@ impl<'a> Run<'a> {
             grad_norm: f64::NAN,
             evaluations: Evaluations::default(),
             early_stop: None,
+            told_unsound: false,
             first_step: 0,
             seconds_before: 0.0,
         };

@@ -102,9 +102,10 @@ fn diverged(folder: &Path) -> Result<(), Failed> {
         "the loss of step 3 is",
         "no checkpoint at step 3: its loss is not finite, the earlier ones stay",
         "help: lower the learning rate",
-        "checkpoint-2 is sound",
+        "the last good checkpoint is run/checkpoint-2",
     ];
     mentions(&said, &texts)?;
+    assert_eq!(said.matches("no checkpoint at step").count(), 1, "{said}");
     let mut left: Vec<String> = fs::read_dir(folder.join("run"))?
         .map(|entry| {
             entry
