@@ -50,10 +50,11 @@ impl Tiling {
             33..=64 => 12,
             _ => 8,
         };
-        // sm_75 has more fragments of half the size under way, in all but the narrowest heads.
-        let longest = match (gpu.capability.0, width) {
-            (..8, 17..) => 288,
-            _ => usize::MAX,
+        // In all but the narrowest heads longer rows spill, on sm_75 or on sm_90.
+        let longest = match width {
+            0..=16 => usize::MAX,
+            17..=32 => 288,
+            _ => 272,
         };
         let (block, most_warps) = match whole_row_registers(width, keys) {
             0..=130 => (keys, 16),

@@ -233,7 +233,7 @@ impl GpuOp for Linear {
     }
 }
 
-/// Bytes of [`backward_weight`]: dy, x, dW, the parts of a split sum, the sums of squares.
+/// Bytes of [`backward_weight`](super::backward_weight): dy, x, dW, the parts of a split sum, the sums of squares.
 pub(in crate::ops) fn weight_bytes(gpu: &Properties, shape: Shape) -> usize {
     let plan = WeightPlan::new(gpu, shape);
     let operands = 2 * shape.rows * (shape.outputs + shape.inputs);
