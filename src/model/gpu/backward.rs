@@ -1,50 +1,17 @@
 //! The backward pass.
 
-use std::ops::Range;
-
 use super::activations::Block;
-use super::scratch::Scratch;
+use super::gradients::{Backward, Gradients, Stream};
 use super::{Pass, class_rows, split_query};
 use crate::device::{Element, Slice};
 use crate::error::Result;
 use crate::model::freeze::Freeze;
 use crate::model::params::LayerRanges;
 use crate::ops::attention::gpu::Queries;
-use crate::ops::column_sum::{self, Partials};
-use crate::ops::gemm::Accumulate;
 use crate::ops::layer_norm::gpu::Residual;
-use crate::ops::linear::gpu::{
-    WeightPlan, backward_input, backward_weight_and_bias, backward_weight_on,
-};
+use crate::ops::linear::gpu::{WeightPlan, backward_input, backward_weight_and_bias};
 use crate::ops::rows::Rows;
-use crate::ops::{attention, layer_norm, mlp, patch_embed};
-
-/// Where gradients go.
-#[derive(Debug, Clone, Copy)]
-pub struct Gradients<'a> {
-    /// Of every trained parameter: an arena of the table's layout, its beginning perhaps left out.
-    pub params: Slice<'a, f32>,
-    pub scratch: &'a Scratch,
-    /// Overwrite for the first micro-batch of a step.
-    pub accumulate: Accumulate,
-}
-
-/// Gradient of the residual stream behind, and then before, a part of a block.
-#[derive(Clone, Copy)]
-struct Stream<'a> {
-    values: Slice<'a, f32>,
-    /// For GEMMs.
-    copy: Slice<'a, Element>,
-    rows: usize,
-}
-
-/// A backward pass under way.
-struct Backward<'a> {
-    pass: Pass<'a>,
-    gradients: Gradients<'a>,
-    /// Sums of squares written so far.
-    squares: usize,
-}
+use crate::ops::{attention, mlp, patch_embed};
 
 impl<'a> Pass<'a> {
     /// Gradients of the parameters [`Vit::trained`](crate::model::vit::Vit::trained) for `d_logits`
@@ -125,113 +92,6 @@ impl<'a> Backward<'a> {
         match pass.vit.freeze {
             Freeze::Nothing => self.embed(every_token),
             Freeze::Layers(_) | Freeze::Backbone => Ok(()),
-        }
-    }
-
-    /// The next `count` sums of squares.
-    fn squares(&mut self, count: usize) -> Slice<'a, f32> {
-        let start = self.squares;
-        self.squares += count;
-        let all = self.pass.arena.at(self.gradients.scratch.squares);
-        all.range(start..self.squares)
-    }
-
-    fn gradient(&self, range: &Range<usize>) -> Slice<'a, f32> {
-        let left_out = self.pass.vit.table.len - self.gradients.params.len();
-        self.gradients
-            .params
-            .range(range.start - left_out..range.end - left_out)
-    }
-
-    fn partials(&self) -> Slice<'a, f32> {
-        self.pass.arena.at(self.gradients.scratch.partials)
-    }
-
-    fn workspace(&self) -> Slice<'a, f32> {
-        self.pass.arena.at(self.gradients.scratch.workspace)
-    }
-
-    fn branch(&self, rows: usize) -> Slice<'a, Element> {
-        let place = self.gradients.scratch.branch;
-        self.pass.arena.first(place, rows * self.pass.width())
-    }
-
-    fn d_qkv(&self) -> Slice<'a, Element> {
-        let (pass, place) = (self.pass, self.gradients.scratch.qkv);
-        pass.arena.first(place, pass.rows() * 3 * pass.width())
-    }
-
-    /// The gradient at `range` from partial sums, unless it is frozen; an empty range is that of a
-    /// bias there is not.
-    fn sum(&mut self, range: &Range<usize>, partials: Partials) -> Result<()> {
-        if range.is_empty() || range.start < self.pass.vit.trained().start {
-            return Ok(());
-        }
-        let squares = self.squares(column_sum::squares(range.len()));
-        column_sum::finish(
-            self.pass.gpu,
-            self.gradient(range),
-            Some(squares),
-            partials,
-            self.gradients.accumulate,
-        )
-    }
-
-    /// dW at `range` = dyᵀ x.
-    fn weight(
-        &mut self,
-        range: &Range<usize>,
-        dy: Rows<Element>,
-        x: Rows<Element>,
-        rows: usize,
-        inputs: usize,
-    ) -> Result<()> {
-        let pass = self.pass;
-        let shape = pass.vit.linear_shape(rows, inputs, range.len() / inputs);
-        let plan = WeightPlan::new(pass.gpu.properties(), shape);
-        let squares = self.squares(plan.squares());
-        backward_weight_on(
-            pass.gpu,
-            &plan,
-            self.gradient(range),
-            Some(squares),
-            self.workspace(),
-            dy,
-            x,
-            self.gradients.accumulate,
-        )
-    }
-
-    /// Gradients of a norm of `x`: `stream` becomes the norm's and `residual`'s sum. `added` is the
-    /// bias of the linear layer that added into the stream.
-    fn norm(
-        &mut self,
-        stream: Stream,
-        dy: Slice<Element>,
-        x: Slice<f32>,
-        (mean, rstd): (Slice<f32>, Slice<f32>),
-        (weight, bias): (&Range<usize>, &Range<usize>),
-        residual: Residual,
-        added: Option<&Range<usize>>,
-    ) -> Result<()> {
-        let (pass, c) = (self.pass, self.pass.width());
-        let partials = layer_norm::gpu::backward(
-            pass.gpu,
-            stream.values,
-            Some(stream.copy),
-            self.partials(),
-            dy,
-            Rows::packed(x, c),
-            pass.param(weight),
-            mean,
-            rstd,
-            residual,
-        )?;
-        assert_eq!(weight.end, bias.start, "a norm's bias follows its weight");
-        self.sum(&(weight.start..bias.end), partials.columns(0..2 * c))?;
-        match added {
-            Some(bias) => self.sum(bias, partials.columns(2 * c..3 * c)),
-            None => Ok(()),
         }
     }
 

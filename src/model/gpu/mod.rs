@@ -7,6 +7,7 @@ pub mod activations;
 pub mod arena;
 mod backward;
 mod forward;
+mod gradients;
 pub mod scratch;
 
 use std::ops::Range;
@@ -23,7 +24,7 @@ use crate::ops::attention::gpu::Queries;
 use crate::ops::linear::gpu::Layer;
 use crate::ops::rows::Rows;
 
-pub use backward::Gradients;
+pub use gradients::Gradients;
 
 /// The parameters on the device, arenas of the table's layout.
 #[derive(Debug, Clone, Copy)]
