@@ -10,13 +10,16 @@ impl Run<'_> {
     /// Lines for the header: what the checkpoints of the run will take, and whether there is room.
     pub(super) fn saving_plan(&self) -> (Option<Fact>, Option<String>) {
         let count = self.plan.checkpoints_after(self.state.global_step);
-        // Parameters and AdamW's two moments, f32.
-        let size = 12 * self.engine.table().len as u64;
-        plan_in_words(count, size, self.job.config.save_total_limit).map_or((None, None), |plan| {
-            let free = files::free_space(self.folder.path());
-            let notice = free.and_then(|free| no_room(plan.kept, free));
-            (Some(Fact::new("saving", plan.text)), notice)
-        })
+        // Parameters, and two moments of those that are trained, f32.
+        let size = 4 * self.engine.table().len + 8 * self.engine.trained().len();
+        plan_in_words(count, size as u64, self.job.config.save_total_limit).map_or(
+            (None, None),
+            |plan| {
+                let free = files::free_space(self.folder.path());
+                let notice = free.and_then(|free| no_room(plan.kept, free));
+                (Some(Fact::new("saving", plan.text)), notice)
+            },
+        )
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::args::TrainArgs;
 use super::header::shell_word;
 use super::records::arguments;
-use crate::cli::report;
+use crate::cli::{hub, report};
 use vitcuda::report::RunLog;
 use vitcuda::report::model_card::{MARK, ModelCard};
 use vitcuda::train::Outcome;
@@ -43,14 +43,16 @@ pub fn write(about: &About, outcome: &Outcome) -> Result<Option<String>> {
         Err(e) if e.kind() != ErrorKind::NotFound => return Err(Error::io(&file, "read it", e)),
         _ => {}
     }
+    let id = |name: &Path| hub::id(name).map(|id| id.name);
     let data = about.args.data.as_deref();
+    let base = about.args.model.model.as_deref().map(Path::new);
     let log = RunLog::read(folder).unwrap_or_default();
     let card = ModelCard {
         name: report::name(folder),
         model: about.model.clone(),
-        base_model: about.args.model.model.as_deref().and_then(hub_id),
+        base_model: base.and_then(id),
         data: about.data.clone(),
-        dataset: data.and_then(Path::to_str).and_then(hub_id),
+        dataset: data.and_then(id),
         classes: about.classes,
         arguments: arguments(about.config),
         log: &log,
@@ -59,15 +61,6 @@ pub fn write(about: &About, outcome: &Outcome) -> Result<Option<String>> {
     };
     files::write_atomically(file, card.text().as_bytes())?;
     Ok(None)
-}
-
-/// `name`, if it is OWNER/NAME of the Hugging Face hub and not a path.
-fn hub_id(name: &str) -> Option<String> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    let is_part =
-        |part: &str| part.starts_with(|c: char| c.is_alphanumeric()) && part.chars().all(fits);
-    let (owner, model) = name.split_once('/')?;
-    (is_part(owner) && is_part(model) && !Path::new(name).exists()).then(|| name.to_owned())
 }
 
 /// The command line, so that a shell takes it as it was.
@@ -80,18 +73,6 @@ fn command(words: impl Iterator<Item = OsString>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ids_of_the_hub_are_told_from_paths() {
-        for id in ["google/vit-base-patch16-224-in21k", "a/b.c"] {
-            assert_eq!(hub_id(id).as_deref(), Some(id));
-        }
-        for path in [
-            "photos", "./a", "/a/b", "a/b/c", "../a", "src/cli", "a/", "a b/c",
-        ] {
-            assert_eq!(hub_id(path), None, "{path}");
-        }
-    }
 
     #[test]
     fn the_command_can_be_typed_again() {
