@@ -103,11 +103,11 @@ mod tests {
 
     #[test]
     fn defaults_are_pythons() {
-        let plain = settings(&[("HOME", "/home/a")]);
+        let plain = settings(&[("HOME", "/people/a")]);
         assert_eq!(plain.endpoint, "https://huggingface.co");
-        assert_eq!(plain.cache, PathBuf::from("/home/a/.cache/huggingface/hub"));
+        assert_eq!(plain.cache, PathBuf::from("/people/a/.cache/huggingface/hub"));
         assert_eq!((plain.token, plain.network), (None, Network::Online));
-        let caches = settings(&[("HOME", "/home/a"), ("XDG_CACHE_HOME", "/x")]);
+        let caches = settings(&[("HOME", "/people/a"), ("XDG_CACHE_HOME", "/x")]);
         assert_eq!(caches.cache, PathBuf::from("/x/huggingface/hub"));
     }
 
@@ -121,13 +121,13 @@ mod tests {
         assert_eq!(from_file.endpoint, "http://mirror");
         assert_eq!(from_file.token.as_deref(), Some("hf_file"));
         let all = settings(&[
-            ("HOME", "/home/a"),
+            ("HOME", "/people/a"),
             ("HF_HOME", home),
             ("HF_HUB_CACHE", "~/elsewhere"),
             ("HF_TOKEN", "hf_variable"),
             ("HF_HUB_OFFLINE", "TRUE"),
         ]);
-        assert_eq!(all.cache, PathBuf::from("/home/a/elsewhere"));
+        assert_eq!(all.cache, PathBuf::from("/people/a/elsewhere"));
         assert_eq!(all.token.as_deref(), Some("hf_variable"));
         assert_eq!(all.network, Network::Offline);
         assert_eq!(

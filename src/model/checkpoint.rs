@@ -43,7 +43,7 @@ pub struct Loaded {
 }
 
 /// Reads the checkpoint of a backbone or of a classifier: a ViT's, a DeiT's without a distillation
-/// token or a DINOv2's (see [`ModelType`](super::model_type::ModelType)). Whatever it was, it is a
+/// token or a DINOv2's (see [`ModelType`]). Whatever it was, it is a
 /// plain ViT afterwards.
 ///
 /// An error where a file or tensor is missing, has another shape than `config.json` says, or holds
