@@ -105,7 +105,10 @@ mod tests {
     fn defaults_are_pythons() {
         let plain = settings(&[("HOME", "/people/a")]);
         assert_eq!(plain.endpoint, "https://huggingface.co");
-        assert_eq!(plain.cache, PathBuf::from("/people/a/.cache/huggingface/hub"));
+        assert_eq!(
+            plain.cache,
+            PathBuf::from("/people/a/.cache/huggingface/hub")
+        );
         assert_eq!((plain.token, plain.network), (None, Network::Online));
         let caches = settings(&[("HOME", "/people/a"), ("XDG_CACHE_HOME", "/x")]);
         assert_eq!(caches.cache, PathBuf::from("/x/huggingface/hub"));
