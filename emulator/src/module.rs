@@ -134,6 +134,8 @@ fn unique_path() -> PathBuf {
     std::env::temp_dir().join(format!("vitcuda-kernel-{}-{count}.so", std::process::id()))
 }
 
+/// # Safety
+/// `object` was made by this emulator's compiler: its code is loaded and run.
 unsafe fn link(object: &[u8]) -> Result<Vec<Arc<Kernel>>, String> {
     // A name of its own for each: the loader takes equal paths for the same library. The open file
     // outlives its name, for addr2line.

@@ -9,6 +9,7 @@ mod files;
 mod play;
 mod records;
 mod report;
+mod saving;
 mod steps;
 mod trouble;
 
@@ -23,6 +24,7 @@ fn main() {
         ahead::trials(),
         best::trials(),
         trouble::trials(),
+        saving::trials(),
         files::trials(),
         report::trials(),
         records::trials(),

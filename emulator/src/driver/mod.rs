@@ -34,6 +34,8 @@ macro_rules! api {
     ($($(#[$meta:meta])* fn $name:ident($($argument:ident: $ty:ty),* $(,)?) $body:block)*) => {
         $(
             $(#[$meta])*
+            /// # Safety
+            /// Pointers are what the driver API says of them, see [`crate::driver`].
             #[unsafe(no_mangle)]
             pub unsafe extern "C" fn $name($($argument: $ty),*) -> std::os::raw::c_int {
                 let run = || -> $crate::status::Result<()> { $body };

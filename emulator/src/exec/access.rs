@@ -11,6 +11,9 @@ use crate::memory::{self, INITIALISED, LIVE};
 use crate::status::Status;
 
 /// Judges an access of the kernel; returns when it is allowed.
+///
+/// # Safety
+/// `thread` is the calling fiber's own, which the launch keeps alive.
 pub unsafe extern "C" fn access(
     thread: *mut Thread,
     address: u64,
@@ -96,6 +99,9 @@ fn global_problem(address: usize, bytes: usize, write: bool) -> (Status, String)
 }
 
 /// Checks and counts a read of global memory by a primitive.
+///
+/// # Safety
+/// `thread` is the calling fiber's own, which the launch keeps alive.
 pub unsafe fn global_read(
     thread: *mut Thread,
     address: usize,

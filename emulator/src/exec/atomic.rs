@@ -12,6 +12,9 @@ const WIDE: u32 = 0x100;
 const FLOAT_ADD: u32 = 12;
 
 /// Returns the old value.
+///
+/// # Safety
+/// `thread` is the calling fiber's own, which the launch keeps alive.
 pub unsafe extern "C" fn atomic(
     thread: *mut Thread,
     address: u64,

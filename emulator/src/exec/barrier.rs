@@ -37,6 +37,9 @@ impl Default for Barrier {
 }
 
 /// `threads` 0 means the whole block. `op` 0 waits, 1 counts, 2 ands, 3 ors `value`s.
+///
+/// # Safety
+/// `thread` is the calling fiber's own, which the launch keeps alive.
 pub unsafe extern "C" fn barrier(
     thread: *mut Thread,
     id: u32,

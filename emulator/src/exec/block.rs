@@ -250,6 +250,8 @@ impl Worker {
         }
     }
 
+    /// # Safety
+    /// No fiber of the block is alive.
     unsafe fn start_block(&mut self, launch: &Launch, index: [u32; 3]) {
         // SAFETY: no fiber is alive.
         let block = unsafe { &mut *self.block };
@@ -275,6 +277,8 @@ impl Worker {
         }
     }
 
+    /// # Safety
+    /// No fiber of the block is alive, and the fibers end before `launch` and the block do.
     unsafe fn fibers(&mut self, launch: &Launch, index: [u32; 3]) -> Vec<Fiber> {
         // SAFETY: no fiber is alive.
         let block = unsafe { &*self.block };
@@ -317,6 +321,8 @@ impl Worker {
             .collect()
     }
 
+    /// # Safety
+    /// No fiber of the block is alive.
     unsafe fn finish_block(&mut self) -> Counters {
         // SAFETY: all fibers have returned.
         let block = unsafe { &mut *self.block };

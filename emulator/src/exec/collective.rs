@@ -70,6 +70,9 @@ fn kind_name(kind: u32, detail: u32) -> &'static str {
 }
 
 /// Called by each lane, after it laid its values into the warp's `inputs`.
+///
+/// # Safety
+/// `thread` is the calling fiber's own, which the launch keeps alive.
 pub unsafe extern "C" fn collective(
     thread: *mut Thread,
     kind: u32,
@@ -119,6 +122,9 @@ pub unsafe extern "C" fn collective(
 }
 
 /// Finds the group that a lane belongs to, or opens it.
+///
+/// # Safety
+/// `thread` is the calling fiber's own, which the launch keeps alive.
 #[inline(never)]
 unsafe fn join(thread: *mut Thread, mine: Group) -> usize {
     // SAFETY: the running fiber's warp.
@@ -138,6 +144,8 @@ unsafe fn join(thread: *mut Thread, mine: Group) -> usize {
     warp.groups.len() - 1
 }
 
+/// # Safety
+/// As [`join`], and `position` is of a group of its warp.
 #[inline(never)]
 unsafe fn complete(thread: *mut Thread, position: usize) {
     // SAFETY: the running fiber's warp.
@@ -203,6 +211,9 @@ pub fn lanes(mask: u32) -> String {
 }
 
 /// All lanes of the group are here: computes what each takes away.
+///
+/// # Safety
+/// `thread` is a lane of `warp`, and every lane of `group` waits.
 unsafe fn perform(thread: *mut Thread, warp: &mut Warp, group: &Group) {
     // SAFETY: the running fiber's block; `warp` is not part of it by value.
     let run = unsafe { &mut *(*thread).run };

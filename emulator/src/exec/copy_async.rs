@@ -42,6 +42,9 @@ pub struct Row {
 }
 
 /// Issues a copy of `bytes` (4, 8, 16): `source_bytes` from global memory, zeros behind them.
+///
+/// # Safety
+/// `thread` is the calling fiber's own, which the launch keeps alive.
 pub unsafe extern "C" fn cp_async(
     thread: *mut Thread,
     to: *mut u8,
@@ -150,6 +153,8 @@ pub fn finish_rows(rows: &mut Vec<Row>) -> u64 {
     partial.map(|row| conflicts(&row)).sum()
 }
 
+/// # Safety
+/// `thread` is the calling fiber's own, which the launch keeps alive.
 pub unsafe extern "C" fn cp_async_commit(thread: *mut Thread) {
     // SAFETY: as in `cp_async`.
     let flight = unsafe { &mut (&mut *(*thread).run).in_flight[(*thread).linear as usize] };
@@ -158,6 +163,9 @@ pub unsafe extern "C" fn cp_async_commit(thread: *mut Thread) {
 }
 
 /// Returns when at most `pending_groups` of the thread's groups have not arrived.
+///
+/// # Safety
+/// `thread` is the calling fiber's own, which the launch keeps alive.
 pub unsafe extern "C" fn cp_async_wait(thread: *mut Thread, pending_groups: u32) {
     // SAFETY: as in `cp_async`.
     unsafe {

@@ -51,6 +51,8 @@ pub fn prepare_cpu_thread() {
     }
 }
 
+/// # Safety
+/// The kernel calls it, with pointers that are good until it returns.
 unsafe extern "C" fn handler(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     let thread = RUNNING.get();
     // SAFETY: the kernel hands valid structures; sending the interrupted code to `landing` on the
@@ -70,6 +72,9 @@ unsafe extern "C" fn handler(signal: c_int, info: *mut libc::siginfo_t, context:
     }
 }
 
+/// # Safety
+/// `context` is that of a signal being handled; `to` never returns and wants a fresh stack that
+/// ends at `stack`.
 #[cfg(target_arch = "x86_64")]
 unsafe fn redirect(context: *mut libc::ucontext_t, to: usize, stack: usize) {
     // SAFETY: the context of the interrupted thread, handed by the kernel.
@@ -78,6 +83,9 @@ unsafe fn redirect(context: *mut libc::ucontext_t, to: usize, stack: usize) {
     registers[libc::REG_RSP as usize] = (stack - 8) as i64; // as after a call
 }
 
+/// # Safety
+/// `context` is that of a signal being handled; `to` never returns and wants a fresh stack that
+/// ends at `stack`.
 #[cfg(target_arch = "aarch64")]
 unsafe fn redirect(context: *mut libc::ucontext_t, to: usize, stack: usize) {
     // SAFETY: as above.

@@ -41,6 +41,8 @@ pub unsafe fn mma(warp: &mut Warp, format: Format, depth: usize, detail: u32) {
     unsafe { mma_in(warp, format, depth, detail, half_to_float) }
 }
 
+/// # Safety
+/// As [`mma`], on a processor with AVX2, FMA and F16C.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn mma_avx2(warp: &mut Warp, format: Format, depth: usize, detail: u32) {
@@ -50,6 +52,8 @@ unsafe fn mma_avx2(warp: &mut Warp, format: Format, depth: usize, detail: u32) {
     unsafe { mma_in(warp, format, depth, detail, half) }
 }
 
+/// # Safety
+/// As [`mma`].
 #[inline(always)]
 unsafe fn mma_in(
     warp: &mut Warp,

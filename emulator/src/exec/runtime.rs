@@ -59,6 +59,8 @@ pub fn runtime() -> &'static Runtime {
     })
 }
 
+/// # Safety
+/// `thread` is the calling fiber's own, `name` a C string of its kernel.
 unsafe extern "C" fn static_shared(
     thread: *mut Thread,
     key: *const c_void,
@@ -85,6 +87,8 @@ unsafe extern "C" fn static_shared(
     }
 }
 
+/// # Safety
+/// `thread` is the calling fiber's own, the texts are C strings of its kernel.
 unsafe extern "C" fn trap(
     thread: *mut Thread,
     what: *const c_char,
@@ -97,6 +101,8 @@ unsafe extern "C" fn trap(
     fail(thread, Status::ERROR_ASSERT, text);
 }
 
+/// # Safety
+/// `text` is a C string of the kernel.
 unsafe extern "C" fn print(_: *mut Thread, text: *const c_char) {
     // SAFETY: a buffer of the caller, ended by a zero.
     print!("{}", unsafe { CStr::from_ptr(text) }.to_string_lossy());

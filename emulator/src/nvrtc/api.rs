@@ -1,4 +1,10 @@
 //! The C ABI of `libnvrtc`.
+//!
+//! # Safety
+//!
+//! A caller promises of each pointer what NVRTC's documentation says of it: room for one value, or for
+//! as many bytes as the call before it told, or a C string. That is the one contract of all functions
+//! here; programs are numbers, looked up, and refused if they are none.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char, c_int};
