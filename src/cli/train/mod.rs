@@ -27,6 +27,7 @@ use super::{Global, interrupt};
 use vitcuda::Error;
 use vitcuda::data::source::{self, Splits};
 use vitcuda::data::{Augmentation, Loader};
+use vitcuda::device::Device;
 use vitcuda::report::verdict::{Finding, Tone};
 use vitcuda::report::{Console, Event, JsonLines, Reporter, Reporters};
 use vitcuda::train::config::{Interval, TrainConfig};
@@ -100,17 +101,6 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
     });
     let lookup = start.preprocessor.lookup();
     let mut engine = planned.load(start.params, lookup)?;
-    let identity = vec![
-        ("--device and --precision", device.numbers()),
-        ("--augment", args.augment.name().to_owned()),
-        ("training images", train.dataset().fingerprint()),
-        (
-            "validation images",
-            validation
-                .as_ref()
-                .map_or(String::new(), |v| v.dataset().fingerprint()),
-        ),
-    ];
     let model_name = start.name;
     let files = RunFiles {
         config: start.config,
@@ -121,7 +111,7 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
         config: &config,
         model_files: &files,
         facts,
-        identity,
+        identity: identity(device, args, &train, validation.as_ref()),
         next: header::next(&config.output_dir, args.data.as_deref()),
         stop: &stop,
     };
@@ -149,6 +139,25 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
         true => output::result(config.output_dir.display()),
         false => Ok(()),
     }
+}
+
+/// By flag, what a resumed run must have in common with the run so far, besides its settings.
+fn identity(
+    device: Device,
+    args: &TrainArgs,
+    train: &Loader,
+    validation: Option<&Loader>,
+) -> Vec<(&'static str, String)> {
+    let fingerprint = |images: &Loader| images.dataset().fingerprint();
+    vec![
+        ("--device and --precision", device.numbers()),
+        ("--augment", args.augment.name().to_owned()),
+        ("training images", fingerprint(train)),
+        (
+            "validation images",
+            validation.map_or(String::new(), fingerprint),
+        ),
+    ]
 }
 
 /// People on stderr, machines on stdout.
