@@ -109,7 +109,8 @@ impl Health {
             return match self.memory.nonfinite_losses {
                 MAX_NONFINITE => Err(self.diverged(step, "loss", output.loss)),
                 1 => Ok(Some(format!(
-                    "the loss of step {step} is {}; the step is left out",
+                    "the loss of step {step} is {}; the step is left out, and nothing is saved until \
+                     losses are finite again",
                     output.loss
                 ))),
                 _ => Ok(None),

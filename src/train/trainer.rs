@@ -108,8 +108,6 @@ pub(super) struct Run<'a> {
     grad_norm: f64,
     pub(super) evaluations: Evaluations,
     pub(super) early_stop: Option<String>,
-    /// Whether the person knows that for the moment there is nothing sound to save.
-    pub(super) told_unsound: bool,
     /// Steps, and seconds, of the sessions before this one.
     pub(super) first_step: u64,
     pub(super) seconds_before: f64,
@@ -171,7 +169,6 @@ impl<'a> Run<'a> {
             grad_norm: f64::NAN,
             evaluations: Evaluations::default(),
             early_stop: None,
-            told_unsound: false,
             first_step: 0,
             seconds_before: 0.0,
         };

@@ -206,7 +206,8 @@ fn own_step() {
     assert_eq!(error.exit_code(), 7);
     assert!(error.to_string().contains("10 to 59"), "{error}");
     assert_eq!(device.script.steps, 9 + u64::from(MAX_NONFINITE));
-    assert!(notices(&play).contains(&"the loss of step 10 is NaN; the step is left out"));
+    let told = "the loss of step 10 is NaN; the step is left out";
+    assert!(notices(&play).iter().any(|text| text.starts_with(told)));
     assert_eq!(play.files("checkpoint"), ["checkpoint-4", "checkpoint-8"]);
 }
 
