@@ -16,7 +16,7 @@ unsafe fn load(out: Out<usize>, image: *const u8) -> Result<()> {
         return Err(Status::ERROR_INVALID_VALUE);
     }
     // SAFETY: not null: a whole image, says the caller.
-    let kernels = unsafe { module::load(image, state.device(context).arch)? };
+    let kernels = unsafe { module::load(image, state.device(context).arch, state.contexts[&context].device)? };
     let mut functions = std::collections::HashMap::new();
     for kernel in kernels {
         let handle = state.handle();
@@ -56,7 +56,9 @@ pub fn max_threads(kernel: &Kernel) -> u32 {
 fn attribute(function: &Function, device: &Device, number: c_int) -> Option<u32> {
     Some(match number {
         0 => max_threads(&function.kernel),
-        1 | 2 | 3 | 7 => 0, // static shared memory is only known when a block runs; no constants, no spills
+        1 => function.kernel.program.static_shared,
+        2 | 7 => 0, // constants are global memory here, and nothing is preferred
+        3 => function.kernel.program.local_bytes,
         4 => registers(&function.kernel),
         5 | 6 => device.arch,
         8 => function.max_dynamic_shared,
@@ -147,9 +149,8 @@ api! {
     fn cuFuncGetParamInfo(function: usize, index: usize, offset: Out<usize>, bytes: Out<usize>) {
         let (state, _) = working()?;
         let found = state.functions.get(&function).ok_or(Status::ERROR_INVALID_HANDLE)?;
-        let offsets = super::launch::offsets(&found.kernel).0;
         let parameter = found.kernel.parameters.get(index).ok_or(Status::ERROR_INVALID_VALUE)?;
-        offset.give(offsets[index])?;
+        offset.give(parameter.offset as usize)?;
         bytes.offer(parameter.bytes as usize);
         Ok(())
     }

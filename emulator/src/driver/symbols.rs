@@ -16,6 +16,12 @@ api! {
         out.give(texts.1.as_ptr().cast())
     }
 
+    // NVRTC asks for tables of functions that nobody documents, and does without them.
+    fn cuGetExportTable(table: Out<*const c_void>, _name: *const u8) {
+        table.offer(std::ptr::null());
+        Err(Status::ERROR_NOT_FOUND)
+    }
+
     fn cuGetProcAddress_v2(symbol: Text, out: Out<*mut c_void>, _version: c_int, _flags: c_ulonglong, status: Out<c_int>) {
         // Newest versions first: that is what the real call gives to programs of today.
         let name = symbol.read()?;
