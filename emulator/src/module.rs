@@ -103,6 +103,7 @@ fn kernels(text: &str, ordinal: usize) -> Result<Vec<Arc<Kernel>>, String> {
     let programs = ptx::kernels(&module, &mut address_of);
     let variables = Arc::new(Variables(variables.into_values().filter(|&base| base != 0).collect()));
     let kernels = programs?.into_iter().map(|program| {
+        if std::env::var_os("DBG").is_some() { eprintln!("DBG {} {:?} {}/{}/{} code {}", program.name, program.unwritten, program.narrow, program.wide, program.predicates, program.code.len()); }
         Arc::new(Kernel {
             name: program.name.clone(),
             parameters: program.parameters.clone(),

@@ -145,6 +145,7 @@ impl Turn<'_> {
         Ok(space)
     }
 
+    #[inline(always)]
     fn aligned(&self, addresses: &[usize; LANES], mask: u32, bytes: usize, verb: &str) -> Result<(), Fault> {
         let wrong = |lane: &usize| mask >> lane & 1 != 0 && addresses[*lane] % bytes != 0;
         if addresses.iter().fold(0, |all, one| all | one) % bytes == 0 {
@@ -162,6 +163,7 @@ impl Turn<'_> {
 
     // ---------------------------------------------------------------------------------- loads
 
+    #[inline(always)]
     pub fn load(&mut self, i: &Instruction, access: Access, width: Width, mask: u32) -> Result<(), Fault> {
         let mut addresses = self.addresses(i.a, width, access.offset);
         let bytes = (access.bytes * access.count) as usize;
@@ -207,6 +209,7 @@ impl Turn<'_> {
         }
     }
 
+    #[inline(always)]
     fn judge_shared_read(&mut self, addresses: &[usize; LANES], mask: u32, bytes: usize) -> Result<Doubtful, Fault> {
         let mut doubtful: Doubtful = None;
         let block = &mut *self.block;
@@ -223,6 +226,7 @@ impl Turn<'_> {
         Ok(doubtful)
     }
 
+    #[inline(always)]
     pub fn judge_global_read(&mut self, addresses: &[usize; LANES], mask: u32, bytes: usize) -> Result<Doubtful, Fault> {
         let mut doubtful: Doubtful = None;
         let (mut touched, mut requested) = (0, 0);
@@ -276,6 +280,7 @@ impl Turn<'_> {
 
     // --------------------------------------------------------------------------------- stores
 
+    #[inline(always)]
     pub fn store(&mut self, i: &Instruction, access: Access, width: Width, mask: u32) -> Result<(), Fault> {
         let mut addresses = self.addresses(i.a, width, access.offset);
         let bytes = (access.bytes * access.count) as usize;
@@ -306,6 +311,7 @@ impl Turn<'_> {
         Ok(())
     }
 
+    #[inline(always)]
     fn judge_shared_write(&mut self, addresses: &[usize; LANES], mask: u32, bytes: usize) -> Result<(), Fault> {
         let block = &mut *self.block;
         block.counters.shared_bank_conflicts += bank_conflicts(addresses, mask, bytes);
@@ -321,6 +327,7 @@ impl Turn<'_> {
         Ok(())
     }
 
+    #[inline(always)]
     fn judge_global_write(&mut self, addresses: &[usize; LANES], mask: u32, bytes: usize) -> Result<(), Fault> {
         let (mut touched, mut requested) = (0, 0);
         let who = self.who();

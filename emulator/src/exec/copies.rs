@@ -19,6 +19,7 @@ pub struct Copy {
 }
 
 impl Turn<'_> {
+    #[inline(always)]
     pub fn copy_async(&mut self, i: &Instruction, bytes: u32, (from, to): (i64, i64), width: Width, mask: u32) -> Result<(), Fault> {
         let bytes = bytes as usize;
         let sources = self.addresses(i.a, Width::Wide, from);
@@ -60,6 +61,7 @@ impl Turn<'_> {
         Ok(())
     }
 
+    #[inline(always)]
     fn judge_copy(
         &mut self,
         sources: &[usize; LANES],
@@ -99,6 +101,7 @@ impl Turn<'_> {
     }
 
     /// Finishes all but the last `pending` groups of each lane; [`NONE`]: everything, committed or not.
+    #[inline(always)]
     pub fn wait_copies(&mut self, pending: u32, mask: u32) {
         let groups = self.warp.groups;
         let shared = &mut self.block.shared;

@@ -6,65 +6,67 @@
 //! store, an address, a branch, anything between lanes) ends the launch with the reason of the first
 //! doubtful value, as memcheck does it (Seward and Nethercote 2005).
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::failure::Fault;
 use crate::ptx::program::{File, Instruction, Logic, Op, Program};
+use crate::status::Status;
 
 /// Doubtful lanes of registers, and why.
 #[derive(Debug, Default)]
 pub struct Doubt {
-    entries: Vec<Entry>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    register: (File, u32),
-    lanes: u32,
-    why: Rc<str>,
+    /// By file and place.
+    lanes: [Vec<u32>; 3],
+    /// Registers with such lanes.
+    count: usize,
+    why: HashMap<(File, u32), Rc<str>>,
 }
 
 impl Doubt {
+    /// For a kernel's registers.
+    pub fn new(program: &Program) -> Self {
+        let lanes = [program.narrow, program.wide, program.predicates].map(|count| vec![0; count]);
+        Self { lanes, ..Self::default() }
+    }
+
+    #[inline(always)]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.count == 0
     }
 
     pub fn clear(&mut self) {
-        self.entries.clear();
+        if self.count > 0 {
+            self.lanes.iter_mut().for_each(|file| file.fill(0));
+            self.count = 0;
+        }
     }
 
-    fn of(&self, register: (File, u32)) -> Option<&Entry> {
-        self.entries.iter().find(|one| one.register == register)
-    }
-
-    fn lanes(&self, register: (File, u32)) -> u32 {
-        self.of(register).map_or(0, |one| one.lanes)
+    #[inline(always)]
+    fn of(&self, (file, place): (File, u32)) -> u32 {
+        self.lanes[file as usize][place as usize]
     }
 
     /// Forgets what `lanes` of the register held, and notes those that are doubtful now.
+    #[inline(always)]
+    fn put(&mut self, (file, place): (File, u32), lanes: u32, doubtful: u32) {
+        let entry = &mut self.lanes[file as usize][place as usize];
+        let next = *entry & !lanes | doubtful;
+        self.count = self.count + usize::from(next != 0) - usize::from(*entry != 0);
+        *entry = next;
+    }
+
+    /// The same, with a reason.
     pub fn set(&mut self, register: (File, u32), lanes: u32, doubtful: u32, why: &Rc<str>) {
-        match self.entries.iter_mut().position(|one| one.register == register) {
-            Some(at) => {
-                let entry = &mut self.entries[at];
-                entry.lanes = entry.lanes & !lanes | doubtful;
-                if doubtful != 0 {
-                    entry.why = why.clone();
-                }
-                if entry.lanes == 0 {
-                    self.entries.swap_remove(at);
-                }
-            }
-            None if doubtful != 0 => self.entries.push(Entry {
-                register,
-                lanes: doubtful,
-                why: why.clone(),
-            }),
-            None => {}
+        self.put(register, lanes, doubtful);
+        if doubtful != 0 {
+            self.why.insert(register, why.clone());
         }
     }
 
     /// Called before an instruction runs for `lanes`, those that its guard lets through; `active`
     /// are all that ask the guard.
+    #[inline(always)]
     pub fn pass(
         &mut self,
         program: &Program,
@@ -77,78 +79,62 @@ impl Doubt {
         if instruction.guard != crate::ptx::program::NONE {
             self.refuse((File::Predicate, instruction.guard), active)?;
         }
-        let doubtful = if is_pure(instruction.op) {
-            self.passed_on(instruction, &effects.reads, lanes, predicates)
-        } else {
+        if !is_pure(instruction.op) {
             effects.reads.iter().try_for_each(|&one| self.refuse(one, lanes))?;
-            (0, None)
-        };
-        if lanes != 0 {
-            let why = doubtful.1.unwrap_or_else(|| "".into());
-            effects.writes.iter().for_each(|&one| self.set(one, lanes, doubtful.0, &why));
+            effects.writes.iter().for_each(|&one| self.put(one, lanes, 0));
+            return Ok(());
         }
+        let doubtful = self.passed_on(instruction, &effects.reads, lanes, predicates);
+        if doubtful == 0 {
+            effects.writes.iter().for_each(|&one| self.put(one, lanes, 0));
+            return Ok(());
+        }
+        let first = effects.reads.iter().find(|&&one| self.of(one) & lanes != 0);
+        let why = first.and_then(|one| self.why.get(one)).cloned().unwrap_or_else(|| "".into());
+        effects.writes.iter().for_each(|&one| self.set(one, lanes, doubtful, &why));
         Ok(())
     }
 
-    fn passed_on(
-        &self,
-        instruction: &Instruction,
-        reads: &[(File, u32)],
-        lanes: u32,
-        predicates: &[u32],
-    ) -> (u32, Option<Rc<str>>) {
-        let file = match instruction.op {
-            Op::Select => Some(File::Narrow),
-            Op::SelectW => Some(File::Wide),
-            _ => None,
-        };
-        if let Some(file) = file {
-            let chosen = predicates[instruction.c as usize];
-            let sides = [
-                ((file, instruction.a), chosen),
-                ((file, instruction.b), !chosen),
-                ((File::Predicate, instruction.c), u32::MAX),
-            ];
-            let found = sides.map(|(register, taken)| self.lanes(register) & taken & lanes);
-            let first = sides.iter().zip(found).find(|(_, lanes)| *lanes != 0);
-            let why = first.and_then(|((register, _), _)| self.of(*register)).map(|one| one.why.clone());
-            return (found[0] | found[1] | found[2], why);
+    /// Doubtful lanes of what the instruction makes.
+    #[inline(always)]
+    fn passed_on(&self, instruction: &Instruction, reads: &[(File, u32)], lanes: u32, predicates: &[u32]) -> u32 {
+        let all = reads.iter().fold(0, |all, &one| all | self.of(one)) & lanes;
+        if all == 0 {
+            return 0;
         }
-        // A side that decides alone makes the other one irrelevant.
-        let decides = |register: u32| {
-            let known = !self.lanes((File::Predicate, register));
-            match instruction.op {
-                Op::LogicP(Logic::And) => known & !predicates[register as usize],
-                Op::LogicP(Logic::Or) => known & predicates[register as usize],
-                _ => 0,
+        let predicate = |place: u32| (predicates[place as usize], self.of((File::Predicate, place)));
+        match instruction.op {
+            Op::Select | Op::SelectW => {
+                let file = if matches!(instruction.op, Op::Select) { File::Narrow } else { File::Wide };
+                let (chosen, doubtful) = predicate(instruction.c);
+                let (a, b) = (self.of((file, instruction.a)), self.of((file, instruction.b)));
+                (a & chosen | b & !chosen | doubtful) & lanes
             }
-        };
-        let lanes = match instruction.op {
-            Op::LogicP(_) => lanes & !decides(instruction.a) & !decides(instruction.b),
-            _ => lanes,
-        };
-        let mut all = (0, None);
-        for &register in reads {
-            if let Some(entry) = self.of(register).filter(|one| one.lanes & lanes != 0) {
-                all.0 |= entry.lanes & lanes;
-                all.1.get_or_insert_with(|| entry.why.clone());
+            // A side that decides alone makes the other one irrelevant.
+            Op::LogicP(Logic::And) => {
+                let ((a, in_a), (b, in_b)) = (predicate(instruction.a), predicate(instruction.b));
+                all & !(!a & !in_a) & !(!b & !in_b)
             }
+            Op::LogicP(Logic::Or) => {
+                let ((a, in_a), (b, in_b)) = (predicate(instruction.a), predicate(instruction.b));
+                all & !(a & !in_a) & !(b & !in_b)
+            }
+            _ => all,
         }
-        all
     }
 
+    #[inline(always)]
     fn refuse(&self, register: (File, u32), lanes: u32) -> Result<(), Fault> {
-        match self.of(register).filter(|one| one.lanes & lanes != 0) {
-            None => Ok(()),
-            Some(entry) => {
-                let lane = (entry.lanes & lanes).trailing_zeros();
-                let (status, text) = match entry.why.strip_prefix(ILLEGAL) {
-                    Some(text) => (crate::status::Status::ERROR_ILLEGAL_ADDRESS, text),
-                    None => (crate::status::Status::ERROR_LAUNCH_FAILED, &*entry.why),
-                };
-                Err(Fault { lane, status, text: text.to_owned() })
-            }
+        let doubtful = self.of(register) & lanes;
+        if doubtful == 0 {
+            return Ok(());
         }
+        let why = self.why.get(&register).map_or("", |why| why);
+        let (status, text) = match why.strip_prefix(ILLEGAL) {
+            Some(text) => (Status::ERROR_ILLEGAL_ADDRESS, text),
+            None => (Status::ERROR_LAUNCH_FAILED, why),
+        };
+        Err(Fault { lane: doubtful.trailing_zeros(), status, text: text.to_owned() })
     }
 }
 

@@ -42,6 +42,7 @@ impl Turn<'_> {
         Err(Fault::misuse(mask.trailing_zeros(), text))
     }
 
+    #[inline(always)]
     pub fn load_matrix(&mut self, i: &Instruction, (count, transposed): (u32, bool), (offset, width): (i64, Width), mask: u32) -> Result<(), Fault> {
         self.whole_warp(mask)?;
         let mut addresses = self.addresses(i.a, width, offset);
@@ -90,6 +91,7 @@ impl Turn<'_> {
         Ok(())
     }
 
+    #[inline(always)]
     pub fn multiply(&mut self, i: &Instruction, element: Element, depth: u32, mask: u32) -> Result<(), Fault> {
         self.whole_warp(mask)?;
         let list = self.program.list(i);

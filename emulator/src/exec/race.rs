@@ -10,8 +10,6 @@
 //! (reads of several threads) is widened to the least circle that holds them: lanes of a warp, warps
 //! of a block, blocks.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use crate::memory;
 
 /// Warps of a block, at most.
@@ -129,36 +127,42 @@ impl Who<'_> {
 
     /// Notes reads of `bytes` from `address` on, each lane's `step` bytes one after the other from
     /// `lane` on (`step` 0: `lane` reads them all, for others, too). What is wrong, and whose read.
+    #[inline(always)]
     pub fn read(&self, address: usize, bytes: usize, lane: u32, step: usize) -> Option<(u32, String)> {
         let (writes, reads) = words(address, bytes);
         let launch = self.place >> LAUNCH;
-        let own = self.record(0);
-        if step >= 4 && address % 4 == 0 {
-            let quiet = writes.iter().zip(reads).all(|(write, read)| {
-                let (write, read) = (write.load(Ordering::Relaxed), read.load(Ordering::Relaxed));
-                write >> LAUNCH != launch && read >> LAUNCH != launch
-            });
-            if quiet {
-                for (i, read) in reads.iter().enumerate() {
-                    let lane = lane + (4 * i / step) as u32;
-                    read.store(own | u64::from(lane) << THREAD | 0xF, Ordering::Relaxed);
-                }
-                return None;
-            }
+        let old = |records: &[u64]| records.iter().fold(true, |all, one| all & (one >> LAUNCH != launch));
+        if !old(writes) {
+            return self.judge_read(address, bytes, lane, step);
         }
+        let own = self.record(lane);
+        if old(reads) && step >= 4 && address % 4 == 0 {
+            fill(reads, own | 0xF, step);
+            return None;
+        }
+        // Nobody may write what several blocks have read: no further reader matters.
+        let several = self.place & !(0xFFFF << BLOCK) | SEVERAL_BLOCKS << KIND | 0xF;
+        let mask = !(0xFFFF << BLOCK | 0x3FF << THREAD | LAST_TIME << TIME);
+        if reads.iter().fold(true, |all, one| all & (one & mask == several)) {
+            return None;
+        }
+        self.judge_read(address, bytes, lane, step)
+    }
+
+    fn judge_read(&self, address: usize, bytes: usize, lane: u32, step: usize) -> Option<(u32, String)> {
+        let (writes, reads) = words(address, bytes);
+        let launch = self.place >> LAUNCH;
+        let own = self.record(0);
         let mut wrong = None;
         each_word(address, bytes, step, |i, mask, offset| {
             let lane = lane + offset as u32;
-            let write = writes[i].load(Ordering::Relaxed);
+            let write = writes[i];
             if write & mask != 0 && !self.after(write, lane) && wrong.is_none() {
                 wrong = Some((lane, format!("reads what {} writes with nothing between (race)", self.describe(write))));
             }
             let mine = own | u64::from(lane) << THREAD | mask;
-            let seen = reads[i].load(Ordering::Relaxed);
-            let next = if seen >> LAUNCH != launch || seen & mask == 0 { mine } else { self.merged(seen, mine, step == 0) };
-            if next != seen {
-                reads[i].store(next, Ordering::Relaxed);
-            }
+            let seen = reads[i];
+            reads[i] = if seen >> LAUNCH != launch || seen & mask == 0 { mine } else { self.merged(seen, mine, step == 0) };
         });
         wrong
     }
@@ -185,50 +189,56 @@ impl Who<'_> {
     }
 
     /// Notes writes, as [`Who::read`] does reads.
+    #[inline(always)]
     pub fn write(&self, address: usize, bytes: usize, lane: u32, step: usize) -> Option<(u32, String)> {
         let (writes, reads) = words(address, bytes);
         let launch = self.place >> LAUNCH;
-        let own = self.record(0);
-        let mut wrong = None;
-        let fast = step >= 4 && address % 4 == 0;
-        let quiet = fast
-            && writes.iter().zip(reads).all(|(write, read)| {
-                let (write, read) = (write.load(Ordering::Relaxed), read.load(Ordering::Relaxed));
-                write >> LAUNCH != launch && read >> LAUNCH != launch
-            });
-        if quiet {
-            for (i, write) in writes.iter().enumerate() {
-                let lane = lane + (4 * i / step) as u32;
-                write.store(own | u64::from(lane) << THREAD | 0xF, Ordering::Relaxed);
-            }
+        let old = |records: &[u64]| records.iter().fold(true, |all, one| all & (one >> LAUNCH != launch));
+        if step >= 4 && address % 4 == 0 && old(writes) && old(reads) {
+            fill(writes, self.record(lane) | 0xF, step);
             return None;
         }
+        self.judge_write(address, bytes, lane, step)
+    }
+
+    fn judge_write(&self, address: usize, bytes: usize, lane: u32, step: usize) -> Option<(u32, String)> {
+        let (writes, reads) = words(address, bytes);
+        let own = self.record(0);
+        let mut wrong = None;
         each_word(address, bytes, step, |i, mask, offset| {
             let lane = lane + offset as u32;
-            for (record, verb) in [(writes[i].load(Ordering::Relaxed), "writes"), (reads[i].load(Ordering::Relaxed), "reads")] {
+            for (record, verb) in [(writes[i], "writes"), (reads[i], "reads")] {
                 if record & mask != 0 && !self.after(record, lane) && wrong.is_none() {
                     let who = self.describe(record);
                     wrong = Some((lane, format!("writes what {who} {verb} with nothing between (race)")));
                 }
             }
-            writes[i].store(own | u64::from(lane) << THREAD | mask, Ordering::Relaxed);
+            writes[i] = own | u64::from(lane) << THREAD | mask;
         });
         wrong
     }
 }
 
+/// Gives consecutive words the record of consecutive lanes, `step` bytes each.
+#[inline(always)]
+fn fill(records: &mut [u64], first: u64, step: usize) {
+    let shift = (step / 4).trailing_zeros();
+    for (i, record) in records.iter_mut().enumerate() {
+        *record = first + (((i >> shift) as u64) << THREAD);
+    }
+}
+
 /// Records of writes and reads of the words that the range touches.
-fn words(address: usize, bytes: usize) -> (&'static [AtomicU64], &'static [AtomicU64]) {
+///
+/// CPU threads that run blocks of one launch change them without a lock: where two blocks race, one
+/// of them finds the other's record at another time or with another seed.
+#[inline(always)]
+fn words(address: usize, bytes: usize) -> (&'static mut [u64], &'static mut [u64]) {
     let first = address & !3;
     let count = (address + bytes - first).div_ceil(4);
     let [writes, reads] = memory::records(first);
     // SAFETY: the planes cover the whole arena, whose range was checked, for the whole process.
-    unsafe {
-        (
-            std::slice::from_raw_parts(writes.cast(), count),
-            std::slice::from_raw_parts(reads.cast(), count),
-        )
-    }
+    unsafe { (std::slice::from_raw_parts_mut(writes, count), std::slice::from_raw_parts_mut(reads, count)) }
 }
 
 /// Each piece of a word that belongs to one lane: index of the word, its bytes as bits, lane.

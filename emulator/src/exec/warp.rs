@@ -84,7 +84,7 @@ impl Warp {
             local: vec![vec![crate::memory::POISON; local]; LANES],
             local_written: vec![vec![false; local]; LANES],
             clock: Clock::new(index, 1, 1),
-            doubt: Doubt::default(),
+            doubt: Doubt::new(program),
             copies: Vec::new(),
             groups: [0; LANES],
             wait: None,
@@ -332,6 +332,7 @@ impl Turn<'_> {
     }
 
     /// What is neither arithmetic nor control.
+    #[inline(always)]
     fn step(&mut self, i: &Instruction, mask: u32) -> Result<(), Fault> {
         match i.op {
             Op::Load(access, width) => self.load(i, access, width, mask),
