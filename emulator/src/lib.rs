@@ -13,6 +13,7 @@ mod counters;
 mod device;
 mod driver;
 mod exec;
+mod granules;
 mod memory;
 mod module;
 mod nvrtc;

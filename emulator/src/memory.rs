@@ -11,6 +11,7 @@ use std::os::fd::{AsRawFd, FromRawFd};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
+use crate::granules::Granules;
 use crate::status::{Result, Status};
 
 /// Addresses reserved for device memory, and for each shadow of it.
@@ -66,6 +67,7 @@ pub struct Arena {
 struct Table {
     live: BTreeMap<usize, Allocation>,
     freed: Vec<Allocation>,
+    granules: Granules,
     next: usize,
     tag: u8,
 }
@@ -112,6 +114,7 @@ fn table() -> MutexGuard<'static, Table> {
             Mutex::new(Table {
                 live: BTreeMap::new(),
                 freed: Vec::new(),
+                granules: Granules::default(),
                 next: arena().base + PAGE,
                 tag: 0,
             })
@@ -160,20 +163,18 @@ pub fn is_device_address(address: usize) -> bool {
     address.wrapping_sub(arena().base) < ARENA_BYTES
 }
 
-/// Bytes in live allocations of the device.
+/// Bytes of the device that allocations take.
 pub fn used(device: usize) -> usize {
-    let home = Home::Device(device);
-    let table = table();
-    let live = table.live.values().filter(|one| one.home == home);
-    live.map(|one| one.bytes).sum()
+    table().granules.used(device)
 }
 
 /// A fresh, poisoned allocation of `bytes` > 0.
 pub fn allocate(bytes: usize, home: Home) -> Result<usize> {
-    if let Home::Device(device) = home
-        && bytes > crate::device::free_bytes(device)
-    {
-        return Err(Status::ERROR_OUT_OF_MEMORY);
+    if let Home::Device(device) = home {
+        let needed = table().granules.needed(device, bytes);
+        if needed > crate::device::free_bytes(device) {
+            return Err(Status::ERROR_OUT_OF_MEMORY);
+        }
     }
     let mut table = table();
     let rounded = bytes.next_multiple_of(ALIGNMENT);
@@ -199,6 +200,9 @@ pub fn allocate(bytes: usize, home: Home) -> Result<usize> {
     }
     poison_for_sanitizer(base + bytes, rounded - bytes);
     table.live.insert(base, Allocation { base, bytes, home });
+    if let Home::Device(device) = home {
+        table.granules.take(device, base, bytes);
+    }
     Ok(base)
 }
 
@@ -291,6 +295,7 @@ pub fn free(base: usize) -> Result<()> {
         map_fresh(write_state(start) as usize, length, rights);
         map_fresh(read_tag(start) as usize, length, rights);
     }
+    table.granules.give_back(base);
     table.freed.push(allocation);
     Ok(())
 }

@@ -4,6 +4,7 @@
 mod cases;
 #[path = "../common/mod.rs"]
 mod common;
+mod driver;
 mod programs;
 
 use std::process::Command;
@@ -24,6 +25,8 @@ pub struct Case {
     pub status: &'static str,
     /// What the message must contain.
     pub message: &'static [&'static str],
+    /// Environment variables that it runs with.
+    pub settings: &'static [(&'static str, &'static str)],
     pub run: fn(&Device) -> Outcome,
 }
 
@@ -32,9 +35,7 @@ fn main() {
     if let Ok(name) = std::env::var(CASE) {
         return act(&name);
     }
-    let tests = CASES
-        .iter()
-        .map(|case| Trial::test(case.name, move || judge(case)));
+    let tests = all_cases().map(|case| Trial::test(case.name, move || judge(case)));
     let mut tests: Vec<Trial> = tests.collect();
     tests.push(Trial::test(
         "a result that depends on thread order differs between seeds",
@@ -59,17 +60,23 @@ fn main() {
     libtest_mimic::run(&Arguments::from_args(), tests).exit();
 }
 
+fn all_cases() -> impl Iterator<Item = &'static Case> {
+    CASES.iter().chain(driver::CASES)
+}
+
 /// In the child: runs the case and prints the status it ended with.
 fn act(name: &str) {
-    let case = CASES
-        .iter()
+    let case = all_cases()
         .find(|case| case.name == name)
         .expect("the parent knows the cases");
     println!("{}", status_of(case.run));
 }
 
 fn status_of(run: fn(&Device) -> Outcome) -> String {
-    let context = CudaContext::new(0).expect("a device is played");
+    let context = match CudaContext::new(0) {
+        Ok(context) => context,
+        Err(DriverError(code)) => return format!("{code:?}"),
+    };
     unsafe { context.disable_event_tracking() };
     let stream = context.new_stream().expect("a stream");
     let device = Device { context, stream };
@@ -81,12 +88,13 @@ fn status_of(run: fn(&Device) -> Outcome) -> String {
     status
 }
 
-fn child(case: &str, arch: u32, checks: &str) -> (String, String) {
+fn child(case: &str, arch: u32, checks: &str, settings: &[(&str, &str)]) -> (String, String) {
     let own = std::env::current_exe().expect("a running test has a path");
     let output = Command::new(own)
         .env(CASE, case)
         .env("VITCUDA_EMULATE", format!("sm_{arch}"))
         .env("VITCUDA_EMULATOR_CHECKS", checks)
+        .envs(settings.iter().copied())
         .output()
         .expect("the test can start itself");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
@@ -94,7 +102,7 @@ fn child(case: &str, arch: u32, checks: &str) -> (String, String) {
 }
 
 fn judge(case: &Case) -> Result<(), Failed> {
-    let (status, stderr) = child(case.name, case.arch, "on");
+    let (status, stderr) = child(case.name, case.arch, "on", case.settings);
     if status != case.status {
         return Err(format!(
             "ended with `{status}` instead of `{}`:\n{stderr}",
@@ -187,9 +195,9 @@ fn fresh_memory_is_nan() -> Result<(), Failed> {
 }
 
 fn guard_pages() -> Result<(), Failed> {
-    let (status, stderr) = child("a local array out of bounds", 80, "off");
+    let (status, stderr) = child("a local array out of bounds", 80, "off", &[]);
     assert_eq!(status, "CUDA_ERROR_ILLEGAL_ADDRESS", "{stderr}");
-    let (status, stderr) = child("global write past the end", 80, "off");
+    let (status, stderr) = child("global write past the end", 80, "off", &[]);
     assert_eq!(status, "CUDA_ERROR_ILLEGAL_ADDRESS", "{stderr}");
     assert!(
         stderr.contains("accesses global memory out of bounds"),
