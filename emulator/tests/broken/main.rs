@@ -10,7 +10,7 @@ mod programs;
 use std::process::Command;
 
 use cases::CASES;
-use common::{compile, function_with};
+use common::{compile, function_with, trial};
 use cudarc::driver::{CudaContext, DriverError, PushKernelArg};
 use libtest_mimic::{Arguments, Failed, Trial};
 use programs::{Device, KERNELS, Outcome, geometry};
@@ -35,26 +35,26 @@ fn main() {
     if let Ok(name) = std::env::var(CASE) {
         return act(&name);
     }
-    let tests = all_cases().map(|case| Trial::test(case.name, move || judge(case)));
+    let tests = all_cases().map(|case| trial(case.name.into(), move || judge(case)));
     let mut tests: Vec<Trial> = tests.collect();
-    tests.push(Trial::test(
-        "a result that depends on thread order differs between seeds",
+    tests.push(trial(
+        "a result that depends on thread order differs between seeds".into(),
         seeds_differ,
     ));
-    tests.push(Trial::test(
-        "a wrong fragment layout gives wrong numbers",
+    tests.push(trial(
+        "a wrong fragment layout gives wrong numbers".into(),
         wrong_fragments,
     ));
-    tests.push(Trial::test(
-        "uninitialised global memory is NaN",
+    tests.push(trial(
+        "uninitialised global memory is NaN".into(),
         fresh_memory_is_nan,
     ));
-    tests.push(Trial::test(
-        "without checks a guard page catches out of bounds",
+    tests.push(trial(
+        "without checks a guard page catches out of bounds".into(),
         guard_pages,
     ));
-    tests.push(Trial::test(
-        "compiler errors carry the line of the source",
+    tests.push(trial(
+        "compiler errors carry the line of the source".into(),
         compiler_errors,
     ));
     libtest_mimic::run(&Arguments::from_args(), tests).exit();
