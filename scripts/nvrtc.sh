@@ -52,4 +52,8 @@ if [ -z "$library" ] && [ "${1:-}" = --fetch ]; then
 fi
 [ -n "$library" ] || fail "none under $folder"
 [ -f "$library" ] || fail "$library is no file"
+case $library in
+/*) ;;
+*) library=$PWD/$library ;; # cargo starts tests elsewhere
+esac
 printf '%s\n' "$library"
