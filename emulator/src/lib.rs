@@ -14,6 +14,7 @@ mod counters;
 mod device;
 mod driver;
 mod exec;
+mod granules;
 mod memory;
 mod module;
 mod nvrtc;

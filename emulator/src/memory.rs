@@ -12,6 +12,7 @@ use std::os::fd::{AsRawFd, FromRawFd};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
+use crate::granules::Granules;
 use crate::status::{Result, Status};
 
 /// Addresses reserved for device memory, and for each shadow of it.
@@ -69,6 +70,7 @@ pub struct Arena {
 struct Table {
     live: BTreeMap<usize, Allocation>,
     freed: Vec<Allocation>,
+    granules: Granules,
     next: usize,
     tag: u8,
     launch: u64,
@@ -121,6 +123,7 @@ fn table() -> MutexGuard<'static, Table> {
             Mutex::new(Table {
                 live: BTreeMap::new(),
                 freed: Vec::new(),
+                granules: Granules::default(),
                 next: arena().base + PAGE,
                 tag: 0,
                 launch: 0,
@@ -252,20 +255,18 @@ pub fn is_device_range(address: usize, bytes: usize) -> bool {
     address.wrapping_sub(arena().base) < ARENA_BYTES - bytes
 }
 
-/// Bytes in live allocations of the device.
+/// Bytes of the device that allocations take.
 pub fn used(device: usize) -> usize {
-    let home = Home::Device(device);
-    let table = table();
-    let live = table.live.values().filter(|one| one.home == home);
-    live.map(|one| one.bytes).sum()
+    table().granules.used(device)
 }
 
 /// A fresh, poisoned allocation of `bytes` > 0.
 pub fn allocate(bytes: usize, home: Home) -> Result<usize> {
-    if let Home::Device(device) = home
-        && bytes > crate::device::free_bytes(device)
-    {
-        return Err(Status::ERROR_OUT_OF_MEMORY);
+    if let Home::Device(device) = home {
+        let needed = table().granules.needed(device, bytes);
+        if needed > crate::device::free_bytes(device) {
+            return Err(Status::ERROR_OUT_OF_MEMORY);
+        }
     }
     let mut table = table();
     let rounded = bytes.next_multiple_of(ALIGNMENT);
@@ -290,6 +291,9 @@ pub fn allocate(bytes: usize, home: Home) -> Result<usize> {
         fill(write_state(base) as usize, bytes, state);
     }
     table.live.insert(base, Allocation { base, bytes, home });
+    if let Home::Device(device) = home {
+        table.granules.take(device, base, bytes);
+    }
     Ok(base)
 }
 
@@ -373,6 +377,7 @@ pub fn free(base: usize) -> Result<()> {
             map_fresh(plane as usize, 2 * length, rights);
         }
     }
+    table.granules.give_back(base);
     table.freed.push(allocation);
     Ok(())
 }

@@ -58,6 +58,20 @@ pub fn is_whole(image: &[u8]) -> bool {
     image.starts_with(MAGIC) && image.len() >= HEADER && length == Some(image.len() as u64)
 }
 
+/// Version of the NVRTC that made the image; `None` if it is none of ours.
+///
+/// # Safety
+/// `image` points to a whole image (its length stands in it).
+pub unsafe fn made_by(image: *const u8) -> Option<(u32, u32)> {
+    // SAFETY: a C image has at least a magic number; reading stops at the first wrong byte, and the
+    // header follows the magic.
+    unsafe {
+        let known = (0..MAGIC.len()).all(|i| *image.add(i) == MAGIC[i]);
+        let version = known.then(|| u64::from_le_bytes(*(image.add(32) as *const [u8; 8])) as u32)?;
+        Some((version / 1000, version % 1000 / 10))
+    }
+}
+
 /// Loads an image for the device `ordinal` of `arch`.
 ///
 /// # Safety
@@ -103,7 +117,6 @@ fn kernels(text: &str, ordinal: usize) -> Result<Vec<Arc<Kernel>>, String> {
     let programs = ptx::kernels(&module, &mut address_of);
     let variables = Arc::new(Variables(variables.into_values().filter(|&base| base != 0).collect()));
     let kernels = programs?.into_iter().map(|program| {
-        if std::env::var_os("DBG").is_some() { eprintln!("DBG {} {:?} {}/{}/{} code {}", program.name, program.unwritten, program.narrow, program.wide, program.predicates, program.code.len()); }
         Arc::new(Kernel {
             name: program.name.clone(),
             parameters: program.parameters.clone(),

@@ -1,8 +1,8 @@
 //! The kernels of every registered operation against the f64 reference, on emulated GPUs.
 //!
 //! The emulator (a crate beside this one) stands in the place of libcuda and libnvrtc, and compiles
-//! the kernels with the C++ compiler. Without one the tests are reported as ignored; with
-//! `VITCUDA_REQUIRE_EMULATOR=1`, as in CI, they fail instead.
+//! the kernels with NVIDIA's NVRTC, which `scripts/test.sh` fetches. Without it the tests are reported
+//! as ignored; with `VITCUDA_REQUIRE_EMULATOR=1`, as in CI, they fail instead.
 
 #[cfg(target_os = "linux")]
 mod bench;

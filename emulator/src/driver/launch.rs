@@ -18,7 +18,7 @@ const BUFFER_SIZE: usize = 2;
 const DEVICE_BLOCK_LIMITS: [u32; 3] = [1024, 1024, 64];
 
 /// Reads memory of this process that may not be there.
-fn read_host(address: usize, bytes: usize) -> Option<Vec<u8>> {
+pub fn read_host(address: usize, bytes: usize) -> Option<Vec<u8>> {
     let mut found = vec![0u8; bytes];
     let local = libc::iovec {
         iov_base: found.as_mut_ptr().cast(),
@@ -143,12 +143,14 @@ unsafe fn launch(
 ) -> Result<()> {
     let (mut state, context) = working()?;
     let stream = state.stream(context, geometry.stream)?;
-    let Some(found) = state.functions.get(&function) else {
+    if !state.functions.contains_key(&function) {
         return refuse(
             Status::ERROR_INVALID_HANDLE,
             format!("{function:#x} is no function"),
         );
-    };
+    }
+    state.load_function(function)?;
+    let found = &state.functions[&function];
     if found.context != context {
         return refuse(
             Status::ERROR_INVALID_HANDLE,

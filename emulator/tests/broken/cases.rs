@@ -10,7 +10,7 @@ use crate::programs::*;
 
 macro_rules! case {
     ($name:literal, $arch:literal, $status:ident, [$($message:literal),*], $run:expr) => {
-        Case { name: $name, arch: $arch, status: stringify!($status), message: &[$($message),*], run: $run }
+        Case { name: $name, arch: $arch, status: stringify!($status), message: &[$($message),*], settings: &[], run: $run }
     };
 }
 

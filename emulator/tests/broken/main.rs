@@ -4,12 +4,13 @@
 mod cases;
 #[path = "../common/mod.rs"]
 mod common;
+mod driver;
 mod programs;
 
 use std::process::Command;
 
 use cases::CASES;
-use common::{compile, function_with};
+use common::{compile, function_with, trial};
 use cudarc::driver::{CudaContext, DriverError, PushKernelArg};
 use libtest_mimic::{Arguments, Failed, Trial};
 use programs::{Device, KERNELS, Outcome, geometry};
@@ -24,6 +25,8 @@ pub struct Case {
     pub status: &'static str,
     /// What the message must contain.
     pub message: &'static [&'static str],
+    /// Environment variables that it runs with.
+    pub settings: &'static [(&'static str, &'static str)],
     pub run: fn(&Device) -> Outcome,
 }
 
@@ -32,40 +35,44 @@ fn main() {
     if let Ok(name) = std::env::var(CASE) {
         return act(&name);
     }
-    let tests = CASES
-        .iter()
-        .map(|case| Trial::test(case.name, move || judge(case)));
+    let tests = all_cases().map(|case| trial(case.name.into(), move || judge(case)));
     let mut tests: Vec<Trial> = tests.collect();
-    tests.push(Trial::test(
-        "a result that depends on thread order differs between seeds",
+    tests.push(trial(
+        "a result that depends on thread order differs between seeds".into(),
         seeds_differ,
     ));
-    tests.push(Trial::test(
-        "a wrong fragment layout gives wrong numbers",
+    tests.push(trial(
+        "a wrong fragment layout gives wrong numbers".into(),
         wrong_fragments,
     ));
-    tests.push(Trial::test(
-        "uninitialised global memory is NaN",
+    tests.push(trial(
+        "uninitialised global memory is NaN".into(),
         fresh_memory_is_nan,
     ));
-    tests.push(Trial::test(
-        "compiler errors carry the line of the source",
+    tests.push(trial(
+        "compiler errors carry the line of the source".into(),
         compiler_errors,
     ));
     libtest_mimic::run(&Arguments::from_args(), tests).exit();
 }
 
+fn all_cases() -> impl Iterator<Item = &'static Case> {
+    CASES.iter().chain(driver::CASES)
+}
+
 /// In the child: runs the case and prints the status it ended with.
 fn act(name: &str) {
-    let case = CASES
-        .iter()
+    let case = all_cases()
         .find(|case| case.name == name)
         .expect("the parent knows the cases");
     println!("{}", status_of(case.run));
 }
 
 fn status_of(run: fn(&Device) -> Outcome) -> String {
-    let context = CudaContext::new(0).expect("a device is played");
+    let context = match CudaContext::new(0) {
+        Ok(context) => context,
+        Err(DriverError(code)) => return format!("{code:?}"),
+    };
     unsafe { context.disable_event_tracking() };
     let stream = context.new_stream().expect("a stream");
     let device = Device { context, stream };
@@ -77,11 +84,12 @@ fn status_of(run: fn(&Device) -> Outcome) -> String {
     status
 }
 
-fn child(case: &str, arch: u32) -> (String, String) {
+fn child(case: &str, arch: u32, settings: &[(&str, &str)]) -> (String, String) {
     let own = std::env::current_exe().expect("a running test has a path");
     let output = Command::new(own)
         .env(CASE, case)
         .env("VITCUDA_EMULATE", format!("sm_{arch}"))
+        .envs(settings.iter().copied())
         .output()
         .expect("the test can start itself");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
@@ -89,7 +97,7 @@ fn child(case: &str, arch: u32) -> (String, String) {
 }
 
 fn judge(case: &Case) -> Result<(), Failed> {
-    let (status, stderr) = child(case.name, case.arch);
+    let (status, stderr) = child(case.name, case.arch, case.settings);
     if status != case.status {
         return Err(format!(
             "ended with `{status}` instead of `{}`:\n{stderr}",
