@@ -1,0 +1,81 @@
+//! What became of a mutation, and which net caught it.
+
+use super::super::mutation::REFUSAL;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    Caught {
+        net: &'static str,
+        /// The first thing that was said about it.
+        message: String,
+    },
+    Survived,
+    /// Nothing is known about it: the record does not fit the kernels, or a test did not start.
+    NotTried(String),
+}
+
+/// Words of a message, and the net that says them; the first that fit decide.
+const NETS: [(&str, &[&str]); 11] = [
+    ("compiler", &["cannot compile"]),
+    ("race", &["race", " while ", "without a barrier"]),
+    (
+        "copy not waited for",
+        &["cp.async", "not waited for", "under way"],
+    ),
+    (
+        "uninitialised",
+        &["uninitialised", "never written", "not initialised"],
+    ),
+    (
+        "out of bounds",
+        &["out of bounds", "no device memory", "null pointer", "beyond"],
+    ),
+    ("misaligned", &["misaligned", "not aligned", "no multiple of"]),
+    (
+        "barrier or collective",
+        &["deadlock", "barrier", "diverge", "lanes"],
+    ),
+    ("bank conflicts", &["bank conflict"]),
+    ("bytes moved", &["bytes of global memory"]),
+    ("order of threads", &[", run ", "seed "]),
+    ("numbers", &["off by", "should be", "is not", "assertion"]),
+];
+
+impl Outcome {
+    pub fn hangs() -> Self {
+        Self::Caught {
+            net: "hangs",
+            message: String::new(),
+        }
+    }
+
+    /// Of what a failed run printed.
+    pub fn of(output: &str) -> Self {
+        if let Some((_, refused)) = output.split_once(REFUSAL) {
+            return Self::NotTried(refused.lines().next().unwrap_or_default().to_owned());
+        }
+        let message = first_message(output);
+        let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
+        let net = NETS.into_iter().find(|(_, words)| says(words));
+        Self::Caught {
+            net: net.map_or("other", |(net, _)| net),
+            message,
+        }
+    }
+}
+
+/// The emulator's first message where it stopped a kernel, else the first failed test's.
+fn first_message(output: &str) -> String {
+    const EMULATOR: &str = "vitcuda emulator: ";
+    let emulators = output.lines().find_map(|line| Some(line.split_once(EMULATOR)?.1));
+    // libtest-mimic prints `---- NAME ----`, and below it what went wrong.
+    let of_test = || {
+        let (_, failures) = output.split_once("\nfailures:\n")?;
+        let (_, behind) = failures.split_once("---- ")?;
+        let mut lines = behind.lines().skip(1);
+        lines.find(|line| !line.trim().is_empty() && !line.contains("panicked at"))
+    };
+    let message = emulators.or_else(of_test);
+    let message = message.or_else(|| output.lines().rfind(|line| !line.trim().is_empty()));
+    message.unwrap_or("it said nothing").trim().to_owned()
+}
