@@ -17,28 +17,31 @@ pub enum Outcome {
 /// Words of a message, and the net that says them; the first that fit decide.
 const NETS: [(&str, &[&str]); 11] = [
     ("compiler", &["cannot compile"]),
-    ("race", &["race", " while ", "without a barrier"]),
     (
         "copy not waited for",
-        &["cp.async", "not waited for", "under way"],
+        &["waited for", "unfinished cp.async", "copy still under way"],
     ),
+    ("race", &["race", "with no barrier between"]),
     (
         "uninitialised",
-        &["uninitialised", "never written", "not initialised"],
+        &["uninitialised", "never written", "before anything wrote"],
     ),
     (
         "out of bounds",
-        &["out of bounds", "no device memory", "null pointer", "beyond"],
+        &["out of bounds", "no device memory", "no shared memory", "null pointer"],
     ),
     ("misaligned", &["misaligned", "not aligned", "no multiple of"]),
     (
         "barrier or collective",
-        &["deadlock", "barrier", "diverge", "lanes"],
+        &["deadlock", "barrier", "collective", "diverge", "lanes"],
     ),
     ("bank conflicts", &["bank conflict"]),
     ("bytes moved", &["bytes of global memory"]),
     ("order of threads", &[", run ", "seed "]),
-    ("numbers", &["off by", "should be", "is not", "assertion"]),
+    (
+        "numbers",
+        &["off by", "should be", " is not ", "assertion", "test panicked"],
+    ),
 ];
 
 impl Outcome {

@@ -125,6 +125,7 @@ impl Op for Linear {
             Case::new(&[("N", 197), ("I", 24), ("O", 72)]),
             Case::new(&[("N", 514), ("I", 40), ("O", 10)]).variant("residual"),
             Case::new(&[("N", 3), ("I", 20), ("O", 390)]).variant("gelu"),
+            Case::new(&[("N", 9), ("I", 16), ("O", 24)]).variant("gelu"),
         ]
     }
 
