@@ -40,8 +40,11 @@ fn main() -> ExitCode {
 /// Whether all is as the list says.
 fn run(arguments: Arguments) -> Result<bool, String> {
     let chosen = chosen(mutation::all()?, &arguments.choice)?;
-    let names: Vec<&str> = chosen.iter().map(|one| one.name.as_str()).collect();
-    println!("{} mutations: {}", chosen.len(), names.join(" "));
+    println!("{} mutations", chosen.len());
+    if let Choice::Sample { seed, .. } = arguments.choice {
+        let names: Vec<&str> = chosen.iter().map(|one| one.name.as_str()).collect();
+        println!("drawn by {seed}: {}", names.join(" "));
+    }
     let scratch = Scratch::new(&arguments.target)?;
     let runner = Runner {
         binaries: &arguments.binaries,
@@ -80,9 +83,7 @@ fn chosen(all: Vec<Mutation>, choice: &Choice) -> Result<Vec<Mutation>, String> 
     };
     let known = |name: &&String| !all.iter().any(|one| one.name == **name);
     if let Some(unknown) = names.iter().find(known) {
-        return Err(format!(
-            "`{unknown}` is not in emulator/mutations.txt; see --list"
-        ));
+        return Err(format!("`{unknown}` is not in emulator/mutations.txt"));
     }
     let found = all.into_iter().filter(|one| names.contains(&one.name));
     Ok(found.collect())
@@ -166,9 +167,7 @@ impl Runner<'_> {
                 }
                 End::Hung => return Err(format!("`{pattern}` hangs without a mutation")),
                 End::Failed { output } => {
-                    return Err(format!(
-                        "`{pattern}` fails without a mutation:\n{output}"
-                    ));
+                    return Err(format!("`{pattern}` fails without a mutation:\n{output}"));
                 }
             }
         }
@@ -210,5 +209,48 @@ impl Runner<'_> {
             scratch: self.scratch,
         };
         run.wait()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_draws_the_same_different_ones() {
+        let drawn = sample(200, 10, 20_261_124);
+        assert_eq!(drawn, sample(200, 10, 20_261_124));
+        assert_ne!(drawn, sample(200, 10, 20_261_125));
+        let different: BTreeSet<_> = drawn.iter().collect();
+        assert!(different.len() == 10 && drawn.iter().all(|&i| i < 200));
+        let mut whole = sample(7, 10, 1);
+        whole.sort();
+        assert_eq!(whole, [0, 1, 2, 3, 4, 5, 6], "no more than there are");
+    }
+
+    #[test]
+    fn names_are_looked_up() {
+        let all: Vec<Mutation> = ["a", "b", "c"]
+            .map(|name| Mutation {
+                name: name.into(),
+                ..Mutation::default()
+            })
+            .into();
+        let named = |names: &[&str]| {
+            let names = names.iter().map(|&name| name.to_owned());
+            chosen(all.clone(), &Choice::Named(names.collect()))
+        };
+        let found = named(&["c", "a"]).expect("both are there");
+        let found: Vec<&str> = found.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(found, ["a", "c"], "in the order of the list");
+        let refused = named(&["a", "z"]).expect_err("there is no z");
+        assert!(refused.contains("`z`"), "{refused}");
+    }
+
+    #[test]
+    fn results_keep_the_order_of_the_items() {
+        let numbers: Vec<usize> = (0..50).collect();
+        let doubled: Vec<usize> = numbers.iter().map(|n| 2 * n).collect();
+        assert_eq!(side_by_side(&numbers, |n| 2 * n), doubled);
     }
 }

@@ -38,10 +38,7 @@ pub const TESTS: [(&str, Test); 9] = [
         tiny_moments,
     ),
     ("the norm is of all sums, however many", many_sums),
-    (
-        "clipping is to the norm and a millionth, or none",
-        clipping,
-    ),
+    ("clipping is to the norm and a millionth, or none", clipping),
 ];
 
 fn normal(len: usize, index: u64) -> Vec<f32> {
@@ -235,7 +232,10 @@ fn class_rows_alone(gpu: &Gpu) -> Result<(), Failed> {
         .flat_map(|image| image[..width].to_vec())
         .collect();
     let (stream, alone) = (gpu.upload(&stream)?, gpu.upload(&alone)?);
-    let (w, b) = (gpu.upload(&normal(width, 7))?, gpu.upload(&normal(width, 8))?);
+    let (w, b) = (
+        gpu.upload(&normal(width, 7))?,
+        gpu.upload(&normal(width, 8))?,
+    );
     let dy = gpu.upload_elements(&normal(images * width, 9))?;
     let parts = layer_norm::parts(gpu.properties(), images, width);
     let run = |x: Rows<f32>, with_copy: bool| -> Result<[Vec<f32>; 2], Failed> {
@@ -247,7 +247,18 @@ fn class_rows_alone(gpu: &Gpu) -> Result<(), Failed> {
         let (dx, copy) = (dx.all(), with_copy.then_some(copy.all()));
         let sums = gpu.alloc(parts * 3 * width)?;
         let to = sums.all();
-        layer_norm::backward(gpu, dx, copy, to, dy.all(), x, w, mean, rstd, Residual::None)?;
+        layer_norm::backward(
+            gpu,
+            dx,
+            copy,
+            to,
+            dy.all(),
+            x,
+            w,
+            mean,
+            rstd,
+            Residual::None,
+        )?;
         Ok([gpu.read(dx)?, gpu.read(to)?])
     };
     let apart = Rows {
@@ -314,7 +325,10 @@ fn adamw_step(
         root: 0.1,
         ..state
     };
-    let (tiles, state) = (Tiles::new(gpu, [(0..len, Decay::None)])?, gpu.upload(&[state])?);
+    let (tiles, state) = (
+        Tiles::new(gpu, [(0..len, Decay::None)])?,
+        gpu.upload(&[state])?,
+    );
     adamw::gpu::update(gpu, arenas, &tiles, state.all(), CONSTANTS)?;
     Ok((gpu.read(p.all())?, gpu.read(copy.all())?))
 }
@@ -327,7 +341,10 @@ fn tiny_moments(gpu: &Gpu) -> Result<(), Failed> {
         ..StepState::new(1.0, 0)
     };
     let (params, _) = adamw_step(gpu, &[0.0; 7], [m, v], state)?;
-    let (m, v) = (f64::from(m) * CONSTANTS.beta1, f64::from(v) * CONSTANTS.beta2);
+    let (m, v) = (
+        f64::from(m) * CONSTANTS.beta1,
+        f64::from(v) * CONSTANTS.beta2,
+    );
     let expected = -f64::from(rate) * m / (v.sqrt() / 0.1 + CONSTANTS.epsilon);
     for found in params {
         // Ten numbers are rounded on the way.
@@ -343,8 +360,17 @@ fn finished(gpu: &Gpu, squares: &[f32], max_norm: f64) -> Result<StepState, Fail
     let (squares, schedule) = (gpu.upload(squares)?, gpu.zeros(1)?);
     let state = gpu.upload(&[StepState::new(1.0, 0)])?;
     let (squares, schedule) = (squares.all(), schedule.all());
-    grad_norm::finish(gpu, state.all(), squares, schedule, max_norm, LossScaling::Fixed)?;
-    Ok(gpu.read(state.all())?[0])
+    grad_norm::finish(
+        gpu,
+        state.all(),
+        squares,
+        schedule,
+        max_norm,
+        LossScaling::Fixed,
+    )?;
+    let state = gpu.read(state.all())?[0];
+    assert_eq!(state.loss_scale, 1.0, "a fixed scale stays");
+    Ok(state)
 }
 
 /// More than the block has threads; whole numbers, whose sum is exact.

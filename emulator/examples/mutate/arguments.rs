@@ -62,3 +62,35 @@ impl Arguments {
 fn number(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| format!("`{text}` is no number"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Choice, String> {
+        let words = line.split_whitespace().map(str::to_owned);
+        Ok(Arguments::parse(words)?.choice)
+    }
+
+    #[test]
+    fn one_choice_is_wanted() {
+        let all = parse("--target t --binary kernels=k --all");
+        assert!(matches!(all, Ok(Choice::All)), "{all:?}");
+        let some = parse("--target t --sample 10 --seed 7");
+        let drawn = matches!(some, Ok(Choice::Sample { count: 10, seed: 7 }));
+        assert!(drawn, "{some:?}");
+        let named = parse("--target t one two");
+        assert!(matches!(&named, Ok(Choice::Named(names)) if names == &["one", "two"]));
+        for wrong in [
+            "--target t",
+            "--target t --all one",
+            "--target t --sample 10",
+            "--target t --seed 10",
+            "--target t --sample ten --seed 1",
+            "--target t --any",
+            "--all",
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

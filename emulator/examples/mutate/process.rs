@@ -60,6 +60,7 @@ impl Run<'_> {
             .arg(self.pattern)
             .env("VITCUDA_CACHE", cache)
             .env("VITCUDA_EMULATOR_THREADS", "1")
+            .env("VITCUDA_REQUIRE_EMULATOR", "1") // a test that is left out catches nothing
             .env_remove(VARIABLE)
             .stdout(output.try_clone()?)
             .stderr(output);
@@ -91,4 +92,17 @@ fn passed(output: &str) -> usize {
     let summary = output.split("test result: ok. ").nth(1);
     let number = summary.and_then(|rest| rest.split(' ').next());
     number.and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_that_were_left_out_do_not_count() {
+        let line = |counts: &str| format!("\ntest result: ok. {counts}; 0 measured\n");
+        assert_eq!(passed(&line("3 passed; 0 failed; 1 ignored")), 3);
+        assert_eq!(passed(&line("0 passed; 0 failed; 2 ignored")), 0);
+        assert_eq!(passed("nothing of the kind"), 0);
+    }
 }

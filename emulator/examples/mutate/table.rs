@@ -80,3 +80,33 @@ pub fn table(rows: &[Row], took: Duration) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(outcome: Outcome, equivalent: Option<&str>) -> Row {
+        Row {
+            name: "a".into(),
+            file: "a.cu".into(),
+            outcome,
+            equivalent: equivalent.map(str::to_owned),
+            took: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn what_is_not_as_the_list_says_is_wrong() {
+        let caught = || Outcome::Caught {
+            net: "race",
+            message: "a | b".into(),
+        };
+        assert!(row(caught(), None).wrong().is_none());
+        assert!(row(Outcome::Survived, Some("why")).wrong().is_none());
+        assert!(row(Outcome::Survived, None).wrong().is_some());
+        assert!(row(caught(), Some("why")).wrong().is_some());
+        assert!(row(Outcome::NotTried("why".into()), None).wrong().is_some());
+        let text = table(&[row(caught(), None)], Duration::from_secs(2));
+        assert!(text.contains("| a | a.cu | race | a \\| b |"), "{text}");
+    }
+}
