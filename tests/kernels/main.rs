@@ -11,6 +11,8 @@ mod compiling;
 #[cfg(target_os = "linux")]
 mod device;
 #[cfg(target_os = "linux")]
+mod edges;
+#[cfg(target_os = "linux")]
 mod emulated;
 #[cfg(target_os = "linux")]
 mod ends;
@@ -33,7 +35,8 @@ fn main() {
     trials.extend(bench::trials(devices));
     trials.extend(device::trials(devices));
     trials.extend(compiling::trials(devices));
-    for (fact, test) in ends::TESTS.into_iter().chain(step::TESTS) {
+    let tests = ends::TESTS.into_iter().chain(step::TESTS);
+    for (fact, test) in tests.chain(edges::TESTS) {
         for device @ (architecture, element) in registry::DEVICES {
             let name = format!("{fact}: {architecture} {element}");
             trials.push(devices.trial(name, device, test));
