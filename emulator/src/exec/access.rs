@@ -31,37 +31,66 @@ struct Run {
     step: usize,
 }
 
-/// Cuts an access into runs.
-#[inline(always)]
-fn runs(addresses: &[usize; LANES], mask: u32, bytes: usize, mut each: impl FnMut(Run) -> Result<(), Fault>) -> Result<(), Fault> {
-    let start = |lane: usize| Run { address: addresses[lane], bytes, lane: lane as u32, mask: 1 << lane, step: bytes };
-    let mut rest = mask;
-    let mut run: Option<Run> = None;
-    while rest != 0 {
-        let lane = rest.trailing_zeros() as usize;
-        rest &= rest - 1;
-        let address = addresses[lane];
-        let Some(now) = &mut run else {
-            run = Some(start(lane));
-            continue;
-        };
-        let next_lane = now.lane as usize + now.bytes / bytes == lane;
-        if now.step != 0 && next_lane && address == now.address + now.bytes {
-            now.bytes += bytes;
-            now.mask |= 1 << lane;
-        } else if now.bytes == bytes && address == now.address {
-            now.step = 0;
-            now.mask |= 1 << lane;
-        } else {
-            each(*now)?;
-            run = Some(start(lane));
+/// An access cut into runs.
+struct Runs {
+    all: [Run; LANES],
+    count: usize,
+}
+
+impl Runs {
+    #[inline(always)]
+    fn of(addresses: &[usize; LANES], mask: u32, bytes: usize) -> Self {
+        let nothing = Run { address: 0, bytes: 0, lane: 0, mask: 0, step: 0 };
+        let mut runs = Self { all: [nothing; LANES], count: 0 };
+        let first = addresses[0];
+        if mask == u32::MAX && (0..LANES).fold(true, |all, lane| all & (addresses[lane] == first + lane * bytes)) {
+            runs.all[0] = Run { address: first, bytes: bytes * LANES, lane: 0, mask, step: bytes };
+            runs.count = 1;
+            return runs;
         }
+        let mut rest = mask;
+        while rest != 0 {
+            let lane = rest.trailing_zeros() as usize;
+            rest &= rest - 1;
+            runs.put(addresses[lane], lane, bytes);
+        }
+        runs
     }
-    run.map_or(Ok(()), each)
+
+    /// Adds a lane to the last run, or begins one.
+    #[inline(always)]
+    fn put(&mut self, address: usize, lane: usize, bytes: usize) {
+        if let Some(last) = self.count.checked_sub(1).map(|at| &mut self.all[at]) {
+            // `bytes` is a power of two.
+            let next_lane = last.lane as usize + (last.bytes >> bytes.trailing_zeros());
+            if last.step != 0 && next_lane == lane && address == last.address + last.bytes {
+                last.bytes += bytes;
+                last.mask |= 1 << lane;
+                return;
+            }
+            if last.bytes == bytes && address == last.address {
+                last.step = 0;
+                last.mask |= 1 << lane;
+                return;
+            }
+        }
+        self.all[self.count] = Run { address, bytes, lane: lane as u32, mask: 1 << lane, step: bytes };
+        self.count += 1;
+    }
+
+    #[inline(always)]
+    fn each(&self) -> impl Iterator<Item = &Run> {
+        self.all[..self.count].iter()
+    }
 }
 
 /// Distinct 32-byte sectors that an access touches.
+#[inline(always)]
 fn sectors(addresses: &[usize; LANES], mask: u32, bytes: usize) -> u64 {
+    let first = addresses[0];
+    if mask == u32::MAX && (0..LANES).fold(true, |all, lane| all & (addresses[lane] == first + lane * bytes)) {
+        return ((first + LANES * bytes - 1) / SECTOR - first / SECTOR + 1) as u64;
+    }
     let mut count = 0;
     let mut last = usize::MAX;
     let mut seen = [usize::MAX; 64];
@@ -83,12 +112,7 @@ fn sectors(addresses: &[usize; LANES], mask: u32, bytes: usize) -> u64 {
     count as u64
 }
 
-fn bytes_of(value: u64, bytes: u32) -> [u8; 8] {
-    let mut all = value.to_le_bytes();
-    all[bytes as usize..].fill(0);
-    all
-}
-
+#[inline(always)]
 fn extended(value: u64, bytes: u32, signed: bool) -> u64 {
     match (bytes, signed) {
         (1, true) => value as i8 as i64 as u64,
@@ -231,9 +255,9 @@ impl Turn<'_> {
         let mut doubtful: Doubtful = None;
         let (mut touched, mut requested) = (0, 0);
         let who = self.who();
-        runs(addresses, mask, bytes, |run| {
+        for run in Runs::of(addresses, mask, bytes).each() {
             if !memory::is_device_range(run.address, run.bytes) || !memory::all_have(run.address, run.bytes, LIVE) {
-                return Err(outside(&run, bytes, "reads"));
+                return Err(outside(run, bytes, "reads"));
             }
             if !memory::all_have(run.address, run.bytes, INITIALISED) {
                 for lane in (0..LANES).filter(|lane| run.mask >> lane & 1 != 0) {
@@ -248,8 +272,7 @@ impl Turn<'_> {
             if let Some((lane, text)) = who.read(run.address, run.bytes, run.lane, run.step) {
                 doubt(&mut doubtful, 1 << lane, format!("{text}: {}", memory::describe(addresses[lane as usize])));
             }
-            Ok(())
-        })?;
+        }
         let counters = &mut self.block.counters;
         counters.global_read += requested;
         counters.global_read_distinct += touched;
@@ -331,9 +354,9 @@ impl Turn<'_> {
     fn judge_global_write(&mut self, addresses: &[usize; LANES], mask: u32, bytes: usize) -> Result<(), Fault> {
         let (mut touched, mut requested) = (0, 0);
         let who = self.who();
-        runs(addresses, mask, bytes, |run| {
+        for run in Runs::of(addresses, mask, bytes).each() {
             if !memory::is_device_range(run.address, run.bytes) || !memory::all_have(run.address, run.bytes, LIVE) {
-                return Err(outside(&run, bytes, "writes"));
+                return Err(outside(run, bytes, "writes"));
             }
             requested += (run.mask.count_ones() as usize * bytes) as u64;
             let wrong = if run.step == 0 {
@@ -344,14 +367,11 @@ impl Turn<'_> {
                 who.write(run.address, run.bytes, run.lane, run.step)
             };
             touched += memory::touch_written(run.address, run.bytes);
-            match wrong {
-                None => Ok(()),
-                Some((lane, text)) => {
-                    let place = memory::describe(addresses[lane as usize]);
-                    Err(Fault::misuse(lane, format!("{text}: {place}")))
-                }
+            if let Some((lane, text)) = wrong {
+                let place = memory::describe(addresses[lane as usize]);
+                return Err(Fault::misuse(lane, format!("{text}: {place}")));
             }
-        })?;
+        }
         let counters = &mut self.block.counters;
         counters.global_written += requested;
         counters.global_written_distinct += touched;
@@ -509,8 +529,13 @@ fn read_slice(from: &[u8], address: usize, bytes: u32) -> u64 {
 
 #[inline(always)]
 fn write_slice(to: &mut [u8], address: usize, value: u64, bytes: u32) {
-    let value = bytes_of(value, bytes);
-    to[address..address + bytes as usize].copy_from_slice(&value[..bytes as usize]);
+    let mut put = |value: &[u8]| to[address..address + value.len()].copy_from_slice(value);
+    match bytes {
+        1 => put(&[value as u8]),
+        2 => put(&(value as u16).to_le_bytes()),
+        4 => put(&(value as u32).to_le_bytes()),
+        _ => put(&value.to_le_bytes()),
+    }
 }
 
 /// # Safety

@@ -100,8 +100,8 @@ impl Turn<'_> {
         let (b, c) = rest.split_at(depth as usize / 8);
         let file = &mut self.warp.registers.narrow;
         let fragments = Fragments {
-            a: std::array::from_fn(|n| file[a[n % a.len()] as usize]),
-            b: std::array::from_fn(|n| file[b[n % b.len()] as usize]),
+            a: std::array::from_fn(|n| &file[a[n % a.len()] as usize]),
+            b: std::array::from_fn(|n| &file[b[n % b.len()] as usize]),
             element,
             depth: depth as usize,
             width: block_width(self.launch.arch),
@@ -118,15 +118,15 @@ impl Turn<'_> {
 }
 
 /// Operands of one `mma`: registers of A (rows 0-7 and 8-15, then the same of columns 8-15), of B.
-struct Fragments {
-    a: [Lanes<u32>; 4],
-    b: [Lanes<u32>; 2],
+struct Fragments<'a> {
+    a: [&'a Lanes<u32>; 4],
+    b: [&'a Lanes<u32>; 2],
     element: Element,
     depth: usize,
     width: usize,
 }
 
-impl Fragments {
+impl Fragments<'_> {
     fn multiply(&self, c: &mut [Lanes<u32>; 4]) {
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512dq") {
@@ -152,8 +152,8 @@ impl Fragments {
             for lane in 0..LANES {
                 let (row, column) = (lane / 4, lane % 4 * 2 + odd);
                 let product = |k: usize| {
-                    let a = self.value(&self.a[k / 8 * 2 + half], row, k % 8);
-                    a * self.value(&self.b[k / 8], column, k % 8)
+                    let a = self.value(self.a[k / 8 * 2 + half], row, k % 8);
+                    a * self.value(self.b[k / 8], column, k % 8)
                 };
                 let mut sum = f32::from_bits(sums.0[lane]);
                 for first in (0..self.depth).step_by(self.width) {
@@ -194,7 +194,7 @@ impl Fragments {
         let mut a = [[[zero; 16]; 2]; 2];
         let mut b = [[zero; 16]; 2];
         for eighth in 0..self.depth / 8 {
-            let quarters = widen(&self.b[eighth]);
+            let quarters = widen(self.b[eighth]);
             for k in 0..8 {
                 let step = _mm512_set1_epi32(k as i32);
                 for odd in 0..2 {
@@ -205,7 +205,7 @@ impl Fragments {
                 }
             }
             for half in 0..2 {
-                let quarters = widen(&self.a[2 * eighth + half]);
+                let quarters = widen(self.a[2 * eighth + half]);
                 for k in 0..8 {
                     let index = _mm512_add_epi32(rows, _mm512_set1_epi32(k as i32));
                     a[half][0][8 * eighth + k] = _mm512_permutex2var_ps(quarters[0], index, quarters[1]);
@@ -320,9 +320,11 @@ mod tests {
             };
             let mut register = || Lanes(std::array::from_fn(|_| half() | half() << 16));
             let depth = if round % 3 == 0 { 8 } else { 16 };
+            let operands: [Lanes<u32>; 6] = std::array::from_fn(|_| register());
+            let [a0, a1, a2, a3, b0, b1] = &operands;
             let fragments = Fragments {
-                a: std::array::from_fn(|_| register()),
-                b: std::array::from_fn(|_| register()),
+                a: [a0, a1, a2, a3],
+                b: [b0, b1],
                 element,
                 depth,
                 width: [4, 8, 16][round % 3].min(depth),

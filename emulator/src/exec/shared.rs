@@ -100,7 +100,16 @@ impl Shared {
     }
 
     /// Why an access does not lie in one piece.
+    #[inline(always)]
     pub fn outside(&self, address: usize, bytes: usize) -> Option<String> {
+        // The last piece is dynamic shared memory, where most accesses go.
+        match self.pieces.last() {
+            Some(last) if address >= last.base && address + bytes <= last.base + last.bytes => None,
+            _ => self.judge_place(address, bytes),
+        }
+    }
+
+    fn judge_place(&self, address: usize, bytes: usize) -> Option<String> {
         let inside = |one: &&Piece| address >= one.base && address + bytes <= one.base + one.bytes;
         if self.pieces.iter().rev().find(inside).is_some() {
             return None;
@@ -242,8 +251,10 @@ impl Shared {
 
 /// Cycles that shared memory needs for an access beyond the least for its size: 32 banks of four
 /// bytes, one word of each bank a cycle, the lanes of 128 bytes together.
+#[inline(always)]
 pub fn bank_conflicts(addresses: &[usize; 32], mask: u32, bytes: usize) -> u64 {
-    if mask == u32::MAX && (0..32).all(|lane| addresses[lane] == addresses[0] + lane * bytes) {
+    let first = addresses[0];
+    if mask == u32::MAX && (0..32).fold(true, |all, lane| all & (addresses[lane] == first + lane * bytes)) {
         return 0;
     }
     let group = (128 / bytes.max(4)).min(32);
@@ -263,26 +274,32 @@ pub fn bank_conflicts(addresses: &[usize; 32], mask: u32, bytes: usize) -> u64 {
         if apart {
             continue;
         }
-        // Distinct words of each bank.
-        let mut seen: [[usize; 8]; 32] = [[usize::MAX; 8]; 32];
-        let mut counts = [0usize; 32];
-        for lane in lanes {
-            for word in 0..words {
-                let word = addresses[lane] / 4 + word;
-                let bank = word % 32;
-                if seen[bank][..counts[bank].min(8)].contains(&word) {
-                    continue;
-                }
-                if counts[bank] < 8 {
-                    seen[bank][counts[bank]] = word;
-                }
-                counts[bank] += 1;
-            }
-        }
-        let cycles = counts.into_iter().max().unwrap_or(0);
-        conflicts += cycles.saturating_sub(1) as u64;
+        conflicts += conflicts_of(addresses, mask, (first..first + group, words));
     }
     conflicts
+}
+
+/// Of lanes that are served together.
+#[inline(never)]
+fn conflicts_of(addresses: &[usize; 32], mask: u32, (lanes, words): (std::ops::Range<usize>, usize)) -> u64 {
+    // Distinct words of each bank.
+    let mut seen: [[usize; 8]; 32] = [[usize::MAX; 8]; 32];
+    let mut counts = [0usize; 32];
+    for lane in lanes.filter(|lane| mask >> lane & 1 != 0) {
+        for word in 0..words {
+            let word = addresses[lane] / 4 + word;
+            let bank = word % 32;
+            if seen[bank][..counts[bank].min(8)].contains(&word) {
+                continue;
+            }
+            if counts[bank] < 8 {
+                seen[bank][counts[bank]] = word;
+            }
+            counts[bank] += 1;
+        }
+    }
+    let cycles = counts.into_iter().max().unwrap_or(0);
+    cycles.saturating_sub(1) as u64
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::ffi::{CStr, CString, c_char, c_int};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use super::real::{Source, nvrtc};
-use super::store;
+use super::{mutation, store};
 use crate::module::pack;
 
 const SUCCESS: c_int = 0;
@@ -170,7 +170,8 @@ pub unsafe extern "C" fn nvrtcCompileProgram(
         return known;
     }
     let (options, arch) = virtual_options(&arguments);
-    let (result, log) = match store::compile(&source, &options) {
+    let compiled = mutated(source).and_then(|source| store::compile(&source, &options));
+    let (result, log) = match compiled {
         Ok(compiled) => (compiled.result, compiled.log),
         Err(why) => (Err(COMPILATION), why),
     };
@@ -183,6 +184,15 @@ pub unsafe extern "C" fn nvrtcCompileProgram(
         one.cubin = arch.map(|arch| pack(ptx, arch, nvrtc().map_or((0, 0), |nvrtc| nvrtc.version)));
         SUCCESS
     })
+}
+
+/// The text with the slip that `VITCUDA_EMULATOR_MUTATION` names.
+fn mutated(mut source: Source) -> Result<Source, String> {
+    source.text = mutation::apply(&source.name, &source.text)?.into_owned();
+    for (name, text) in &mut source.headers {
+        *text = mutation::apply(name, text)?.into_owned();
+    }
+    Ok(source)
 }
 
 /// The options for PTX, and the real architecture that was asked for. ptxas is not asked, so its

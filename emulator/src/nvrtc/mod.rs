@@ -4,5 +4,6 @@
 //! what is run, and the text is the one that ships. `VITCUDA_TEST_NVRTC` names the library.
 
 mod api;
+mod mutation;
 mod real;
 mod store;
