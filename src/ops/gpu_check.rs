@@ -4,6 +4,9 @@
 //! `vitcuda doctor --full` runs it on the GPU there is; the tests run it on emulated ones, each run
 //! with another order of threads.
 
+pub mod faults;
+pub mod prove;
+
 use std::cmp::Ordering::{Equal, Less};
 
 use super::gpu::GpuOp;
