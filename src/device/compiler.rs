@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use super::cache::{Cache, Found};
 use super::element::ElementType;
-use super::kernel::{Source, Specialisation};
+use super::kernel::{Header, Source, Specialisation};
 use super::kernels::{HEADERS, SOURCES};
 use super::nvrtc::{Compiled, Failure, Nvrtc};
+use super::patch::Patch;
 use crate::error::{Error, Result};
 use crate::fnv::fnv1a;
 
@@ -20,6 +21,7 @@ pub struct Compiler {
     arch: u32,
     element: ElementType,
     notices: Mutex<Vec<String>>,
+    patch: Mutex<Option<Patch>>,
 }
 
 /// Lines of a compiler's log in an error message; the report has all.
@@ -40,6 +42,7 @@ impl Compiler {
             arch,
             element,
             notices: Mutex::default(),
+            patch: Mutex::default(),
         }
     }
 
@@ -65,10 +68,27 @@ impl Compiler {
         }
     }
 
+    /// From now on the text has this fault, until another is planted or none; the one before.
+    pub(super) fn plant(&self, patch: Option<Patch>) -> Option<Patch> {
+        std::mem::replace(
+            &mut *self.patch.lock().expect("no panic while it is held"),
+            patch,
+        )
+    }
+
+    /// The fault that is in the text of `spec`.
+    fn planted(&self, spec: &Specialisation) -> Option<Patch> {
+        let patch = *self.patch.lock().expect("no panic while it is held");
+        patch.filter(|patch| patch.concerns(spec.file))
+    }
+
     /// The cubin of `spec`, from the cache where it has it.
     ///
     /// [`Error::Device`] with the compiler's messages where NVRTC refuses the text.
     pub fn compile(&self, spec: &Specialisation) -> Result<Compiled> {
+        if self.planted(spec).is_some() {
+            return self.compile_anew(spec);
+        }
         let key = self.key(spec);
         match self.cache.read(&key) {
             Found::Entry(compiled) => return Ok(compiled),
@@ -83,6 +103,9 @@ impl Compiler {
 
     /// Compiles, whatever the cache has, and puts the result there.
     pub fn compile_anew(&self, spec: &Specialisation) -> Result<Compiled> {
+        if let Some(patch) = self.planted(spec) {
+            return self.compile_patched(spec, patch);
+        }
         let compiled = self
             .nvrtc
             .compile(source(spec), HEADERS, &self.options(spec))
@@ -93,6 +116,28 @@ impl Compiler {
             ));
         }
         Ok(compiled)
+    }
+
+    /// With a fault in the text, and nothing left behind.
+    fn compile_patched(&self, spec: &Specialisation, patch: Patch) -> Result<Compiled> {
+        let Source { name, text, hash } = *source(spec);
+        let text = patch.apply(name, text);
+        let patched = HEADERS
+            .iter()
+            .map(|header| patch.apply(header.name, header.text));
+        let patched: Vec<_> = patched.collect();
+        let headers = HEADERS.iter().zip(&patched);
+        let headers: Vec<Header> = headers
+            .map(|(&Header { name, .. }, text)| Header { name, text })
+            .collect();
+        let source = Source {
+            name,
+            text: &text,
+            hash,
+        };
+        self.nvrtc
+            .compile(&source, &headers, &self.options(spec))
+            .map_err(|failure| self.report(spec, &failure))
     }
 
     fn options(&self, spec: &Specialisation) -> Vec<String> {
@@ -175,7 +220,7 @@ impl Compiler {
     }
 }
 
-fn source(spec: &Specialisation) -> &'static Source {
+fn source(spec: &Specialisation) -> &'static Source<'static> {
     SOURCES
         .iter()
         .find(|source| source.name == spec.file)

@@ -13,6 +13,7 @@ use super::element::{Element, ElementType};
 use super::kernel::{Arguments, Geometry, Kernel, Specialisation};
 use super::memory::{Buffer, Slice};
 use super::module::Module;
+use super::patch::Patch;
 use super::requirements::usable;
 use super::stream::Stream;
 use super::{cuda, driver_error, nvrtc};
@@ -279,6 +280,18 @@ impl Gpu {
                 Module::load(&self.context, &compiled.cubin).or_else(|_| self.load_anew(spec))?;
             self.lock_modules().insert(spec.clone(), Arc::new(module));
         }
+        Ok(())
+    }
+
+    /// Kernels that are launched from now on have this fault in their text; `None`: none. Waits.
+    pub fn plant(&self, patch: Option<Patch>) -> Result<()> {
+        self.synchronise()?;
+        let before = self.compiler.plant(patch);
+        let changes = [before, patch].into_iter().flatten();
+        self.lock_modules().retain(|spec, _| {
+            let mut changes = changes.clone();
+            !changes.any(|patch| patch.concerns(spec.file))
+        });
         Ok(())
     }
 

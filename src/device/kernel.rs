@@ -6,18 +6,18 @@ use super::memory::Ptr;
 
 /// A header of `kernels/`.
 #[derive(Debug)]
-pub struct Header {
+pub struct Header<'a> {
     /// As kernels include it.
-    pub name: &'static str,
-    pub text: &'static str,
+    pub name: &'a str,
+    pub text: &'a str,
 }
 
 /// A file with kernels.
 #[derive(Debug)]
-pub struct Source {
+pub struct Source<'a> {
     /// Its name in `kernels/`.
-    pub name: &'static str,
-    pub text: &'static str,
+    pub name: &'a str,
+    pub text: &'a str,
     /// Of the text and all headers.
     pub hash: u128,
 }

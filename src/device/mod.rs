@@ -11,6 +11,7 @@ pub mod kernels;
 pub mod memory;
 mod module;
 pub mod nvrtc;
+mod patch;
 mod rehearsal;
 mod requirements;
 mod stream;
@@ -23,6 +24,7 @@ pub use element::{Element, ElementType};
 pub use gpu::{Gpu, Properties};
 pub use kernel::{Geometry, Kernel, Specialisation};
 pub use memory::{Buffer, Ptr, Slice};
+pub use patch::Patch;
 pub use requirements::{OLDEST_CAPABILITY, OLDEST_DRIVER};
 pub use stream::{Event, Graph, Pinned, Stream, Timing};
 

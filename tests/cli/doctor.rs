@@ -141,3 +141,14 @@ fn a_table_of_kernels_needs_nvrtc() {
     assert_eq!(said.code, Some(5));
     said.mentions(&["VITCUDA_NVRTC: no libnvrtc in"]);
 }
+
+#[test]
+fn faults_are_planted_only_where_the_checks_have_passed() {
+    let (driver, empty) = (no_driver(), tempfile::tempdir().unwrap());
+    let said = doctor(driver.path(), empty.path(), &["--prove"]);
+    assert_eq!(said.code, Some(2));
+    said.mentions(&["--full"]);
+    let said = doctor(driver.path(), empty.path(), &["--full", "--prove"]);
+    assert_eq!(said.code, Some(5));
+    said.mentions(&["error: no CUDA driver"]);
+}

@@ -19,6 +19,8 @@ mod ends;
 #[cfg(target_os = "linux")]
 mod linear;
 #[cfg(target_os = "linux")]
+mod prove;
+#[cfg(target_os = "linux")]
 mod registry;
 #[cfg(target_os = "linux")]
 mod step;
@@ -32,6 +34,7 @@ fn main() {
     let devices = emulated::start(&["sm_75", "sm_80"]);
     let mut trials = registry::trials(devices);
     trials.extend(linear::trials(devices));
+    trials.extend(prove::trials(devices));
     trials.extend(bench::trials(devices));
     trials.extend(device::trials(devices));
     trials.extend(compiling::trials(devices));

@@ -2,6 +2,7 @@
 
 mod full;
 mod kernels;
+mod prove;
 
 use std::sync::Arc;
 
@@ -34,6 +35,9 @@ pub struct DoctorArgs {
     /// Also run every kernel on the GPU and compare it with the CPU, forward and backward
     #[arg(long)]
     pub full: bool,
+    /// Then plant faults into the kernels, one after the other, and see each found by its check
+    #[arg(long, requires = "full")]
+    pub prove: bool,
 }
 
 /// One line of the report.
@@ -83,7 +87,14 @@ pub fn run(args: &DoctorArgs, global: &Global) -> Outcome {
         kernels::print(&nvrtc, &config, global)?;
     }
     match (args.full, global.device) {
-        (true, _) => full::run(findings.gpu?, global),
+        (true, _) => {
+            let gpu = findings.gpu?;
+            full::run(&gpu, global)?;
+            match args.prove {
+                true => prove::run(&gpu, global),
+                false => Ok(()),
+            }
+        }
         // Asked for by name, a GPU that cannot be used is a failure.
         (false, DeviceChoice::Cuda(_)) => Ok(findings.gpu.map(drop)?),
         (false, _) => Ok(()),

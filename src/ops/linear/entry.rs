@@ -11,7 +11,7 @@ use crate::ops::registry::{Case, Input, Op, Role, real_passes};
 pub struct Linear;
 
 impl Linear {
-    pub(super) fn shape(case: &Case) -> Shape {
+    pub(in crate::ops) fn shape(case: &Case) -> Shape {
         Shape {
             rows: case.dim("N"),
             inputs: case.dim("I"),
