@@ -226,7 +226,11 @@ impl Api {
             // SAFETY: the function writes one pointer, to a static string or null.
             let known = unsafe { function?(status, &mut text) } == 0 && !text.is_null();
             // SAFETY: as said.
-            known.then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
+            known.then(|| {
+                unsafe { CStr::from_ptr(text) }
+                    .to_string_lossy()
+                    .into_owned()
+            })
         };
         let said: Vec<String> = [self.error_name, self.error_string]
             .into_iter()

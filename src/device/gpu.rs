@@ -42,7 +42,9 @@ impl Properties {
     /// Whether it is a small Turing card: of its architecture, and without its tensor cores, whose
     /// instructions run on slower units.
     pub fn lacks_tensor_cores(&self) -> bool {
-        let small = ["MX450", "MX550", "T400", "T500", "T550", "T600", "T1000", "T1200", "T2000"];
+        let small = [
+            "MX450", "MX550", "T400", "T500", "T550", "T600", "T1000", "T1200", "T2000",
+        ];
         let mut words = self.name.split_whitespace();
         self.capability == (7, 5)
             && (self.name.contains("GTX 16") || words.any(|word| small.contains(&word)))

@@ -126,11 +126,7 @@ fn of(origin: &'static str, paths: impl IntoIterator<Item = PathBuf>) -> Vec<Can
 }
 
 /// Opens a candidate; why it does not do goes to `refused`.
-fn try_out(
-    (path, origin): Candidate,
-    wanted: Wanted,
-    refused: &mut Vec<String>,
-) -> Option<Nvrtc> {
+fn try_out((path, origin): Candidate, wanted: Wanted, refused: &mut Vec<String>) -> Option<Nvrtc> {
     let fit = Nvrtc::open(&path, origin).and_then(|nvrtc| {
         let (major, minor) = nvrtc.version;
         match unfit(&nvrtc, wanted) {
@@ -181,12 +177,16 @@ fn loader_names() -> Vec<PathBuf> {
 
 /// Folders with libraries of CUDA's toolkits: the named ones, and those in the usual place.
 fn toolkits() -> Vec<PathBuf> {
-    let named = ["CUDA_HOME", "CUDA_PATH"].into_iter().filter_map(env::var_os);
+    let named = ["CUDA_HOME", "CUDA_PATH"]
+        .into_iter()
+        .filter_map(env::var_os);
     let is_toolkit = |folder: &PathBuf| {
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
         name == "cuda" || name.starts_with("cuda-")
     };
-    let usual = folders_in(Path::new("/usr/local")).into_iter().filter(is_toolkit);
+    let usual = folders_in(Path::new("/usr/local"))
+        .into_iter()
+        .filter(is_toolkit);
     let roots = named.map(PathBuf::from).chain(usual);
     roots
         .flat_map(|root| {
