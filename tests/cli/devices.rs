@@ -67,6 +67,10 @@ pub fn driver_of(
             *value = attribute == 75 ? {major} : attribute == 76 ? {minor} : 0;
             return device < {count} ? 0 : 101;
         }}
+        // So far and no further.
+        int cuDeviceGet(int *device, int ordinal) {{ return 101; }}
+        int cuGetErrorName(int code, const char **name) {{ return 1; }}
+        int cuGetErrorString(int code, const char **text) {{ return 1; }}
         "#
     ))
 }
