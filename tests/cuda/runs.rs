@@ -219,8 +219,14 @@ fn copied_ahead(folder: &Path) -> Result<(), Failed> {
             // Nothing but a batch has this size.
             let size = call["copy_to_device"].as_u64().unwrap_or(0);
             copies += u64::from((block..block + 1024).contains(&size));
-            if call["host_synchronisation"] == "cuEventSynchronize" {
-                before_waits.push(copies);
+            match call["host_synchronisation"].as_str() {
+                // A wait for anything but an event spins, and takes a core from the decoders.
+                Some(other) if other != "cuEventSynchronize" => {
+                    return Err(format!("the host waits in {other}").into());
+                }
+                // Before the first batch parameters are copied, which is waited for.
+                Some(_) if copies > 0 => before_waits.push(copies),
+                _ => {}
             }
         }
         // One wait a step, and before it the first batch of the next one.
