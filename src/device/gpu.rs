@@ -247,7 +247,8 @@ impl Gpu {
     pub fn read<T: Pod>(&self, from: Slice<T>) -> Result<Vec<T>> {
         let mut values = vec![T::zeroed(); from.len()];
         if !from.is_empty() {
-            self.bind()?;
+            // Asleep: a copy to pageable memory waits for the work before it, and spins.
+            self.synchronise()?;
             // SAFETY: the slice lies in a live buffer of as many bytes; `values` lives until the
             // wait below is over.
             unsafe {

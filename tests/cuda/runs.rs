@@ -220,12 +220,12 @@ fn copied_ahead(folder: &Path) -> Result<(), Failed> {
             let size = call["copy_to_device"].as_u64().unwrap_or(0);
             copies += u64::from((block..block + 1024).contains(&size));
             match call["host_synchronisation"].as_str() {
-                // A wait for anything but an event spins, and takes a core from the decoders.
-                Some(other) if other != "cuEventSynchronize" => {
-                    return Err(format!("the host waits in {other}").into());
+                // Such a wait spins, and takes a core from the decoders.
+                Some(call @ ("cuStreamSynchronize" | "cuCtxSynchronize")) => {
+                    return Err(format!("the host waits in {call}").into());
                 }
                 // Before the first batch parameters are copied, which is waited for.
-                Some(_) if copies > 0 => before_waits.push(copies),
+                Some("cuEventSynchronize") if copies > 0 => before_waits.push(copies),
                 _ => {}
             }
         }
