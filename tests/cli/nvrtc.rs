@@ -16,7 +16,7 @@ pub fn fake(library: &Path, (major, minor): (u32, u32)) {
         &format!(
             r#"
             #include <string.h>
-            static const char log[] = "{LOG}\\nand more";
+            static const char log[] = "{LOG}\nand more";
             static const int known[] = {{75, 80, 86, 89, 90}};
             int nvrtcVersion(int *major, int *minor) {{ *major = {major}; *minor = {minor}; return 0; }}
             const char *nvrtcGetErrorString(int status) {{ return "NVRTC_ERROR_COMPILATION"; }}
