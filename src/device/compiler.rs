@@ -9,6 +9,7 @@ use super::kernel::{Header, Source, Specialisation};
 use super::kernels::{HEADERS, SOURCES};
 use super::nvrtc::{Compiled, Failure, Nvrtc};
 use super::patch::Patch;
+use super::target::target;
 use crate::error::{Error, Result};
 use crate::fnv::fnv1a;
 
@@ -35,7 +36,8 @@ impl Compiler {
         capability: (u32, u32),
         element: ElementType,
     ) -> Self {
-        let arch = architecture(&nvrtc.architectures, capability);
+        let arch = target(&nvrtc.architectures, capability);
+        let arch = arch.expect("an NVRTC that was found for this GPU");
         Self {
             nvrtc,
             cache,
@@ -146,6 +148,10 @@ impl Compiler {
             "--std=c++17".to_owned(),
             "--generate-line-info".to_owned(),
             "--ptxas-options=-v".to_owned(),
+            // NVRTC before 13.2 refuses generic lambdas in a kernel, "functions without execution
+            // space annotations". With this option 12.0 takes them; objects with templates in the
+            // place of lambdas would do as well, and take their captures apart by hand.
+            "--device-as-default-execution-space".to_owned(),
         ];
         if self.element == ElementType::Bf16 {
             options.push("-DVITCUDA_BF16".to_owned());
@@ -225,28 +231,4 @@ fn source(spec: &Specialisation) -> &'static Source<'static> {
         .iter()
         .find(|source| source.name == spec.file)
         .expect("specialisations are made from generated kernels")
-}
-
-/// The architecture to compile for: that of the GPU, or the newest one that NVRTC knows whose
-/// cubins it runs (same major number).
-fn architecture(known: &[u32], (major, minor): (u32, u32)) -> u32 {
-    let own = 10 * major + minor;
-    let runs = known
-        .iter()
-        .filter(|&&arch| arch / 10 == major && arch <= own);
-    runs.max().copied().unwrap_or(own)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::architecture;
-
-    #[test]
-    fn an_unknown_gpu_gets_the_next_older_of_its_family() {
-        let known = [75, 80, 86, 90, 120];
-        assert_eq!(architecture(&known, (8, 6)), 86);
-        assert_eq!(architecture(&known, (8, 9)), 86);
-        assert_eq!(architecture(&known, (12, 1)), 120);
-        assert_eq!(architecture(&[], (8, 9)), 89);
-    }
 }

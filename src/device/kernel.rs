@@ -62,6 +62,16 @@ impl std::fmt::Display for Specialisation {
     }
 }
 
+/// A kernel that is going to be launched: what must be compiled, and looked up in it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Launch {
+    pub spec: Specialisation,
+    /// The function.
+    pub kernel: &'static str,
+    /// Dynamic shared memory of a block, in bytes.
+    pub shared: u32,
+}
+
 /// Blocks, threads and shared memory of a launch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Geometry {
@@ -120,7 +130,10 @@ impl Arguments {
         &self.bytes
     }
 
-    fn append(&mut self, value: impl NoUninit) {
+    /// In this form the driver takes the parameters where they lie: one that wants more alignment
+    /// than the buffer has (a `CUtensorMap` wants 64 bytes) could not be given so.
+    fn append<T: NoUninit>(&mut self, value: T) {
+        const { assert!(size_of::<T>() <= 8, "a parameter is a scalar or a pointer") };
         let value = bytemuck::bytes_of(&value);
         let start = self.bytes.len().next_multiple_of(value.len());
         self.bytes.resize(start, 0);

@@ -111,7 +111,7 @@ fn examine(choice: DeviceChoice) -> Findings {
             wanted.driver = Some(driver.version);
             lines.push(Line::found(
                 "driver",
-                format!("{}, CUDA {major}.{minor}", cuda::LIBRARY),
+                format!("{}, CUDA {major}.{minor}", driver.library.display()),
             ));
         }
         Err(error) => lines.push(Line::missing("driver", error)),
@@ -183,6 +183,13 @@ fn details(gpu: &Gpu) -> Vec<Line> {
                 properties.shared_per_multiprocessor >> 10,
                 properties.shared_per_block >> 10,
             ),
+        ),
+        Line::found(
+            "tensor cores",
+            match properties.lacks_tensor_cores() {
+                true => "none (GTX 16 and its like): the same results, many times slower",
+                false => "yes",
+            },
         ),
     ]
 }
