@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::fd::{AsRawFd, FromRawFd};
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use crate::granules::Granules;
@@ -65,6 +65,8 @@ pub struct Arena {
     pub read_tag: usize,
     /// Records of the last write and the last read of each word, eight bytes each.
     records: [usize; 2],
+    /// The last launch that wrote to each page, two bytes each.
+    writers: usize,
 }
 
 struct Table {
@@ -101,6 +103,11 @@ pub fn arena() -> Arena {
                 start != libc::MAP_FAILED,
                 "cannot reserve addresses for device memory"
             );
+            if protection != libc::PROT_NONE {
+                // Fewer page faults; no matter if the system has no large pages.
+                // SAFETY: advice on our own mapping.
+                unsafe { libc::madvise(start, bytes, libc::MADV_HUGEPAGE) };
+            }
             start as usize
         };
         let base = reserve(libc::PROT_NONE, ARENA_BYTES);
@@ -112,6 +119,7 @@ pub fn arena() -> Arena {
             write_state: write_state.wrapping_sub(base),
             read_tag: read_tag.wrapping_sub(base),
             records: [(); 2].map(|()| reserve(rights, 2 * ARENA_BYTES)),
+            writers: reserve(rights, ARENA_BYTES / PAGE * 2),
         }
     })
 }
@@ -176,6 +184,32 @@ pub fn next_launch_tag() {
 pub fn records(address: usize) -> [*mut u64; 2] {
     let arena = arena();
     arena.records.map(|plane| (plane + (address - arena.base) / 4 * 8) as *mut u64)
+}
+
+/// The pages' entries in the table of writers.
+#[inline(always)]
+fn writers(address: usize, bytes: usize) -> &'static [AtomicU16] {
+    let arena = arena();
+    let first = (address - arena.base) / PAGE;
+    let count = (address + bytes - 1 - arena.base) / PAGE - first + 1;
+    // SAFETY: the table covers the whole arena, in which callers know the range to lie.
+    unsafe { std::slice::from_raw_parts((arena.writers as *const AtomicU16).add(first), count) }
+}
+
+/// Whether the launch has written to a page of the range.
+#[inline(always)]
+pub fn written_by(address: usize, bytes: usize, launch: u64) -> bool {
+    writers(address, bytes).iter().any(|one| one.load(Ordering::Relaxed) == launch as u16)
+}
+
+/// Notes that the launch writes to the pages of the range.
+#[inline(always)]
+pub fn note_writer(address: usize, bytes: usize, launch: u64) {
+    for page in writers(address, bytes) {
+        if page.load(Ordering::Relaxed) != launch as u16 {
+            page.store(launch as u16, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Whether all bytes are live (`bits` [`LIVE`]), or live and written.

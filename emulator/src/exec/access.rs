@@ -82,34 +82,18 @@ impl Runs {
     fn each(&self) -> impl Iterator<Item = &Run> {
         self.all[..self.count].iter()
     }
-}
 
-/// Distinct 32-byte sectors that an access touches.
-#[inline(always)]
-fn sectors(addresses: &[usize; LANES], mask: u32, bytes: usize) -> u64 {
-    let first = addresses[0];
-    if mask == u32::MAX && (0..LANES).fold(true, |all, lane| all & (addresses[lane] == first + lane * bytes)) {
-        return ((first + LANES * bytes - 1) / SECTOR - first / SECTOR + 1) as u64;
-    }
-    let mut count = 0;
-    let mut last = usize::MAX;
-    let mut seen = [usize::MAX; 64];
-    let mut rest = mask;
-    while rest != 0 {
-        let lane = rest.trailing_zeros() as usize;
-        rest &= rest - 1;
-        for sector in addresses[lane] / SECTOR..=(addresses[lane] + bytes - 1) / SECTOR {
-            if sector == last || seen[..count].contains(&sector) {
-                continue;
-            }
-            last = sector;
-            if count < seen.len() {
-                seen[count] = sector;
-            }
-            count = (count + 1).min(seen.len());
+    /// 32-byte sectors that the access touches, those that two runs share in turn counted once.
+    #[inline(always)]
+    fn sectors(&self) -> u64 {
+        let (mut count, mut last) = (0, usize::MAX);
+        for run in self.each() {
+            let (first, end) = (run.address / SECTOR, (run.address + run.bytes - 1) / SECTOR);
+            count += end - first + usize::from(first != last);
+            last = end;
         }
+        count as u64
     }
-    count as u64
 }
 
 #[inline(always)]
@@ -170,7 +154,7 @@ impl Turn<'_> {
     }
 
     #[inline(always)]
-    fn aligned(&self, addresses: &[usize; LANES], mask: u32, bytes: usize, verb: &str) -> Result<(), Fault> {
+    pub fn aligned(&self, addresses: &[usize; LANES], mask: u32, bytes: usize, verb: &str) -> Result<(), Fault> {
         let wrong = |lane: &usize| mask >> lane & 1 != 0 && addresses[*lane] % bytes != 0;
         if addresses.iter().fold(0, |all, one| all | one) % bytes == 0 {
             return Ok(());
@@ -255,11 +239,13 @@ impl Turn<'_> {
         let mut doubtful: Doubtful = None;
         let (mut touched, mut requested) = (0, 0);
         let who = self.who();
-        for run in Runs::of(addresses, mask, bytes).each() {
-            if !memory::is_device_range(run.address, run.bytes) || !memory::all_have(run.address, run.bytes, LIVE) {
-                return Err(outside(run, bytes, "reads"));
-            }
-            if !memory::all_have(run.address, run.bytes, INITIALISED) {
+        let runs = Runs::of(addresses, mask, bytes);
+        for run in runs.each() {
+            let inside = memory::is_device_range(run.address, run.bytes);
+            if !inside || !memory::all_have(run.address, run.bytes, LIVE | INITIALISED) {
+                if !inside || !memory::all_have(run.address, run.bytes, LIVE) {
+                    return Err(outside(run, bytes, "reads"));
+                }
                 for lane in (0..LANES).filter(|lane| run.mask >> lane & 1 != 0) {
                     if let Some(at) = memory::first_without(addresses[lane], bytes, INITIALISED) {
                         let text = format!("{ILLEGAL}reads uninitialised global memory: {}", memory::describe(at));
@@ -276,7 +262,7 @@ impl Turn<'_> {
         let counters = &mut self.block.counters;
         counters.global_read += requested;
         counters.global_read_distinct += touched;
-        counters.global_sectors += sectors(addresses, mask, bytes);
+        counters.global_sectors += runs.sectors();
         counters.global_sectors_least += requested.div_ceil(SECTOR as u64);
         Ok(doubtful)
     }
@@ -354,7 +340,8 @@ impl Turn<'_> {
     fn judge_global_write(&mut self, addresses: &[usize; LANES], mask: u32, bytes: usize) -> Result<(), Fault> {
         let (mut touched, mut requested) = (0, 0);
         let who = self.who();
-        for run in Runs::of(addresses, mask, bytes).each() {
+        let runs = Runs::of(addresses, mask, bytes);
+        for run in runs.each() {
             if !memory::is_device_range(run.address, run.bytes) || !memory::all_have(run.address, run.bytes, LIVE) {
                 return Err(outside(run, bytes, "writes"));
             }
@@ -375,7 +362,7 @@ impl Turn<'_> {
         let counters = &mut self.block.counters;
         counters.global_written += requested;
         counters.global_written_distinct += touched;
-        counters.global_sectors += sectors(addresses, mask, bytes);
+        counters.global_sectors += runs.sectors();
         counters.global_sectors_least += requested.div_ceil(SECTOR as u64);
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::failure::{Failure, Fault, lanes};
 use super::launch::Launch;
+use super::matrix::Spread;
 use super::race::{self, Clock, WARPS};
 use super::shared::Shared;
 use super::vector::put;
@@ -22,6 +23,8 @@ pub struct Block {
     pub counters: Counters,
     /// Launch and block, as records of global memory have them.
     pub place: u64,
+    /// Operands of tensor cores, spread out.
+    pub spread: Box<Spread>,
     barriers: [Barrier; BARRIERS],
     threads: u32,
     warps: usize,
@@ -170,6 +173,7 @@ impl Worker {
                 shared: Shared::new(),
                 counters: Counters::default(),
                 place: 0,
+                spread: Box::default(),
                 barriers: std::array::from_fn(|_| Barrier::default()),
                 threads: 0,
                 warps: 0,

@@ -9,11 +9,11 @@ use super::vector::LANES;
 use super::warp::Turn;
 use crate::ptx::program::*;
 
-/// One lane's copy.
+/// Copies of some lanes that belong to one group.
 #[derive(Debug, Clone, Copy)]
 pub struct Copy {
-    lane: u32,
-    address: usize,
+    lanes: u32,
+    targets: [u32; LANES],
     bytes: usize,
     group: u32,
 }
@@ -53,10 +53,21 @@ impl Turn<'_> {
             let to = &mut self.block.shared.bytes[targets[lane]..targets[lane] + bytes];
             // SAFETY: `sizes` bytes were judged to lie in live memory.
             let from = unsafe { std::slice::from_raw_parts(sources[lane] as *const u8, sizes[lane]) };
-            to[..sizes[lane]].copy_from_slice(from);
-            to[sizes[lane]..].fill(0);
-            let group = self.warp.groups[lane];
-            self.warp.copies.push(Copy { lane: lane as u32, address: targets[lane], bytes, group });
+            match <&[u8; 16]>::try_from(from) {
+                Ok(from) => to.copy_from_slice(from),
+                Err(_) => {
+                    to[..sizes[lane]].copy_from_slice(from);
+                    to[sizes[lane]..].fill(0);
+                }
+            }
+        }
+        let mut rest = mask;
+        while rest != 0 {
+            let group = self.warp.groups[rest.trailing_zeros() as usize];
+            let same = (0..LANES).fold(0, |all, lane| all | u32::from(self.warp.groups[lane] == group) << lane);
+            let lanes = rest & same;
+            rest &= !same;
+            self.warp.copies.push(Copy { lanes, targets: targets.map(|one| one as u32), bytes, group });
         }
         Ok(())
     }
@@ -70,18 +81,14 @@ impl Turn<'_> {
         bytes: usize,
         mask: u32,
     ) -> Result<(), Fault> {
+        self.aligned(sources, mask, bytes, "copies from")?;
+        self.aligned(targets, mask, bytes, "copies to")?;
         let block = &mut *self.block;
         for lane in (0..LANES).filter(|lane| mask >> lane & 1 != 0) {
             let at = |text: String| Fault::address(lane as u32, text);
             if sizes[lane] > bytes {
                 let text = format!("copies {} of {bytes} bytes", sizes[lane]);
                 return Err(Fault::misuse(lane as u32, text));
-            }
-            for (address, what) in [(sources[lane], "source"), (targets[lane], "target")] {
-                if address % bytes != 0 {
-                    let text = format!("the {what} {address:#x} is not aligned to {bytes} bytes");
-                    return Err(Fault::misaligned(lane as u32, text));
-                }
             }
             if let Some(text) = block.shared.outside(targets[lane], bytes) {
                 return Err(at(format!("writes {text}")));
@@ -106,13 +113,17 @@ impl Turn<'_> {
         let groups = self.warp.groups;
         let shared = &mut self.block.shared;
         let clock = &self.warp.clock;
-        self.warp.copies.retain(|copy| {
-            let lane = copy.lane as usize;
-            let done = mask >> lane & 1 != 0 && (pending == NONE || copy.group + pending < groups[lane]);
-            if done {
-                shared.finish_pending(copy.address, copy.bytes, clock, copy.lane);
+        self.warp.copies.retain_mut(|copy| {
+            let done = (0..LANES).fold(0, |all, lane| {
+                let done = pending == NONE || copy.group + pending < groups[lane];
+                all | u32::from(done) << lane
+            });
+            let done = done & mask & copy.lanes;
+            for lane in (0..LANES).filter(|lane| done >> lane & 1 != 0) {
+                shared.finish_pending(copy.targets[lane] as usize, copy.bytes, clock, lane as u32);
             }
-            !done
+            copy.lanes &= !done;
+            copy.lanes != 0
         });
     }
 }

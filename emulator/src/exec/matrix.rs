@@ -72,21 +72,17 @@ impl Turn<'_> {
         }
         block.counters.ldmatrix += 1;
         for (matrix, &register) in self.program.list(i).iter().enumerate() {
-            let mut of_matrix = [0; LANES];
-            of_matrix[..8].copy_from_slice(&addresses[8 * matrix..8 * matrix + 8]);
-            block.counters.ldmatrix_bank_conflicts += bank_conflicts(&of_matrix, 0xFF, 16);
-            let mut elements = [0u16; 64];
-            for (row, &address) in of_matrix[..8].iter().enumerate() {
+            block.counters.ldmatrix_bank_conflicts += bank_conflicts(&addresses, 0xFF << (8 * matrix), 16);
+            // Lane 4 g + t gets bytes 4 t … 4 t + 3 of row g: the rows, one after another.
+            let mut rows = Lanes([0u32; LANES]);
+            for row in 0..8 {
+                let address = addresses[8 * matrix + row];
                 let bytes = &block.shared.bytes[address..address + 16];
-                for (column, pair) in bytes.chunks_exact(2).enumerate() {
-                    let at = if transposed { 8 * column + row } else { 8 * row + column };
-                    elements[at] = u16::from_le_bytes(pair.try_into().expect("two bytes"));
+                for (t, word) in bytes.chunks_exact(4).enumerate() {
+                    rows.0[4 * row + t] = u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
                 }
             }
-            let to = &mut self.warp.registers.narrow[register as usize].0;
-            for lane in 0..LANES {
-                to[lane] = u32::from(elements[2 * lane]) | u32::from(elements[2 * lane + 1]) << 16;
-            }
+            self.warp.registers.narrow[register as usize] = if transposed { transpose(&rows) } else { rows };
         }
         Ok(())
     }
@@ -99,17 +95,18 @@ impl Turn<'_> {
         let (a, rest) = rest.split_at(depth as usize / 4);
         let (b, c) = rest.split_at(depth as usize / 8);
         let file = &mut self.warp.registers.narrow;
+        let of = |one: u32| &file[one as usize];
         let fragments = Fragments {
-            a: std::array::from_fn(|n| &file[a[n % a.len()] as usize]),
-            b: std::array::from_fn(|n| &file[b[n % b.len()] as usize]),
+            a: [of(a[0]), of(a[1]), of(a[2 % a.len()]), of(a[3 % a.len()])],
+            b: [of(b[0]), of(b[b.len() - 1])],
             element,
             depth: depth as usize,
             width: block_width(self.launch.arch),
         };
-        let mut sums: [Lanes<u32>; 4] = std::array::from_fn(|n| file[c[n] as usize]);
-        fragments.multiply(&mut sums);
-        for (register, sum) in d.iter().zip(sums) {
-            file[*register as usize] = sum;
+        let mut sums = [*of(c[0]), *of(c[1]), *of(c[2]), *of(c[3])];
+        fragments.multiply(&mut sums, &mut self.block.spread, b[0]);
+        for (register, sum) in d.iter().zip(&sums) {
+            file[*register as usize] = *sum;
         }
         self.block.counters.mma += 1;
         self.block.counters.mma_flops += 2 * 16 * 8 * u64::from(depth);
@@ -126,14 +123,60 @@ struct Fragments<'a> {
     width: usize,
 }
 
+/// Operands as the sums want them, kept from one `mma` to the next: in a row of them A or B is the same.
+#[derive(Default)]
+pub struct Spread {
+    a: SpreadA,
+    /// Those of the last few registers.
+    b: [SpreadB; 8],
+    next: usize,
+}
+
+/// 16 lanes of f32.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C, align(64))]
+struct Sixteen([f32; 16]);
+
+/// By half of the rows, half of the lanes, and k.
+#[derive(Default)]
+struct SpreadA {
+    of: Option<([Lanes<u32>; 4], Element, usize)>,
+    values: [[[Sixteen; 16]; 2]; 2],
+}
+
+/// By odd and even columns, and k.
+#[derive(Default)]
+struct SpreadB {
+    register: u32,
+    of: Option<([Lanes<u32>; 2], Element, usize)>,
+    values: [[Sixteen; 16]; 2],
+}
+
 impl Fragments<'_> {
-    fn multiply(&self, c: &mut [Lanes<u32>; 4]) {
+    /// `register`: the first of B's.
+    fn multiply(&self, c: &mut [Lanes<u32>; 4], spread: &mut Spread, register: u32) {
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512dq") {
-            // SAFETY: the processor has what the function is compiled for.
-            unsafe { self.multiply_avx512(c) };
+            // SAFETY: the processor has what the functions are compiled for.
+            unsafe {
+                self.spread_a(&mut spread.a);
+                let known = spread.b.iter().position(|one| one.register == register);
+                let at = known.unwrap_or_else(|| {
+                    spread.next = (spread.next + 1) % spread.b.len();
+                    spread.next
+                });
+                let (a, b) = (&spread.a, &mut spread.b[at]);
+                b.register = register;
+                self.spread_b(b);
+                match self.width.min(self.depth) {
+                    4 => add_products::<4>(&a.values, &b.values, c, self.depth),
+                    8 => add_products::<8>(&a.values, &b.values, c, self.depth),
+                    _ => add_products::<16>(&a.values, &b.values, c, self.depth),
+                }
+            }
             return;
         }
+        let _ = (spread, register);
         self.multiply_plainly(c);
     }
 
@@ -167,68 +210,171 @@ impl Fragments<'_> {
         }
     }
 
-    /// The same with 16 lanes in a register.
+    /// A register's elements, a quarter of its 8 × 8 matrix at a time.
     #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,avx512dq")]
-    fn multiply_avx512(&self, c: &mut [Lanes<u32>; 4]) {
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn widen(&self, register: &Lanes<u32>) -> [std::arch::x86_64::__m512; 4] {
         use std::arch::x86_64::*;
-        let widen = |register: &Lanes<u32>| -> [__m512; 4] {
-            std::array::from_fn(|quarter| {
-                // SAFETY: a quarter of the register's 128 bytes.
-                let half = unsafe { _mm256_loadu_si256(register.0.as_ptr().add(8 * quarter).cast()) };
-                match self.element {
-                    Element::F16 => _mm512_cvtph_ps(half),
-                    Element::Bf16 => _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(half))),
-                }
-            })
-        };
-        let lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-        let t = _mm512_and_si512(lane, _mm512_set1_epi32(3));
-        // Lane 4 g + t wants row g of A: of four rows in two registers, eight columns each.
-        let rows = _mm512_slli_epi32::<3>(_mm512_srli_epi32::<2>(lane));
-        // And columns 2t of B, rows of its register: t = 0, 1 in the first two registers, 2, 3 behind.
-        let columns = _mm512_slli_epi32::<4>(_mm512_and_si512(t, _mm512_set1_epi32(1)));
-        let behind = _mm512_cmpge_epi32_mask(t, _mm512_set1_epi32(2));
-        let zero = _mm512_setzero_ps();
-        // By half of the rows, half of the lanes, and k; by odd and even columns, and k.
-        let mut a = [[[zero; 16]; 2]; 2];
-        let mut b = [[zero; 16]; 2];
-        for eighth in 0..self.depth / 8 {
-            let quarters = widen(self.b[eighth]);
-            for k in 0..8 {
-                let step = _mm512_set1_epi32(k as i32);
-                for odd in 0..2 {
-                    let index = _mm512_add_epi32(_mm512_add_epi32(columns, step), _mm512_set1_epi32(8 * odd as i32));
-                    let front = _mm512_permutex2var_ps(quarters[0], index, quarters[1]);
-                    let back = _mm512_permutex2var_ps(quarters[2], index, quarters[3]);
-                    b[odd][8 * eighth + k] = _mm512_mask_blend_ps(behind, front, back);
-                }
+        std::array::from_fn(|quarter| {
+            // SAFETY: a quarter of the register's 128 bytes.
+            let half = unsafe { _mm256_loadu_si256(register.0.as_ptr().add(8 * quarter).cast()) };
+            match self.element {
+                Element::F16 => _mm512_cvtph_ps(half),
+                Element::Bf16 => _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(half))),
             }
+        })
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f")]
+    fn spread_a(&self, to: &mut SpreadA) {
+        use std::arch::x86_64::*;
+        let raw = self.a.map(|one| *one);
+        if to.of.as_ref().is_some_and(|(of, element, depth)| {
+            (*element, *depth) == (self.element, self.depth) && same(of, &raw)
+        }) {
+            return;
+        }
+        let lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+        // Lane 4 g + t wants row g: of four rows in two registers, eight columns each.
+        let rows = _mm512_slli_epi32::<3>(_mm512_srli_epi32::<2>(lane));
+        for eighth in 0..self.depth / 8 {
             for half in 0..2 {
-                let quarters = widen(self.a[2 * eighth + half]);
+                let quarters = self.widen(self.a[2 * eighth + half]);
                 for k in 0..8 {
                     let index = _mm512_add_epi32(rows, _mm512_set1_epi32(k as i32));
-                    a[half][0][8 * eighth + k] = _mm512_permutex2var_ps(quarters[0], index, quarters[1]);
-                    a[half][1][8 * eighth + k] = _mm512_permutex2var_ps(quarters[2], index, quarters[3]);
+                    for part in 0..2 {
+                        let value = _mm512_permutex2var_ps(quarters[2 * part], index, quarters[2 * part + 1]);
+                        // SAFETY: a Sixteen is 16 f32.
+                        unsafe { _mm512_storeu_ps(to.values[half][part][8 * eighth + k].0.as_mut_ptr(), value) };
+                    }
                 }
             }
         }
-        for (register, sums) in c.iter_mut().enumerate() {
-            let (half, odd) = (register / 2, register % 2);
-            for part in 0..2 {
-                // SAFETY: 16 of the 32 lanes.
-                let at: *mut f32 = unsafe { sums.0.as_mut_ptr().add(16 * part).cast() };
-                // SAFETY: as above.
-                let mut sum = unsafe { _mm512_loadu_ps(at) };
-                for first in (0..self.depth).step_by(self.width) {
-                    let range = first..self.depth.min(first + self.width);
-                    sum = block_sum_avx512(sum, &a[half][part][range.clone()], &b[odd][range]);
+        to.of = Some((raw, self.element, self.depth));
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f")]
+    fn spread_b(&self, to: &mut SpreadB) {
+        use std::arch::x86_64::*;
+        let raw = self.b.map(|one| *one);
+        if to.of.as_ref().is_some_and(|(of, element, depth)| {
+            (*element, *depth) == (self.element, self.depth) && same(of, &raw)
+        }) {
+            return;
+        }
+        let lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+        let t = _mm512_and_si512(lane, _mm512_set1_epi32(3));
+        // Columns 2t, which are rows of the register: t = 0, 1 in the first two quarters, 2, 3 behind.
+        let columns = _mm512_slli_epi32::<4>(_mm512_and_si512(t, _mm512_set1_epi32(1)));
+        let behind = _mm512_cmpge_epi32_mask(t, _mm512_set1_epi32(2));
+        for eighth in 0..self.depth / 8 {
+            let quarters = self.widen(self.b[eighth]);
+            for k in 0..8 {
+                for odd in 0..2 {
+                    let step = _mm512_set1_epi32((k + 8 * odd) as i32);
+                    let index = _mm512_add_epi32(columns, step);
+                    let front = _mm512_permutex2var_ps(quarters[0], index, quarters[1]);
+                    let back = _mm512_permutex2var_ps(quarters[2], index, quarters[3]);
+                    let value = _mm512_mask_blend_ps(behind, front, back);
+                    // SAFETY: a Sixteen is 16 f32.
+                    unsafe { _mm512_storeu_ps(to.values[odd][8 * eighth + k].0.as_mut_ptr(), value) };
                 }
-                // SAFETY: as above.
-                unsafe { _mm512_storeu_ps(at, sum) };
             }
+        }
+        to.of = Some((raw, self.element, self.depth));
+    }
+}
+
+/// Whether registers hold the same bits.
+#[inline(always)]
+fn same<const COUNT: usize>(a: &[Lanes<u32>; COUNT], b: &[Lanes<u32>; COUNT]) -> bool {
+    let mut different = [0u32; LANES];
+    for (a, b) in a.iter().zip(b) {
+        for lane in 0..LANES {
+            different[lane] |= a.0[lane] ^ b.0[lane];
         }
     }
+    different == [0; LANES]
+}
+
+/// Adds blocks of `WIDTH` products to the sums of all lanes.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512dq")]
+fn add_products<const WIDTH: usize>(
+    a: &[[[Sixteen; 16]; 2]; 2],
+    b: &[[Sixteen; 16]; 2],
+    c: &mut [Lanes<u32>; 4],
+    depth: usize,
+) {
+    use std::arch::x86_64::*;
+    for (register, sums) in c.iter_mut().enumerate() {
+        let (half, odd) = (register / 2, register % 2);
+        for part in 0..2 {
+            // SAFETY: 16 of the 32 lanes.
+            let at: *mut f32 = unsafe { sums.0.as_mut_ptr().add(16 * part).cast() };
+            // SAFETY: as above.
+            let mut sum = unsafe { _mm512_loadu_ps(at) };
+            for first in (0..depth).step_by(WIDTH) {
+                let (a, b) = (&a[half][part][first..first + WIDTH], &b[odd][first..first + WIDTH]);
+                // SAFETY: a Sixteen is 16 f32.
+                let load = |one: &Sixteen| unsafe { _mm512_load_ps(one.0.as_ptr()) };
+                let products: [__m512; WIDTH] = std::array::from_fn(|k| _mm512_mul_ps(load(&a[k]), load(&b[k])));
+                sum = block_sum_avx512(sum, &products);
+            }
+            // SAFETY: as above.
+            unsafe { _mm512_storeu_ps(at, sum) };
+        }
+    }
+}
+
+/// An 8 × 8 matrix of 16-bit elements, two in a lane, turned round.
+#[inline(always)]
+fn transpose(rows: &Lanes<u32>) -> Lanes<u32> {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx512bw") {
+        // SAFETY: the processor has what the function is compiled for.
+        return unsafe { transpose_avx512(rows) };
+    }
+    transpose_plainly(rows)
+}
+
+fn transpose_plainly(rows: &Lanes<u32>) -> Lanes<u32> {
+    let element = |row: usize, column: usize| rows.0[4 * row + column / 2] >> (column % 2 * 16) & 0xFFFF;
+    Lanes(std::array::from_fn(|lane| {
+        let (g, t) = (lane / 4, lane % 4);
+        element(2 * t, g) | element(2 * t + 1, g) << 16
+    }))
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn transpose_avx512(rows: &Lanes<u32>) -> Lanes<u32> {
+    use std::arch::x86_64::*;
+    // Element 8 g + r of the result is element 8 r + g: of 64, in two registers.
+    const ORDER: [[u16; 32]; 2] = {
+        let mut order = [[0; 32]; 2];
+        let mut i = 0;
+        while i < 64 {
+            order[i / 32][i % 32] = (i % 8 * 8 + i / 8) as u16;
+            i += 1;
+        }
+        order
+    };
+    let mut out = Lanes([0; LANES]);
+    // SAFETY: both registers are 128 bytes, and so is an order's row twice.
+    unsafe {
+        let front = _mm512_loadu_si512(rows.0.as_ptr().cast());
+        let back = _mm512_loadu_si512(rows.0.as_ptr().add(16).cast());
+        for (half, order) in ORDER.iter().enumerate() {
+            let index = _mm512_loadu_si512(order.as_ptr().cast());
+            let value = _mm512_permutex2var_epi16(front, index, back);
+            _mm512_storeu_si512(out.0.as_mut_ptr().add(16 * half).cast(), value);
+        }
+    }
+    out
 }
 
 /// Exponents below are not told apart: their bits are zeros in any sum that matters.
@@ -254,20 +400,13 @@ fn block_sum(sum: f32, products: &[f32]) -> f32 {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512dq")]
 #[inline]
-fn block_sum_avx512(
+fn block_sum_avx512<const WIDTH: usize>(
     sum: std::arch::x86_64::__m512,
-    a: &[std::arch::x86_64::__m512],
-    b: &[std::arch::x86_64::__m512],
+    products: &[std::arch::x86_64::__m512; WIDTH],
 ) -> std::arch::x86_64::__m512 {
     use std::arch::x86_64::*;
     let size = |x: __m512| _mm512_castps_si512(_mm512_abs_ps(x));
-    let mut products = [_mm512_setzero_ps(); 16];
-    let mut largest = size(sum);
-    for (product, (a, b)) in products.iter_mut().zip(a.iter().zip(b)) {
-        *product = _mm512_mul_ps(*a, *b);
-        largest = _mm512_max_epu32(largest, size(*product));
-    }
-    let products = &products[..a.len()];
+    let largest = products.iter().fold(size(sum), |largest, &x| _mm512_max_epu32(largest, size(x)));
     let exponent = _mm512_srli_epi32::<23>(largest);
     let exponent = _mm512_max_epu32(exponent, _mm512_set1_epi32(LEAST_EXPONENT as i32));
     let scale = _mm512_slli_epi32::<23>(_mm512_sub_epi32(_mm512_set1_epi32(277), exponent));
@@ -305,12 +444,22 @@ mod tests {
     }
 
     #[test]
+    fn matrices_are_turned_round() {
+        let rows = Lanes(std::array::from_fn(|lane| (2 * lane | (2 * lane + 1) << 16) as u32));
+        let turned = transpose(&rows);
+        assert_eq!(turned.0[0], 8 << 16, "elements (0, 0) and (1, 0)");
+        assert_eq!(turned.0[4], 1 | 9 << 16, "elements (0, 1) and (1, 1)");
+        assert_eq!(turned.0, transpose_plainly(&rows).0);
+    }
+
+    #[test]
     fn both_ways_give_the_same_bits() {
         let mut state = 1u32;
         let mut draw = || {
             state = state.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
             state >> 8 ^ state << 11
         };
+        let mut spread = Spread::default();
         for round in 0..400 {
             let element = if round % 2 == 0 { Element::F16 } else { Element::Bf16 };
             let mut half = || match (element, draw() % 50) {
@@ -332,7 +481,8 @@ mod tests {
             let start = std::array::from_fn(|n| Lanes(std::array::from_fn(|lane| (n as f32 - lane as f32 * 0.37).to_bits())));
             let (mut plain, mut vector): ([Lanes<u32>; 4], _) = (start, start);
             fragments.multiply_plainly(&mut plain);
-            fragments.multiply(&mut vector);
+            // The same registers again and again: what was kept of them must not be taken for these.
+            fragments.multiply(&mut vector, &mut spread, round as u32 % 3);
             for (plain, vector) in plain.iter().zip(&vector) {
                 for (a, b) in plain.0.iter().zip(vector.0) {
                     let [a, b] = [*a, b].map(f32::from_bits);

@@ -132,7 +132,7 @@ impl Who<'_> {
         let (writes, reads) = words(address, bytes);
         let launch = self.place >> LAUNCH;
         let old = |records: &[u64]| records.iter().fold(true, |all, one| all & (one >> LAUNCH != launch));
-        if !old(writes) {
+        if memory::written_by(address, bytes, launch) && !old(writes) {
             return self.judge_read(address, bytes, lane, step);
         }
         let own = self.record(lane);
@@ -193,6 +193,7 @@ impl Who<'_> {
     pub fn write(&self, address: usize, bytes: usize, lane: u32, step: usize) -> Option<(u32, String)> {
         let (writes, reads) = words(address, bytes);
         let launch = self.place >> LAUNCH;
+        memory::note_writer(address, bytes, launch);
         let old = |records: &[u64]| records.iter().fold(true, |all, one| all & (one >> LAUNCH != launch));
         if step >= 4 && address % 4 == 0 && old(writes) && old(reads) {
             fill(writes, self.record(lane) | 0xF, step);

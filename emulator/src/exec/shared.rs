@@ -29,6 +29,8 @@ pub struct Shared {
     writes: Vec<u32>,
     /// By warp.
     reads: Vec<Vec<u32>>,
+    /// When anybody read last: most writes need to know no more.
+    latest: Vec<u32>,
     warps: usize,
     pieces: Vec<Piece>,
     /// Time, going on with every synchronisation of the worker's blocks.
@@ -42,6 +44,7 @@ impl Shared {
             bytes: Vec::new(),
             writes: Vec::new(),
             reads: Vec::new(),
+            latest: Vec::new(),
             warps: 0,
             pieces: Vec::new(),
             tick: 1,
@@ -69,6 +72,7 @@ impl Shared {
         }
         if self.writes.len() < units {
             self.writes.resize(units, 0);
+            self.latest.resize(units, 0);
         }
         if self.reads.len() < warps {
             self.reads.resize_with(warps, Vec::new);
@@ -85,6 +89,7 @@ impl Shared {
     pub fn start_block(&mut self) -> u32 {
         if self.tick > TICKS - TICKS_OF_A_BLOCK - 2 {
             self.writes.fill(0);
+            self.latest.fill(0);
             self.reads.iter_mut().for_each(|plane| plane.fill(0));
             self.tick = 1;
         }
@@ -153,6 +158,9 @@ impl Shared {
         let wrong = if known { None } else { self.judge_read(address, bytes, clock, lane) };
         if bytes > 1 {
             let stamp = clock.now << TIME | lane.unwrap_or(SEVERAL);
+            for time in &mut self.latest[units.clone()] {
+                *time = (*time).max(clock.now);
+            }
             for cell in &mut self.reads[clock.warp as usize][units] {
                 // Another lane's read at the same time is not forgotten.
                 let merged = clock.now << TIME | SEVERAL;
@@ -192,11 +200,11 @@ impl Shared {
     #[inline(always)]
     pub fn write(&mut self, address: usize, bytes: usize, clock: &Clock, lane: u32, pending: bool) -> Option<String> {
         let units = Self::units(address, bytes);
-        let before = |cells: &[u32], mask: u32| {
-            cells.iter().fold(true, |all, cell| all & (cell >> TIME <= clock.least) & (cell & mask == 0))
-        };
-        let known = before(&self.writes[units.clone()], PENDING)
-            && self.reads[..self.warps].iter().all(|plane| before(&plane[units.clone()], 0));
+        let least = clock.least;
+        let written = self.writes[units.clone()]
+            .iter()
+            .fold(true, |all, cell| all & (cell >> TIME <= least) & (cell & PENDING == 0));
+        let known = written && self.latest[units.clone()].iter().fold(true, |all, time| all & (*time <= least));
         let wrong = if known { None } else { self.judge_write(address, bytes, clock, lane) };
         let stamp = clock.now << TIME | clock.warp << 6 | lane << 1 | u32::from(pending);
         self.writes[units].fill(stamp);
@@ -262,16 +270,14 @@ pub fn bank_conflicts(addresses: &[usize; 32], mask: u32, bytes: usize) -> u64 {
     let mut conflicts = 0;
     for first in (0..32).step_by(group) {
         let lanes = (first..first + group).filter(|lane| mask >> lane & 1 != 0);
-        let mut banks = 0u32;
-        let apart = lanes.clone().all(|lane| {
-            (0..words).all(|word| {
-                let bank = 1 << ((addresses[lane] / 4 + word) % 32);
-                let free = banks & bank == 0;
-                banks |= bank;
-                free
-            })
-        });
-        if apart {
+        // Aligned accesses of whole words: each covers banks of its own, or all of another's.
+        let words_at_once = words.next_power_of_two();
+        let (mut banks, mut count) = (0u32, 0);
+        for lane in lanes {
+            banks |= 1 << (addresses[lane] / (4 * words_at_once) % (32 / words_at_once));
+            count += 1;
+        }
+        if banks.count_ones() == count {
             continue;
         }
         conflicts += conflicts_of(addresses, mask, (first..first + group, words));
