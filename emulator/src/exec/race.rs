@@ -10,6 +10,8 @@
 //! (reads of several threads) is widened to the least circle that holds them: lanes of a warp, warps
 //! of a block, blocks.
 
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
 use crate::memory;
 
 /// Warps of a block, at most.
@@ -127,32 +129,43 @@ impl Who<'_> {
 
     /// Notes reads of `bytes` from `address` on, each lane's `step` bytes one after the other from
     /// `lane` on (`step` 0: `lane` reads them all, for others, too). What is wrong, and whose read.
+    ///
+    /// Of two blocks on two CPU threads, one always finds the other: a reader leaves its record before it
+    /// looks for writers, a writer exchanges records before it looks for readers.
     #[inline(always)]
     pub fn read(&self, address: usize, bytes: usize, lane: u32, step: usize) -> Option<(u32, String)> {
         let (writes, reads) = words(address, bytes);
         let launch = self.place >> LAUNCH;
         let old = |records: &[u64]| records.iter().fold(true, |all, one| all & (one >> LAUNCH != launch));
-        if memory::written_by(address, bytes, launch) && !old(writes) {
-            return self.judge_read(address, bytes, lane, step);
-        }
-        let own = self.record(lane);
-        if old(reads) && step >= 4 && address % 4 == 0 {
-            fill(reads, own | 0xF, step);
-            return None;
-        }
         // Nobody may write what several blocks have read: no further reader matters.
         let several = self.place & !(0xFFFF << BLOCK) | SEVERAL_BLOCKS << KIND | 0xF;
         let mask = !(0xFFFF << BLOCK | 0x3FF << THREAD | LAST_TIME << TIME);
-        if reads.iter().fold(true, |all, one| all & (one & mask == several)) {
-            return None;
+        if step >= 4 && address % 4 == 0 && old(reads) {
+            fill(reads, self.record(lane) | 0xF, step);
+        } else if !reads.iter().fold(true, |all, one| all & (one & mask == several)) {
+            self.note_reads(address, bytes, lane, step);
         }
-        self.judge_read(address, bytes, lane, step)
+        fence(Ordering::SeqCst);
+        if memory::written_by(address, bytes, launch) && !old(writes) {
+            return self.judge_read(address, bytes, lane, step);
+        }
+        None
     }
 
+    fn note_reads(&self, address: usize, bytes: usize, lane: u32, step: usize) {
+        let (_, reads) = words(address, bytes);
+        let (launch, own) = (self.place >> LAUNCH, self.record(0));
+        each_word(address, bytes, step, |i, mask, offset| {
+            let mine = own | u64::from(lane + offset as u32) << THREAD | mask;
+            let seen = reads[i];
+            let fresh = seen >> LAUNCH != launch || seen & mask == 0;
+            reads[i] = if fresh { mine } else { self.merged(seen, mine, step == 0) };
+        });
+    }
+
+    #[cold]
     fn judge_read(&self, address: usize, bytes: usize, lane: u32, step: usize) -> Option<(u32, String)> {
-        let (writes, reads) = words(address, bytes);
-        let launch = self.place >> LAUNCH;
-        let own = self.record(0);
+        let (writes, _) = words(address, bytes);
         let mut wrong = None;
         each_word(address, bytes, step, |i, mask, offset| {
             let lane = lane + offset as u32;
@@ -160,9 +173,6 @@ impl Who<'_> {
             if write & mask != 0 && !self.after(write, lane) && wrong.is_none() {
                 wrong = Some((lane, format!("reads what {} writes with nothing between (race)", self.describe(write))));
             }
-            let mine = own | u64::from(lane) << THREAD | mask;
-            let seen = reads[i];
-            reads[i] = if seen >> LAUNCH != launch || seen & mask == 0 { mine } else { self.merged(seen, mine, step == 0) };
         });
         wrong
     }
@@ -195,29 +205,44 @@ impl Who<'_> {
         let launch = self.place >> LAUNCH;
         memory::note_writer(address, bytes, launch);
         let old = |records: &[u64]| records.iter().fold(true, |all, one| all & (one >> LAUNCH != launch));
-        if step >= 4 && address % 4 == 0 && old(writes) && old(reads) {
-            fill(writes, self.record(lane) | 0xF, step);
-            return None;
+        // What the records were, and pieces of words where lanes share them.
+        let mut before = [0; LONGEST];
+        let whole = step >= 4 && address % 4 == 0;
+        let record = self.record(lane) | if whole { 0xF } else { 0 };
+        if whole {
+            let shift = (step / 4).trailing_zeros();
+            for (i, write) in writes.iter_mut().enumerate() {
+                before[i] = exchange(write, record + (((i >> shift) as u64) << THREAD));
+            }
+            if old(&before[..writes.len()]) && old(reads) {
+                return None;
+            }
         }
-        self.judge_write(address, bytes, lane, step)
-    }
-
-    fn judge_write(&self, address: usize, bytes: usize, lane: u32, step: usize) -> Option<(u32, String)> {
-        let (writes, reads) = words(address, bytes);
-        let own = self.record(0);
         let mut wrong = None;
         each_word(address, bytes, step, |i, mask, offset| {
             let lane = lane + offset as u32;
-            for (record, verb) in [(writes[i], "writes"), (reads[i], "reads")] {
+            if !whole {
+                before[i] = exchange(&mut writes[i], self.record(lane) | mask);
+            }
+            for (record, verb) in [(before[i], "writes"), (reads[i], "reads")] {
                 if record & mask != 0 && !self.after(record, lane) && wrong.is_none() {
                     let who = self.describe(record);
                     wrong = Some((lane, format!("writes what {who} {verb} with nothing between (race)")));
                 }
             }
-            writes[i] = own | u64::from(lane) << THREAD | mask;
         });
         wrong
     }
+}
+
+/// Words of an access of a whole warp, at most.
+const LONGEST: usize = 32 * 16 / 4 + 1;
+
+/// Puts a record in the place of another, as one step for all CPU threads.
+#[inline(always)]
+fn exchange(place: &mut u64, record: u64) -> u64 {
+    // SAFETY: an aligned word that is borrowed for the call.
+    unsafe { AtomicU64::from_ptr(place) }.swap(record, Ordering::SeqCst)
 }
 
 /// Gives consecutive words the record of consecutive lanes, `step` bytes each.
@@ -231,8 +256,7 @@ fn fill(records: &mut [u64], first: u64, step: usize) {
 
 /// Records of writes and reads of the words that the range touches.
 ///
-/// CPU threads that run blocks of one launch change them without a lock: where two blocks race, one
-/// of them finds the other's record at another time or with another seed.
+/// CPU threads that run blocks of one launch change them without a lock.
 #[inline(always)]
 fn words(address: usize, bytes: usize) -> (&'static mut [u64], &'static mut [u64]) {
     let first = address & !3;

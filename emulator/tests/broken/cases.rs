@@ -51,6 +51,7 @@ pub const CASES: &[Case] = &[
     case!("uninitialised global memory", 80, CUDA_ERROR_ILLEGAL_ADDRESS, ["kernel `sum_of`", "reads uninitialised global memory: ", "byte 0 of a live allocation of 400 bytes"], |d| { let fresh = unsafe { d.stream.alloc::<f32>(100) }?; d.run_on("sum_of", &mut d.zeros(100), &fresh, 100) }),
     case!("a pointer the host made up", 80, CUDA_ERROR_ILLEGAL_ADDRESS, ["kernel `follow`", "no device memory"], made_up_pointer),
     case!("a local array out of bounds", 80, CUDA_ERROR_ILLEGAL_ADDRESS, ["kernel `local_beyond`", "of its local memory of 32 bytes"], |d| d.run_on("local_beyond", &mut d.zeros(100), &d.zeros(100), 100)),
+    case!("a value that is loaded too early, and used", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `speculated_and_used`", "reads uninitialised shared memory"], speculated_and_used),
     case!("uninitialised local memory", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `local_uninitialised`", "reads uninitialised local memory"], |d| d.run_on("local_uninitialised", &mut d.zeros(100), &d.zeros(100), 5)),
     case!("a register that nothing wrote", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `unwritten_register`", "reads register", "which was never written"], |d| d.run("unwritten_register", 32)),
     case!("recursion, whose stack has no bound", 80, CUDA_ERROR_INVALID_IMAGE, ["kernel `recursion`", "calls itself", "stack overflow"], recursion),

@@ -138,6 +138,16 @@ extern "C" __global__ void unknown(unsigned* out) {
     refused(device, text, "unknown")
 }
 
+pub fn speculated_and_used(device: &Device) -> Outcome {
+    let kernel = function(&device.context, include_str!("../kernels/accesses.cu"), "speculated_and_used");
+    let (mut out, x) = (device.zeros(32), device.zeros(32));
+    let mut launch = device.stream.launch_builder(&kernel);
+    launch.arg(&mut out).arg(&x);
+    // SAFETY: as in `run!`.
+    unsafe { launch.launch(geometry(1, 32, 0)) }?;
+    device.stream.synchronize()
+}
+
 pub fn made_up_pointer(device: &Device) -> Outcome {
     let mut out = device.zeros(4);
     let host = [1.0f32; 4];

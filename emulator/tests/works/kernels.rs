@@ -8,6 +8,7 @@ use crate::common::{self, counters, function, noise, reset_counters};
 use crate::{SIMPLE, config};
 
 const LANGUAGE: &str = include_str!("../kernels/language.cu");
+const ACCESSES: &str = include_str!("../kernels/accesses.cu");
 
 pub fn add(context: &Arc<CudaContext>) {
     let stream = context.default_stream();
@@ -190,4 +191,33 @@ pub fn language(context: &Arc<CudaContext>) {
             + 64.0;
         assert_eq!(found, expected, "thread {i}");
     }
+}
+
+/// Cycles and sectors of accesses that can be counted by hand.
+pub fn access_costs(context: &Arc<CudaContext>) {
+    let stream = context.default_stream();
+    let mut out = stream.alloc_zeros::<f32>(32).expect("memory");
+    let x = stream.clone_htod(&noise(256, 1)).expect("a copy");
+    reset_counters();
+    let shared = function(context, ACCESSES, "shared_patterns");
+    let global = function(context, ACCESSES, "global_patterns");
+    unsafe {
+        stream.launch_builder(&shared).arg(&mut out).launch(config(1, 32)).expect("a launch");
+        stream.launch_builder(&global).arg(&mut out).arg(&x).launch(config(1, 32)).expect("a launch");
+    }
+    stream.synchronize().expect("nothing fails");
+    assert_eq!(counters("shared_patterns").shared_bank_conflicts, 31 + 31 + 1);
+    let found = counters("global_patterns");
+    assert_eq!((found.global_sectors, found.global_sectors_least), (32 + 4, 4 + 4));
+}
+
+/// A value that was loaded too early and is not used is no fault.
+pub fn speculation(context: &Arc<CudaContext>) {
+    let stream = context.default_stream();
+    let x = noise(32, 2);
+    let device = stream.clone_htod(&x).expect("a copy");
+    let mut out = unsafe { stream.alloc::<f32>(32) }.expect("memory");
+    let kernel = function(context, ACCESSES, "speculated");
+    unsafe { stream.launch_builder(&kernel).arg(&mut out).arg(&device).launch(config(1, 32)) }.expect("a launch");
+    assert_eq!(stream.clone_dtoh(&out).expect("a copy"), x);
 }
