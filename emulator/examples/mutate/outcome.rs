@@ -31,8 +31,8 @@ const NETS: [(&str, &[&str]); 11] = [
         &[
             "out of bounds",
             "no device memory",
-            "no shared memory",
-            "null pointer",
+            "of dynamic shared memory, which has",
+            "local memory of",
         ],
     ),
     (
