@@ -12,9 +12,10 @@ use super::warp::Turn;
 use crate::memory::{self, INITIALISED, LIVE};
 use crate::ptx::program::*;
 
-/// Generic addresses of shared and of local memory: offsets from here. No device memory is near.
-pub const SHARED_WINDOW: u64 = 1 << 60;
-pub const LOCAL_WINDOW: u64 = 1 << 61;
+/// Generic addresses of shared and of local memory: offsets from here. No device memory is near, and the
+/// lower half of one is no address in its space.
+pub const SHARED_WINDOW: u64 = 1 << 60 | 1 << 24;
+pub const LOCAL_WINDOW: u64 = 1 << 61 | 1 << 24;
 /// Bytes of a memory transaction.
 const SECTOR: usize = 32;
 
