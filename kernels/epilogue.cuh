@@ -103,6 +103,9 @@ template <class Epilogue>
 __device__ __forceinline__ void finish_tile(const Accumulators& c, Epilogue& epilogue, unsigned char* shared, int row0, int column0) {
   const int warp = threadIdx.x / WARP_SIZE, lane = threadIdx.x % WARP_SIZE;
   float* const mine = reinterpret_cast<float*>(shared) + warp * 16 * PITCH;
+  // This lane's part of the first fragment, as a pointer of its own: NVRTC splits the first store of a
+  // strip in two, with bank conflicts, where the whole place is one sum.
+  float2* const fragment = reinterpret_cast<float2*>(mine) + lane / 4 * PITCH / 2 + lane % 4;
   const int first_row = row0 + warp / WARPS_N * WARP_M + lane / LANES_A_ROW;
   const int column_in_warp = lane % LANES_A_ROW * PACK_COLUMNS;
   const int column = column0 + warp % WARPS_N * WARP_N + column_in_warp;
@@ -126,8 +129,7 @@ __device__ __forceinline__ void finish_tile(const Accumulators& c, Epilogue& epi
       for (int j = 0; j < FRAGMENTS_N; j++) {
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-          float* const to = mine + (lane / 4 + 8 * half) * PITCH + 8 * j + lane % 4 * 2;
-          *reinterpret_cast<float2*>(to) = make_float2(c[i][j][2 * half], c[i][j][2 * half + 1]);
+          fragment[8 * half * PITCH / 2 + 4 * j] = make_float2(c[i][j][2 * half], c[i][j][2 * half + 1]);
         }
       }
     }
@@ -293,8 +295,9 @@ struct GeluBackwardEpilogue : Plain {
     for (int i = 0; i < PACK_COLUMNS; i++) {
 #pragma unroll
       for (int lanes = LANES_A_ROW; lanes < WARP_SIZE; lanes *= 2) sums.at[i] += __shfl_xor_sync(FULL_WARP, sums.at[i], lanes);
-      if (lane < LANES_A_ROW) rows[warp / WARPS_N * TILE_N + warp % WARPS_N * WARP_N + lane * PACK_COLUMNS + i] = sums.at[i];
     }
+    const int column_in_tile = warp % WARPS_N * WARP_N + lane * PACK_COLUMNS;
+    if (lane < LANES_A_ROW) store_pack(rows + warp / WARPS_N * TILE_N + column_in_tile, Pack<float>{sums.at[0], sums.at[1], sums.at[2], sums.at[3]});
     __syncthreads();
     for (int column = threadIdx.x; column < TILE_N && column0 + column < columns; column += THREADS) {
       float sum = 0.0f;

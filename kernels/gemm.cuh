@@ -139,8 +139,8 @@ template <bool K_CONTIGUOUS, int EXTENT, int COPY, int GROUP = 0> struct Operand
       copy_elements(tile);
     } else {
 #pragma unroll
-      for (int i = 0; i < COPIES; i++)
-        *reinterpret_cast<Piece*>(tile + place<COLUMNS>(row + i * ROW_STEP, column)) = staged.pieces[i];
+      for (int i = 0; i < COPIES; i++)  // counted in pieces: NVRTC splits the first store where elements are
+        reinterpret_cast<Piece*>(tile)[place<COLUMNS>(row + i * ROW_STEP, column) / PIECE] = staged.pieces[i];
     }
     advance();
   }

@@ -111,7 +111,7 @@ layer_norm_backward(float* dx, element* dx_copy, float* partials, const element*
   constexpr int STEPS = ceil_div(WIDTH, LANES * VECTOR);
   __shared__ float scratch[WARPS][2];
   const int lane = threadIdx.x % LANES, team = threadIdx.x / LANES;
-  float sums[3][STEPS][VECTOR] = {};
+  Columns<float> sums[3][STEPS] = {};
 
   for (int first = blockIdx.x * TEAMS; first < rows; first += gridDim.x * TEAMS) {
     const int row = first + team;
@@ -129,8 +129,8 @@ layer_norm_backward(float* dx, element* dx_copy, float* partials, const element*
 #pragma unroll
       for (int i = 0; i < VECTOR; i++) {
         const float d = to_float(gradient.at[i]), hat = (value.at[i] - row_mean) * row_rstd;
-        sums[0][step][i] += d * hat;
-        sums[1][step][i] += d;
+        sums[0][step].at[i] += d * hat;
+        sums[1][step].at[i] += d;
         hats[step][i] = hat;
         g[step][i] = d * weight.at[i];
         sum_g += g[step][i];
@@ -150,7 +150,7 @@ layer_norm_backward(float* dx, element* dx_copy, float* partials, const element*
 #pragma unroll
       for (int i = 0; i < VECTOR; i++) {
         out.at[i] += row_rstd * (g[step][i] - mean_g - hats[step][i] * mean_gx);
-        sums[2][step][i] += out.at[i];
+        sums[2][step].at[i] += out.at[i];
         copy.at[i] = from_float<element>(out.at[i]);
       }
       store(dx + at + column, out);
@@ -164,28 +164,29 @@ layer_norm_backward(float* dx, element* dx_copy, float* partials, const element*
 #pragma unroll
     for (int kind = 0; kind < 3; kind++)
 #pragma unroll
-      for (int step = 0; step < STEPS; step++)
-#pragma unroll
-        for (int i = 0; i < VECTOR; i++) {
-          const int column = (step * LANES + lane) * VECTOR + i;
-          if (column < WIDTH) partials[kind * WIDTH + column] = sums[kind][step][i];
-        }
+      for (int step = 0; step < STEPS; step++) {
+        const int column = (step * LANES + lane) * VECTOR;
+        if (column < WIDTH) store(partials + kind * WIDTH + column, sums[kind][step]);
+      }
   } else {
-    __shared__ float total[3][WIDTH];
+    __shared__ Columns<float> total[3][WIDTH / VECTOR];
     for (int turn = 0; turn < TEAMS; turn++) {
       if (turn == team) {
 #pragma unroll
         for (int kind = 0; kind < 3; kind++)
 #pragma unroll
-          for (int step = 0; step < STEPS; step++)
+          for (int step = 0; step < STEPS; step++) {
+            const int column = (step * LANES + lane) * VECTOR;
+            if (column >= WIDTH) continue;
+            Columns<float> sum = sums[kind][step];
+            if (turn > 0) {
+              const Columns<float> before = total[kind][column / VECTOR];
 #pragma unroll
-            for (int i = 0; i < VECTOR; i++) {
-              const int column = (step * LANES + lane) * VECTOR + i;
-              if (column >= WIDTH) continue;
-              const float sum = turn == 0 ? sums[kind][step][i] : total[kind][column] + sums[kind][step][i];
-              if (turn + 1 < TEAMS) total[kind][column] = sum;
-              else partials[kind * WIDTH + column] = sum;
+              for (int i = 0; i < VECTOR; i++) sum.at[i] = before.at[i] + sum.at[i];
             }
+            if (turn + 1 < TEAMS) total[kind][column / VECTOR] = sum;
+            else store(partials + kind * WIDTH + column, sum);
+          }
       }
       __syncthreads();
     }

@@ -27,8 +27,8 @@ export VITCUDA_EMULATOR_CACHE="${VITCUDA_EMULATOR_CACHE:-$target/emulator-cache}
 export VITCUDA_EMULATE="${VITCUDA_EMULATE:-sm_80}"
 export LD_LIBRARY_PATH="$links${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 # The emulator's NVRTC hands the text on to NVIDIA's. That one alone would crash beside a driver that is
-# not NVIDIA's.
+# not NVIDIA's, and would be taken where it is the newest of all places.
 VITCUDA_TEST_NVRTC=$("$root/scripts/nvrtc.sh" --fetch)
 export VITCUDA_TEST_NVRTC
-unset VITCUDA_NVRTC
+export VITCUDA_NVRTC="$links/libnvrtc.so"
 exec "$@"

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::devices::{driver_of, no_driver};
+use super::nvrtc::fake;
 use super::support::{Said, vitcuda};
 
 /// Runs doctor with the driver in `folder` and nothing of this machine: NVRTC only where
@@ -18,14 +19,11 @@ fn doctor(folder: &Path, nvrtc: &Path, words: &[&str]) -> Said {
     output.expect("the binary starts").into()
 }
 
-/// The emulator under NVRTC's name: it calls itself version 13.
-fn nvrtc() -> PathBuf {
-    let own = std::env::current_exe().unwrap();
-    let deps = own.parent().unwrap();
-    let name = "libvitcuda_emulator.so";
-    let places = [deps.join(name), deps.with_file_name(name)];
-    let mut found = places.into_iter().filter(|place| place.exists());
-    found.next().expect("built with the tests")
+/// An NVRTC of version 13.0, built in `folder`.
+fn nvrtc(folder: &Path) -> PathBuf {
+    let library = folder.join("of-13/libnvrtc.so");
+    fake(&library, (13, 0));
+    library
 }
 
 #[track_caller]
@@ -84,7 +82,7 @@ fn a_gpu_that_was_asked_for_must_be_ready() {
 #[test]
 fn a_driver_that_is_too_old_is_named() {
     let driver = driver_of(0, 1, 11080, (8, 6));
-    let said = doctor(driver.path(), &nvrtc(), &["--device", "cuda"]);
+    let said = doctor(driver.path(), &nvrtc(driver.path()), &["--device", "cuda"]);
     says(&said, &["libcuda.so, CUDA 11.8", "Test GPU, sm_86"]);
     assert_eq!(said.code, Some(5));
     said.mentions(&[
@@ -98,7 +96,7 @@ fn a_driver_that_is_too_old_is_named() {
 #[test]
 fn a_gpu_that_is_too_old_is_named() {
     let driver = driver_of(0, 1, 13000, (7, 0));
-    let said = doctor(driver.path(), &nvrtc(), &["--device", "cuda"]);
+    let said = doctor(driver.path(), &nvrtc(driver.path()), &["--device", "cuda"]);
     assert_eq!(said.code, Some(5));
     said.mentions(&[
         "Test GPU (sm_70) is too old",
@@ -110,7 +108,7 @@ fn a_gpu_that_is_too_old_is_named() {
 #[test]
 fn an_nvrtc_newer_than_the_driver_is_refused() {
     let driver = driver_of(0, 1, 12040, (8, 6));
-    let said = doctor(driver.path(), &nvrtc(), &["--device", "cuda"]);
+    let said = doctor(driver.path(), &nvrtc(driver.path()), &["--device", "cuda"]);
     assert_eq!(said.code, Some(5));
     said.mentions(&[
         "is newer than the driver, which understands CUDA 12.4",
@@ -121,7 +119,7 @@ fn an_nvrtc_newer_than_the_driver_is_refused() {
 #[test]
 fn an_nvrtc_that_does_not_know_the_gpu_is_refused() {
     let driver = driver_of(0, 1, 13000, (14, 2));
-    let said = doctor(driver.path(), &nvrtc(), &["--device", "cuda"]);
+    let said = doctor(driver.path(), &nvrtc(driver.path()), &["--device", "cuda"]);
     assert_eq!(said.code, Some(5));
     said.mentions(&["does not know sm_142"]);
 }

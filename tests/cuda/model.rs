@@ -1,7 +1,6 @@
 //! The whole model's kernels against the f64 reference, measured by plain mixed precision.
 
 use std::path::Path;
-use std::time::Instant;
 
 use libtest_mimic::Failed;
 use vitcuda::data::Preprocessor;
@@ -273,6 +272,16 @@ pub fn tiny_dinov2(gpu: &Gpu) -> Result<(), Failed> {
     compare(&vit, &draws)
 }
 
+/// Seconds that cores have spent on this process.
+fn cpu_seconds() -> Result<f64, Failed> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    // Behind the name, which may hold anything: the state, and ten numbers before the two that count.
+    let (_, behind) = stat.rsplit_once(')').ok_or("a name in brackets")?;
+    let ticks = behind.split_whitespace().skip(11).take(2);
+    let ticks: f64 = ticks.filter_map(|field| field.parse::<f64>().ok()).sum();
+    Ok(ticks / 100.0) // USER_HZ
+}
+
 /// One real photo through the pretrained ViT-S, and the same a trifle brighter: other roundings.
 pub fn vit_small(gpu: &Gpu, shared: &Path) -> Result<(), Failed> {
     let folder = shared.join("models/vit-small-patch14-224");
@@ -302,10 +311,10 @@ pub fn vit_small(gpu: &Gpu, shared: &Path) -> Result<(), Failed> {
             pixels: pixels.iter().map(|v| v * brighter).collect(),
             labels: labels.clone(),
         };
-        let start = Instant::now();
+        let start = cpu_seconds()?;
         let found = on_device(gpu, &vit, &problem, LastBlock::ClassToken, 1)?;
-        let seconds = start.elapsed().as_secs_f64();
-        // On two cores; the first time, the kernels are compiled.
+        let seconds = cpu_seconds()? - start;
+        // Of one core, whatever else is at work beside; the first time, the kernels are compiled.
         if k > 0 && seconds > 60.0 {
             return Err(format!("a step took {seconds:.0} s").into());
         }

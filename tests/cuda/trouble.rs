@@ -5,7 +5,7 @@ use std::path::Path;
 
 use libtest_mimic::{Failed, Trial};
 
-use super::emulated::Devices;
+use super::emulated::{Devices, REFUSED, UNKNOWN_MUTATION};
 use super::runs::{SMALL, Test, mentions, refused, trials_of, vitcuda, well};
 
 const TESTS: [(&str, Test); 7] = [
@@ -24,7 +24,7 @@ const TESTS: [(&str, Test); 7] = [
     ),
     (
         "a kernel that does not compile ends the run with a report",
-        no_compiler,
+        nothing_compiles,
     ),
     (
         "a cache that cannot be written is told, and the run goes on",
@@ -126,19 +126,15 @@ fn diverged(folder: &Path) -> Result<(), Failed> {
     Ok(())
 }
 
-fn no_compiler(folder: &Path) -> Result<(), Failed> {
+fn nothing_compiles(folder: &Path) -> Result<(), Failed> {
     let cache = folder.join("cache").display().to_string();
-    let variables = [
-        ("VITCUDA_EMULATOR_CXX", "/nowhere/c++"),
-        ("VITCUDA_EMULATOR_CACHE", ""),
-        ("VITCUDA_CACHE", &cache),
-    ];
+    let variables = [UNKNOWN_MUTATION, ("VITCUDA_CACHE", &cache)];
     let said = refused(folder, SHORT, &variables, 5)?;
     let texts = [
         "error: NVRTC 13.",
         "cannot compile",
         "for sm_75",
-        "the emulator needs a C++ compiler",
+        REFUSED,
         "the whole log is in ",
     ];
     mentions(&said, &texts)?;
@@ -149,11 +145,7 @@ fn no_compiler(folder: &Path) -> Result<(), Failed> {
     let report = fs::read_to_string(report.lines().next().unwrap_or_default())?;
     mentions(
         &report,
-        &[
-            "--gpu-architecture=sm_75",
-            "the emulator needs a C++ compiler",
-            "__global__",
-        ],
+        &["--gpu-architecture=sm_75", REFUSED, "__global__"],
     )
 }
 

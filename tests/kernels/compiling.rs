@@ -1,5 +1,6 @@
 //! Kernels on their way to the device: compiled, kept on disk, refused.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,7 @@ use vitcuda::device::cache::Cache;
 use vitcuda::device::kernels::ColumnSum;
 use vitcuda::device::{ElementType, Gpu, Kernel, Launch};
 
-use super::emulated::Devices;
+use super::emulated::{Devices, REFUSED, UNKNOWN_MUTATION};
 
 type Test = fn(&Gpu) -> Result<(), Failed>;
 
@@ -52,33 +53,29 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// What the emulator's NVRTC says then.
-const NO_COMPILER: &str = "the emulator needs a C++ compiler";
-
-/// Makes every compilation fail while it lives: the emulator's NVRTC finds no compiler.
-struct NoCompiler {
-    cache: Option<std::ffi::OsString>,
+/// Makes every compilation fail while it lives: the emulator's NVRTC is to make a slip that it does not
+/// know.
+struct NothingCompiles {
+    /// The slip that `scripts/mutate.sh` is trying.
+    mutation: Option<OsString>,
 }
 
-impl NoCompiler {
+impl NothingCompiles {
     fn new() -> Self {
-        let cache = std::env::var_os("VITCUDA_EMULATOR_CACHE");
+        let mutation = std::env::var_os(UNKNOWN_MUTATION.0);
         // SAFETY: tests run one by one, and no kernel is being compiled.
-        unsafe {
-            std::env::set_var("VITCUDA_EMULATOR_CXX", "/nowhere/c++");
-            std::env::remove_var("VITCUDA_EMULATOR_CACHE");
-        }
-        Self { cache }
+        unsafe { std::env::set_var(UNKNOWN_MUTATION.0, UNKNOWN_MUTATION.1) };
+        Self { mutation }
     }
 }
 
-impl Drop for NoCompiler {
+impl Drop for NothingCompiles {
     fn drop(&mut self) {
         // SAFETY: as above.
         unsafe {
-            std::env::remove_var("VITCUDA_EMULATOR_CXX");
-            if let Some(cache) = &self.cache {
-                std::env::set_var("VITCUDA_EMULATOR_CACHE", cache);
+            match &self.mutation {
+                Some(mutation) => std::env::set_var(UNKNOWN_MUTATION.0, mutation),
+                None => std::env::remove_var(UNKNOWN_MUTATION.0),
             }
         }
     }
@@ -88,7 +85,7 @@ fn cache_hit(gpu: &Gpu) -> Result<(), Failed> {
     let folder = tempfile::tempdir()?;
     open(gpu, folder.path())?.prepare(&[own(1)])?;
     assert_eq!(entries(folder.path()).len(), 1);
-    let _nothing_compiles = NoCompiler::new();
+    let _nothing_compiles = NothingCompiles::new();
     let gpu = open(gpu, folder.path())?;
     gpu.prepare(&[own(1)])?;
     assert!(gpu.prepare(&[own(2)]).is_err(), "this one is not there");
@@ -126,16 +123,12 @@ fn unwritable_cache(gpu: &Gpu) -> Result<(), Failed> {
 
 fn refused_kernel(gpu: &Gpu) -> Result<(), Failed> {
     let folder = tempfile::tempdir()?;
-    let _nothing_compiles = NoCompiler::new();
+    let _nothing_compiles = NothingCompiles::new();
     let error = open(gpu, folder.path())?.prepare(&[own(3)]);
-    let error = error.expect_err("there is no compiler");
+    let error = error.expect_err("nothing compiles");
     assert_eq!(error.exit_code(), 5);
     let text = error.to_string();
-    for part in [
-        "cannot compile column_sum.cu OF_A_TEST=3",
-        "sm_80",
-        NO_COMPILER,
-    ] {
+    for part in ["cannot compile column_sum.cu OF_A_TEST=3", "sm_80", REFUSED] {
         assert!(text.contains(part), "`{part}` is not in {text}");
     }
     let reports = entries(folder.path());
@@ -145,7 +138,7 @@ fn refused_kernel(gpu: &Gpu) -> Result<(), Failed> {
     let report = fs::read_to_string(&reports[0])?;
     for part in [
         "--gpu-architecture=sm_80",
-        NO_COMPILER,
+        REFUSED,
         "column_sum(float* gradient",
     ] {
         assert!(report.contains(part), "`{part}` is not in the report");
@@ -158,6 +151,7 @@ fn nvrtc_nowhere(gpu: &Gpu) -> Result<(), Failed> {
     let wrong = folder.path().join("libnvrtc.so");
     fs::write(&wrong, "not a library")?;
     let empty = tempfile::tempdir()?;
+    let emulated = std::env::var_os("VITCUDA_NVRTC").ok_or("the emulator's is named")?;
     for (value, mentions) in [
         (wrong.as_path(), "libnvrtc.so"),
         (folder.path(), "libnvrtc.so"),
@@ -168,7 +162,7 @@ fn nvrtc_nowhere(gpu: &Gpu) -> Result<(), Failed> {
         unsafe { std::env::set_var("VITCUDA_NVRTC", value) };
         let opened = open(gpu, empty.path());
         // SAFETY: as above.
-        unsafe { std::env::remove_var("VITCUDA_NVRTC") };
+        unsafe { std::env::set_var("VITCUDA_NVRTC", &emulated) };
         let error = opened.expect_err("no library there");
         assert_eq!(error.exit_code(), 5);
         let text = error.to_string();

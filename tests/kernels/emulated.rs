@@ -25,14 +25,16 @@ pub fn start(architectures: &'static [&'static str]) -> Devices {
     let target = own.ancestors().nth(3).expect("target/profile/deps/test");
     // SAFETY: no other thread yet.
     unsafe {
-        if !first::is_first() && vitcuda::device::cuda::probe().is_ok() {
-            set_unless_set(REAL_GPU, Path::new("1"));
+        if !first::is_first() {
+            if vitcuda::device::cuda::probe().is_ok() {
+                set_unless_set(REAL_GPU, Path::new("1"));
+            }
+            if let Some(nvrtc) = std::env::var_os("VITCUDA_NVRTC") {
+                set_unless_set(REAL_NVRTC, Path::new(&nvrtc));
+            }
         }
-        // NVIDIA's NVRTC asks the driver for tables that the emulator does not have.
-        if let Some(nvrtc) = std::env::var_os("VITCUDA_NVRTC") {
-            std::env::set_var(REAL_NVRTC, nvrtc);
-            std::env::remove_var("VITCUDA_NVRTC");
-        }
+        // Memory that is gone or changed before its copy was made is an error.
+        set_unless_set("VITCUDA_EMULATOR_PAGEABLE", Path::new("late"));
         set_unless_set("VITCUDA_EMULATE", Path::new(&architectures.join(",")));
         set_unless_set("VITCUDA_EMULATOR_CACHE", &target.join("emulator-cache"));
         set_unless_set("VITCUDA_CACHE", &cache());
@@ -45,6 +47,12 @@ pub fn start(architectures: &'static [&'static str]) -> Devices {
 const REAL_GPU: &str = "VITCUDA_REAL_GPU";
 /// What `VITCUDA_NVRTC` was, for that GPU.
 const REAL_NVRTC: &str = "VITCUDA_REAL_NVRTC";
+
+/// Under this variable the emulator's NVRTC refuses every text: no slip has that name.
+pub const UNKNOWN_MUTATION: (&str, &str) = ("VITCUDA_EMULATOR_MUTATION", "of-no-record");
+/// What it says then.
+pub const REFUSED: &str =
+    "VITCUDA_EMULATOR_MUTATION is `of-no-record`, which emulator/mutations.txt does not have";
 
 /// `doctor --full` on the machine's own GPU; ignored where there is none.
 pub fn real_gpu() -> Trial {
@@ -133,12 +141,6 @@ impl Devices {
 pub fn set_seed(seed: usize) {
     // SAFETY: the emulator reads it when a kernel starts, and none does now; tests run one by one.
     unsafe { std::env::set_var("VITCUDA_EMULATOR_SEED", seed.to_string()) };
-}
-
-/// Whether loads and stores are counted: not in the emulator's other modes.
-pub fn sees_every_access() -> bool {
-    let checks = std::env::var("VITCUDA_EMULATOR_CHECKS");
-    !matches!(checks.as_deref(), Ok("off" | "address"))
 }
 
 /// Forgets a failed kernel; a GPU would stay lost to the process.

@@ -5,7 +5,8 @@ use vitcuda::device::{ElementType, Gpu, kernels};
 use vitcuda::ops::gpu::GpuOp;
 use vitcuda::ops::{Case, Pass, REGISTRY, gpu_check};
 
-use super::emulated::{Devices, counters, sees_every_access, set_seed};
+use super::emulated::counters::{self, Counters};
+use super::emulated::{Devices, set_seed};
 
 pub const DEVICES: [(&str, ElementType); 3] = [
     ("sm_75", ElementType::F16),
@@ -56,8 +57,8 @@ fn numbers(op: &dyn GpuOp, case: &Case, pass: Pass, gpu: &Gpu) -> Result<(), Fai
     }
 }
 
-/// What must be so whatever the numbers: no float atomics, no bank conflicts in the tiles, and no
-/// more global memory touched than the operation needs.
+/// What must be so whatever the numbers: no float atomics, no bank conflicts, and no more global memory
+/// touched than the operation needs.
 fn traffic(op: &dyn GpuOp, case: &Case, pass: Pass, gpu: &Gpu) -> Result<(), Failed> {
     let mut bytes = 0;
     for name in kernels::NAMES {
@@ -65,23 +66,54 @@ fn traffic(op: &dyn GpuOp, case: &Case, pass: Pass, gpu: &Gpu) -> Result<(), Fai
             continue;
         };
         bytes += count.global_read_distinct + count.global_written_distinct;
-        for (what, number) in [
-            ("float atomics", count.float_atomics),
-            ("bank conflicts of ldmatrix", count.ldmatrix_bank_conflicts),
-            ("bank conflicts of cp.async", count.cp_async_bank_conflicts),
-        ] {
-            if number > 0 {
-                return Err(format!("{name}: {number} {what}").into());
-            }
-        }
-    }
-    if !sees_every_access() {
-        return Ok(());
+        no_conflicts(name, &count)?;
     }
     let expected = op.gpu_bytes(gpu.properties(), case, pass);
     let ratio = bytes as f64 / expected as f64;
     match (0.95..=1.05).contains(&ratio) {
         true => Ok(()),
         false => Err(format!("{bytes} bytes of global memory, {expected} expected").into()),
+    }
+}
+
+/// The memory of a block is read and written at its full speed, and no atomics add floats.
+pub fn no_conflicts(name: &str, count: &Counters) -> Result<(), Failed> {
+    for (what, number, allowed) in [
+        ("float atomics", count.float_atomics, 0),
+        (
+            "bank conflicts of ldmatrix",
+            count.ldmatrix_bank_conflicts,
+            0,
+        ),
+        (
+            "bank conflicts of cp.async",
+            count.cp_async_bank_conflicts,
+            0,
+        ),
+        (
+            "bank conflicts of plain accesses",
+            count.shared_bank_conflicts,
+            allowed_conflicts(name, count),
+        ),
+    ] {
+        if number > allowed {
+            return Err(format!("{name}: {number} {what}, {allowed} are allowed").into());
+        }
+    }
+    Ok(())
+}
+
+/// Bank conflicts of plain loads and stores that belong to what a kernel does.
+fn allowed_conflicts(name: &str, count: &Counters) -> u64 {
+    match name {
+        // Which words of the table of bytes a warp meets is the picture's choice.
+        "patch_embed_forward_bytes" => u64::MAX,
+        // Once for 16 rows, sums of columns are added where the lanes of an accumulator have them:
+        // columns 0, 2, 4 and 6 of every eighth or sixteenth, up to four words in a bank. A tile that is
+        // stored without its swizzle (sm_75 has no cp.async) costs more.
+        "attention_backward" | "attention_backward_key" | "attention_backward_query" => {
+            count.warp_instructions / 20
+        }
+        _ => 0,
     }
 }

@@ -196,10 +196,7 @@ fn compiler_errors() -> Result<(), Failed> {
         "{log}"
     );
     let log = compile("__global__ void f() {}", 80, &["--no-such-option"]).unwrap_err();
-    assert!(
-        log.contains("--no-such-option"),
-        "{log}"
-    );
+    assert!(log.contains("--no-such-option"), "{log}");
     let log = compile("#include <stdint.h>\n", 80, &[]).unwrap_err();
     assert!(log.contains("stdint.h"), "NVRTC brings no headers: {log}");
     Ok(())

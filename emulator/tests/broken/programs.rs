@@ -99,13 +99,7 @@ pub fn copy(device: &Device, name: &str) -> Outcome {
 pub fn misaligned_pack(device: &Device) -> Outcome {
     let (mut out, x) = (device.zeros(64), device.zeros(64));
     let between = x.slice(1..);
-    run!(
-        device,
-        "copy_pack",
-        geometry(1, 1, 0),
-        &mut out,
-        &between
-    )
+    run!(device, "copy_pack", geometry(1, 1, 0), &mut out, &between)
 }
 
 /// Loads `kernel` of a text of its own: the whole module is refused.

@@ -65,7 +65,7 @@ pub fn stand_first() {
         return;
     }
     let folder = links();
-    let mut path = folder.into_os_string();
+    let mut path = folder.clone().into_os_string();
     if let Some(rest) = std::env::var_os("LD_LIBRARY_PATH").filter(|rest| !rest.is_empty()) {
         path.push(":");
         path.push(rest);
@@ -75,6 +75,8 @@ pub fn stand_first() {
     again
         .args(std::env::args_os().skip(1))
         .env("LD_LIBRARY_PATH", path)
+        // The newest of all places is taken otherwise: NVIDIA's, which would end where the driver is not.
+        .env("VITCUDA_NVRTC", folder.join("libnvrtc.so"))
         .env(READY, "1");
     if let Some(nvrtc) = nvrtc() {
         again.env(NVRTC, nvrtc);

@@ -99,14 +99,6 @@ pub fn function_with(
         .expect("the kernel is in the file")
 }
 
-/// Whether kernels are compiled to report every load and store (the default).
-pub fn sees_every_access() -> bool {
-    !matches!(
-        std::env::var("VITCUDA_EMULATOR_CHECKS").as_deref(),
-        Ok("off" | "address")
-    )
-}
-
 /// Uniform numbers in [-1, 1), the same every time.
 pub fn noise(count: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;

@@ -164,14 +164,14 @@ pub fn backward<'a>(
         let expected = rows.div_ceil(period) * width;
         assert_eq!(residual.len(), expected, "layer_norm: residual");
     }
-    let parts = parts(gpu.properties(), rows, width);
-    let partials = Partials::new(partials, parts, 3 * width);
     let access = Access::of(
         width,
         x.stride,
-        &[dx, x.values, w, residual.unwrap_or(dx)],
+        &[dx, x.values, w, partials, residual.unwrap_or(dx)],
         &[dy, dx_copy.unwrap_or(dy)],
     );
+    let parts = parts(gpu.properties(), rows, width);
+    let partials = Partials::new(partials, parts, 3 * width);
     let kernel = LayerNormBackward {
         dx: dx.ptr(),
         dx_copy: Ptr::from(dx_copy),

@@ -64,8 +64,8 @@ pub const LAYER_NORM: &[Fault] = &[
         "x is not normalised",
         patch(
             NORM,
-            "sums[0][step][i] += d * hat;",
-            "sums[0][step][i] += d * value.at[i];",
+            "sums[0][step].at[i] += d * hat;",
+            "sums[0][step].at[i] += d * value.at[i];",
         ),
     ),
     Fault::backward(
@@ -74,8 +74,8 @@ pub const LAYER_NORM: &[Fault] = &[
         "dy is weighted",
         patch(
             NORM,
-            "sums[1][step][i] += d;",
-            "sums[1][step][i] += d * weight.at[i];",
+            "sums[1][step].at[i] += d;",
+            "sums[1][step].at[i] += d * weight.at[i];",
         ),
     ),
     Fault::backward(
@@ -84,8 +84,8 @@ pub const LAYER_NORM: &[Fault] = &[
         "sums of the weighted dy stand for those of dx",
         patch(
             NORM,
-            "sums[2][step][i] += out.at[i];",
-            "sums[2][step][i] += g[step][i];",
+            "sums[2][step].at[i] += out.at[i];",
+            "sums[2][step].at[i] += g[step][i];",
         ),
     ),
     Fault::backward(
