@@ -170,7 +170,8 @@ pub fn next_launch_tag() {
         for allocation in table.live.values() {
             // SAFETY: shadow of a live allocation; no launch is running.
             unsafe {
-                let state = std::slice::from_raw_parts_mut(write_state(allocation.base), allocation.bytes);
+                let state =
+                    std::slice::from_raw_parts_mut(write_state(allocation.base), allocation.bytes);
                 state.iter_mut().for_each(|one| *one &= LIVE | INITIALISED);
                 std::ptr::write_bytes(read_tag(allocation.base), 0, allocation.bytes);
             }
@@ -183,7 +184,9 @@ pub fn next_launch_tag() {
 /// Where the records of the word at `address` lie: of writes, of reads.
 pub fn records(address: usize) -> [*mut u64; 2] {
     let arena = arena();
-    arena.records.map(|plane| (plane + (address - arena.base) / 4 * 8) as *mut u64)
+    arena
+        .records
+        .map(|plane| (plane + (address - arena.base) / 4 * 8) as *mut u64)
 }
 
 /// The pages' entries in the table of writers.
@@ -199,7 +202,9 @@ fn writers(address: usize, bytes: usize) -> &'static [AtomicU16] {
 /// Whether the launch has written to a page of the range.
 #[inline(always)]
 pub fn written_by(address: usize, bytes: usize, launch: u64) -> bool {
-    writers(address, bytes).iter().any(|one| one.load(Ordering::Relaxed) == launch as u16)
+    writers(address, bytes)
+        .iter()
+        .any(|one| one.load(Ordering::Relaxed) == launch as u16)
 }
 
 /// Notes that the launch writes to the pages of the range.
@@ -224,7 +229,10 @@ pub fn all_have(address: usize, bytes: usize, bits: u8) -> bool {
 pub fn first_without(address: usize, bytes: usize, bits: u8) -> Option<usize> {
     // SAFETY: as above.
     let state = unsafe { std::slice::from_raw_parts(write_state(address), bytes) };
-    state.iter().position(|one| one & bits != bits).map(|at| address + at)
+    state
+        .iter()
+        .position(|one| one & bits != bits)
+        .map(|at| address + at)
 }
 
 /// Notes that the running launch read the bytes; how many of them it reads for the first time.
@@ -247,14 +255,19 @@ fn touch(shadow: *mut u8, bytes: usize, value: u8) -> u64 {
     // SAFETY: shadow of live memory, of which several threads change bytes atomically.
     unsafe {
         let all = std::slice::from_raw_parts(shadow, bytes);
-        if all.iter().fold(0, |different, one| different | (one ^ value)) == 0 {
+        if all
+            .iter()
+            .fold(0, |different, one| different | (one ^ value))
+            == 0
+        {
             return 0;
         }
         let (before, words, after) = all.align_to::<u64>();
         let pattern = u64::from(value) * 0x0101_0101_0101_0101;
         let mut changed = 0;
         for one in before.iter().chain(after) {
-            let old = AtomicU8::from_ptr(std::ptr::from_ref(one).cast_mut()).swap(value, Ordering::Relaxed);
+            let old = AtomicU8::from_ptr(std::ptr::from_ref(one).cast_mut())
+                .swap(value, Ordering::Relaxed);
             changed += u64::from(old != value);
         }
         for word in words {

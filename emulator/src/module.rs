@@ -67,7 +67,8 @@ pub unsafe fn made_by(image: *const u8) -> Option<(u32, u32)> {
     // header follows the magic.
     unsafe {
         let known = (0..MAGIC.len()).all(|i| *image.add(i) == MAGIC[i]);
-        let version = known.then(|| u64::from_le_bytes(*(image.add(32) as *const [u8; 8])) as u32)?;
+        let version =
+            known.then(|| u64::from_le_bytes(*(image.add(32) as *const [u8; 8])) as u32)?;
         Some((version / 1000, version % 1000 / 10))
     }
 }
@@ -115,7 +116,9 @@ fn kernels(text: &str, ordinal: usize) -> Result<Vec<Arc<Kernel>>, String> {
         base as u64
     };
     let programs = ptx::kernels(&module, &mut address_of);
-    let variables = Arc::new(Variables(variables.into_values().filter(|&base| base != 0).collect()));
+    let variables = Arc::new(Variables(
+        variables.into_values().filter(|&base| base != 0).collect(),
+    ));
     let kernels = programs?.into_iter().map(|program| {
         Arc::new(Kernel {
             name: program.name.clone(),

@@ -23,10 +23,19 @@ unsafe fn load(out: Out<usize>, image: *const u8) -> Result<()> {
     }
     // SAFETY: as above.
     if let Some((major, minor)) = unsafe { module::made_by(image) } {
-        release::refuse_newer(release::accepts_nvrtc(major, minor), Status::ERROR_INVALID_IMAGE)?;
+        release::refuse_newer(
+            release::accepts_nvrtc(major, minor),
+            Status::ERROR_INVALID_IMAGE,
+        )?;
     }
     // SAFETY: not null: a whole image, says the caller.
-    let kernels = unsafe { module::load(image, state.device(context).arch, state.contexts[&context].device)? };
+    let kernels = unsafe {
+        module::load(
+            image,
+            state.device(context).arch,
+            state.contexts[&context].device,
+        )?
+    };
     let mut functions = std::collections::HashMap::new();
     for kernel in kernels {
         let handle = state.handle();

@@ -37,7 +37,11 @@ pub fn read_host(address: usize, bytes: usize) -> Option<Vec<u8>> {
 ///
 /// # Safety
 /// `extra` is null, or leads to pairs of key and value up to a zero key.
-unsafe fn arguments(kernel: &Kernel, pointers: *const usize, extra: *const usize) -> Result<Vec<u8>> {
+unsafe fn arguments(
+    kernel: &Kernel,
+    pointers: *const usize,
+    extra: *const usize,
+) -> Result<Vec<u8>> {
     let count = kernel.parameters.len();
     let name = &kernel.name;
     if !extra.is_null() {
@@ -63,11 +67,15 @@ unsafe fn arguments(kernel: &Kernel, pointers: *const usize, extra: *const usize
         .chunks(8)
         .map(|word| usize::from_ne_bytes(word.try_into().expect("eight bytes")));
     for (i, (parameter, address)) in kernel.parameters.iter().zip(addresses).enumerate() {
-        let value = (address >= 4096).then(|| read_host(address, parameter.bytes as usize)).flatten();
+        let value = (address >= 4096)
+            .then(|| read_host(address, parameter.bytes as usize))
+            .flatten();
         let Some(value) = value else {
             return refuse(
                 Status::ERROR_INVALID_VALUE,
-                format!("kernel `{name}` has {count} parameters; argument {i} is missing ({address:#x} is not readable)"),
+                format!(
+                    "kernel `{name}` has {count} parameters; argument {i} is missing ({address:#x} is not readable)"
+                ),
             );
         };
         bytes[parameter.offset as usize..][..value.len()].copy_from_slice(&value);
@@ -103,7 +111,12 @@ unsafe fn packed(kernel: &Kernel, mut extra: *const usize) -> Result<Vec<u8>> {
         );
     }
     read_host(buffer, wanted).map_or_else(
-        || refuse(Status::ERROR_INVALID_VALUE, "the argument buffer is not readable"),
+        || {
+            refuse(
+                Status::ERROR_INVALID_VALUE,
+                "the argument buffer is not readable",
+            )
+        },
         Ok,
     )
 }
@@ -200,7 +213,12 @@ unsafe fn launch(
     }
     // SAFETY: says the caller.
     let arguments = unsafe { arguments(&kernel, pointers, extra)? };
-    for (i, parameter) in kernel.parameters.iter().enumerate().filter(|(_, one)| one.truth) {
+    for (i, parameter) in kernel
+        .parameters
+        .iter()
+        .enumerate()
+        .filter(|(_, one)| one.truth)
+    {
         let value = arguments[parameter.offset as usize];
         if value > 1 {
             return refuse(
@@ -218,7 +236,9 @@ unsafe fn launch(
     if all > limit {
         return refuse(
             Status::ERROR_LAUNCH_OUT_OF_RESOURCES,
-            format!("kernel `{name}`: static and dynamic shared memory come to {all} bytes; {limit} are allowed"),
+            format!(
+                "kernel `{name}`: static and dynamic shared memory come to {all} bytes; {limit} are allowed"
+            ),
         );
     }
     let launch = Arc::new(Launch {

@@ -41,11 +41,30 @@ struct Runs {
 impl Runs {
     #[inline(always)]
     fn of(addresses: &[usize; LANES], mask: u32, bytes: usize) -> Self {
-        let nothing = Run { address: 0, bytes: 0, lane: 0, mask: 0, step: 0 };
-        let mut runs = Self { all: [nothing; LANES], count: 0 };
+        let nothing = Run {
+            address: 0,
+            bytes: 0,
+            lane: 0,
+            mask: 0,
+            step: 0,
+        };
+        let mut runs = Self {
+            all: [nothing; LANES],
+            count: 0,
+        };
         let first = addresses[0];
-        if mask == u32::MAX && (0..LANES).fold(true, |all, lane| all & (addresses[lane] == first + lane * bytes)) {
-            runs.all[0] = Run { address: first, bytes: bytes * LANES, lane: 0, mask, step: bytes };
+        if mask == u32::MAX
+            && (0..LANES).fold(true, |all, lane| {
+                all & (addresses[lane] == first + lane * bytes)
+            })
+        {
+            runs.all[0] = Run {
+                address: first,
+                bytes: bytes * LANES,
+                lane: 0,
+                mask,
+                step: bytes,
+            };
             runs.count = 1;
             return runs;
         }
@@ -75,7 +94,13 @@ impl Runs {
                 return;
             }
         }
-        self.all[self.count] = Run { address, bytes, lane: lane as u32, mask: 1 << lane, step: bytes };
+        self.all[self.count] = Run {
+            address,
+            bytes,
+            lane: lane as u32,
+            mask: 1 << lane,
+            step: bytes,
+        };
         self.count += 1;
     }
 
@@ -130,7 +155,12 @@ impl Turn<'_> {
     }
 
     /// The space that generic addresses lead to, with addresses in it.
-    fn resolve(&self, space: Space, addresses: &mut [usize; LANES], mask: u32) -> Result<Space, Fault> {
+    fn resolve(
+        &self,
+        space: Space,
+        addresses: &mut [usize; LANES],
+        mask: u32,
+    ) -> Result<Space, Fault> {
         if space != Space::Generic {
             return Ok(space);
         }
@@ -143,7 +173,10 @@ impl Turn<'_> {
         let space = space_of(addresses[first]);
         for lane in (0..LANES).filter(|lane| mask >> lane & 1 != 0) {
             if space_of(addresses[lane]) != space {
-                return Err(Fault::misuse(lane as u32, "lanes access different spaces at once: not played"));
+                return Err(Fault::misuse(
+                    lane as u32,
+                    "lanes access different spaces at once: not played",
+                ));
             }
             addresses[lane] -= match space {
                 Space::Local => LOCAL_WINDOW as usize,
@@ -155,25 +188,43 @@ impl Turn<'_> {
     }
 
     #[inline(always)]
-    pub fn aligned(&self, addresses: &[usize; LANES], mask: u32, bytes: usize, verb: &str) -> Result<(), Fault> {
+    pub fn aligned(
+        &self,
+        addresses: &[usize; LANES],
+        mask: u32,
+        bytes: usize,
+        verb: &str,
+    ) -> Result<(), Fault> {
         let wrong = |lane: &usize| mask >> lane & 1 != 0 && addresses[*lane] % bytes != 0;
         if addresses.iter().fold(0, |all, one| all | one) % bytes == 0 {
             return Ok(());
         }
         (0..LANES).find(wrong).map_or(Ok(()), |lane| {
-            let text = format!("{verb} {bytes} bytes at a misaligned address: {:#x}", addresses[lane]);
+            let text = format!(
+                "{verb} {bytes} bytes at a misaligned address: {:#x}",
+                addresses[lane]
+            );
             Err(Fault::misaligned(lane as u32, text))
         })
     }
 
     fn who(&self) -> Who<'_> {
-        Who { clock: &self.warp.clock, place: self.block.place }
+        Who {
+            clock: &self.warp.clock,
+            place: self.block.place,
+        }
     }
 
     // ---------------------------------------------------------------------------------- loads
 
     #[inline(always)]
-    pub fn load(&mut self, i: &Instruction, access: Access, width: Width, mask: u32) -> Result<(), Fault> {
+    pub fn load(
+        &mut self,
+        i: &Instruction,
+        access: Access,
+        width: Width,
+        mask: u32,
+    ) -> Result<(), Fault> {
         let mut addresses = self.addresses(i.a, width, access.offset);
         let bytes = (access.bytes * access.count) as usize;
         let space = self.resolve(access.space, &mut addresses, mask)?;
@@ -189,7 +240,11 @@ impl Turn<'_> {
             self.load_element(space, &addresses, at, (access, register), mask);
         }
         if let Some((lanes, why)) = doubtful {
-            let file = if access.wide { File::Wide } else { File::Narrow };
+            let file = if access.wide {
+                File::Wide
+            } else {
+                File::Narrow
+            };
             for &register in list {
                 self.warp.doubt.set((file, register), mask, lanes, &why);
             }
@@ -198,7 +253,14 @@ impl Turn<'_> {
     }
 
     #[inline(always)]
-    fn load_element(&mut self, space: Space, addresses: &[usize; LANES], at: usize, (access, register): (Access, u32), mask: u32) {
+    fn load_element(
+        &mut self,
+        space: Space,
+        addresses: &[usize; LANES],
+        at: usize,
+        (access, register): (Access, u32),
+        mask: u32,
+    ) {
         let mut values = [0u64; LANES];
         for lane in (0..LANES).filter(|lane| mask >> lane & 1 != 0) {
             let address = addresses[lane] + at;
@@ -214,12 +276,21 @@ impl Turn<'_> {
         if access.wide {
             super::vector::put(&mut registers.wide[register as usize], values, mask);
         } else {
-            super::vector::put(&mut registers.narrow[register as usize], values.map(|x| x as u32), mask);
+            super::vector::put(
+                &mut registers.narrow[register as usize],
+                values.map(|x| x as u32),
+                mask,
+            );
         }
     }
 
     #[inline(always)]
-    fn judge_shared_read(&mut self, addresses: &[usize; LANES], mask: u32, bytes: usize) -> Result<Doubtful, Fault> {
+    fn judge_shared_read(
+        &mut self,
+        addresses: &[usize; LANES],
+        mask: u32,
+        bytes: usize,
+    ) -> Result<Doubtful, Fault> {
         let mut doubtful: Doubtful = None;
         let block = &mut *self.block;
         block.counters.shared_bank_conflicts += bank_conflicts(addresses, mask, bytes);
@@ -228,7 +299,11 @@ impl Turn<'_> {
             if let Some(text) = block.shared.outside(address, bytes) {
                 return Err(Fault::address(lane as u32, format!("reads {text}")));
             }
-            if let Some(text) = block.shared.read(address, bytes, &self.warp.clock, Some(lane as u32)) {
+            if let Some(text) =
+                block
+                    .shared
+                    .read(address, bytes, &self.warp.clock, Some(lane as u32))
+            {
                 doubt(&mut doubtful, 1 << lane, text);
             }
         }
@@ -236,7 +311,12 @@ impl Turn<'_> {
     }
 
     #[inline(always)]
-    pub fn judge_global_read(&mut self, addresses: &[usize; LANES], mask: u32, bytes: usize) -> Result<Doubtful, Fault> {
+    pub fn judge_global_read(
+        &mut self,
+        addresses: &[usize; LANES],
+        mask: u32,
+        bytes: usize,
+    ) -> Result<Doubtful, Fault> {
         let mut doubtful: Doubtful = None;
         let (mut touched, mut requested) = (0, 0);
         let who = self.who();
@@ -249,7 +329,10 @@ impl Turn<'_> {
                 }
                 for lane in (0..LANES).filter(|lane| run.mask >> lane & 1 != 0) {
                     if let Some(at) = memory::first_without(addresses[lane], bytes, INITIALISED) {
-                        let text = format!("{ILLEGAL}reads uninitialised global memory: {}", memory::describe(at));
+                        let text = format!(
+                            "{ILLEGAL}reads uninitialised global memory: {}",
+                            memory::describe(at)
+                        );
                         doubt(&mut doubtful, 1 << lane, text);
                     }
                 }
@@ -257,7 +340,11 @@ impl Turn<'_> {
             touched += memory::touch_read(run.address, run.bytes);
             requested += (run.mask.count_ones() as usize * bytes) as u64;
             if let Some((lane, text)) = who.read(run.address, run.bytes, run.lane, run.step) {
-                doubt(&mut doubtful, 1 << lane, format!("{text}: {}", memory::describe(addresses[lane as usize])));
+                doubt(
+                    &mut doubtful,
+                    1 << lane,
+                    format!("{text}: {}", memory::describe(addresses[lane as usize])),
+                );
             }
         }
         let counters = &mut self.block.counters;
@@ -269,20 +356,33 @@ impl Turn<'_> {
     }
 
     /// Local memory of each lane: its own bytes, and whether they were written.
-    fn judge_local(&mut self, addresses: &[usize; LANES], mask: u32, bytes: usize, write: bool) -> Result<Doubtful, Fault> {
+    fn judge_local(
+        &mut self,
+        addresses: &[usize; LANES],
+        mask: u32,
+        bytes: usize,
+        write: bool,
+    ) -> Result<Doubtful, Fault> {
         let size = self.program.local_bytes as usize;
         let mut doubtful: Doubtful = None;
         for lane in (0..LANES).filter(|lane| mask >> lane & 1 != 0) {
             let (from, to) = (addresses[lane], addresses[lane].wrapping_add(bytes));
             if to > size || to < from {
-                let text = format!("accesses byte {} of its local memory of {size} bytes (stack)", from as i64);
+                let text = format!(
+                    "accesses byte {} of its local memory of {size} bytes (stack)",
+                    from as i64
+                );
                 return Err(Fault::address(lane as u32, text));
             }
             let written = &mut self.warp.local_written[lane][from..to];
             if write {
                 written.fill(true);
             } else if written.contains(&false) {
-                doubt(&mut doubtful, 1 << lane, "reads uninitialised local memory".to_owned());
+                doubt(
+                    &mut doubtful,
+                    1 << lane,
+                    "reads uninitialised local memory".to_owned(),
+                );
             }
         }
         Ok(doubtful)
@@ -291,7 +391,13 @@ impl Turn<'_> {
     // --------------------------------------------------------------------------------- stores
 
     #[inline(always)]
-    pub fn store(&mut self, i: &Instruction, access: Access, width: Width, mask: u32) -> Result<(), Fault> {
+    pub fn store(
+        &mut self,
+        i: &Instruction,
+        access: Access,
+        width: Width,
+        mask: u32,
+    ) -> Result<(), Fault> {
         let mut addresses = self.addresses(i.a, width, access.offset);
         let bytes = (access.bytes * access.count) as usize;
         let space = self.resolve(access.space, &mut addresses, mask)?;
@@ -306,13 +412,25 @@ impl Turn<'_> {
             let values = if access.wide {
                 self.warp.registers.wide[register as usize].0
             } else {
-                self.warp.registers.narrow[register as usize].0.map(u64::from)
+                self.warp.registers.narrow[register as usize]
+                    .0
+                    .map(u64::from)
             };
             for lane in (0..LANES).filter(|lane| mask >> lane & 1 != 0) {
                 let address = addresses[lane] + at;
                 match space {
-                    Space::Shared => write_slice(&mut self.block.shared.bytes, address, values[lane], access.bytes),
-                    Space::Local => write_slice(&mut self.warp.local[lane], address, values[lane], access.bytes),
+                    Space::Shared => write_slice(
+                        &mut self.block.shared.bytes,
+                        address,
+                        values[lane],
+                        access.bytes,
+                    ),
+                    Space::Local => write_slice(
+                        &mut self.warp.local[lane],
+                        address,
+                        values[lane],
+                        access.bytes,
+                    ),
                     // SAFETY: judged to lie in live memory.
                     _ => unsafe { write_raw(address, values[lane], access.bytes) },
                 }
@@ -322,7 +440,12 @@ impl Turn<'_> {
     }
 
     #[inline(always)]
-    fn judge_shared_write(&mut self, addresses: &[usize; LANES], mask: u32, bytes: usize) -> Result<(), Fault> {
+    fn judge_shared_write(
+        &mut self,
+        addresses: &[usize; LANES],
+        mask: u32,
+        bytes: usize,
+    ) -> Result<(), Fault> {
         let block = &mut *self.block;
         block.counters.shared_bank_conflicts += bank_conflicts(addresses, mask, bytes);
         for lane in (0..LANES).filter(|lane| mask >> lane & 1 != 0) {
@@ -330,7 +453,11 @@ impl Turn<'_> {
             if let Some(text) = block.shared.outside(address, bytes) {
                 return Err(Fault::address(lane as u32, format!("writes {text}")));
             }
-            if let Some(text) = block.shared.write(address, bytes, &self.warp.clock, lane as u32, false) {
+            if let Some(text) =
+                block
+                    .shared
+                    .write(address, bytes, &self.warp.clock, lane as u32, false)
+            {
                 return Err(Fault::misuse(lane as u32, text));
             }
         }
@@ -338,19 +465,28 @@ impl Turn<'_> {
     }
 
     #[inline(always)]
-    fn judge_global_write(&mut self, addresses: &[usize; LANES], mask: u32, bytes: usize) -> Result<(), Fault> {
+    fn judge_global_write(
+        &mut self,
+        addresses: &[usize; LANES],
+        mask: u32,
+        bytes: usize,
+    ) -> Result<(), Fault> {
         let (mut touched, mut requested) = (0, 0);
         let who = self.who();
         let runs = Runs::of(addresses, mask, bytes);
         for run in runs.each() {
-            if !memory::is_device_range(run.address, run.bytes) || !memory::all_have(run.address, run.bytes, LIVE) {
+            if !memory::is_device_range(run.address, run.bytes)
+                || !memory::all_have(run.address, run.bytes, LIVE)
+            {
                 return Err(outside(run, bytes, "writes"));
             }
             requested += (run.mask.count_ones() as usize * bytes) as u64;
             let wrong = if run.step == 0 {
                 // Several lanes, one place: only one of them can be right.
                 let lanes = (0..LANES as u32).filter(|lane| run.mask >> lane & 1 != 0);
-                lanes.into_iter().find_map(|lane| who.write(run.address, bytes, lane, bytes))
+                lanes
+                    .into_iter()
+                    .find_map(|lane| who.write(run.address, bytes, lane, bytes))
             } else {
                 who.write(run.address, run.bytes, run.lane, run.step)
             };
@@ -370,17 +506,23 @@ impl Turn<'_> {
 
     // -------------------------------------------------------------------------------- atomics
 
-    pub fn atomic(&mut self, i: &Instruction, op: (Access, Width, Atomic, Kind, bool), mask: u32) -> Result<(), Fault> {
+    pub fn atomic(
+        &mut self,
+        i: &Instruction,
+        op: (Access, Width, Atomic, Kind, bool),
+        mask: u32,
+    ) -> Result<(), Fault> {
         let (access, width, atomic, kind, silent) = op;
         let mut addresses = self.addresses(i.a, width, access.offset);
         let bytes = access.bytes as usize;
         let space = self.resolve(access.space, &mut addresses, mask)?;
         self.aligned(&addresses, mask, bytes, "adds to")?;
-        let operand = |registers: &super::vector::Registers, register: u32| match (register, access.wide) {
-            (NONE, _) => [0; LANES],
-            (register, true) => registers.wide[register as usize].0,
-            (register, false) => registers.narrow[register as usize].0.map(u64::from),
-        };
+        let operand =
+            |registers: &super::vector::Registers, register: u32| match (register, access.wide) {
+                (NONE, _) => [0; LANES],
+                (register, true) => registers.wide[register as usize].0,
+                (register, false) => registers.narrow[register as usize].0.map(u64::from),
+            };
         let b = operand(&self.warp.registers, i.b);
         let c = operand(&self.warp.registers, i.c);
         let mut old = [0; LANES];
@@ -398,7 +540,11 @@ impl Turn<'_> {
                 // SAFETY: judged to lie in live memory.
                 unsafe {
                     old[lane] = read_raw(address, access.bytes);
-                    write_raw(address, combined(atomic, kind, old[lane], b[lane], c[lane]), access.bytes);
+                    write_raw(
+                        address,
+                        combined(atomic, kind, old[lane], b[lane], c[lane]),
+                        access.bytes,
+                    );
                 }
             }
             self.block.counters.atomics += 1;
@@ -409,24 +555,45 @@ impl Turn<'_> {
             if access.wide {
                 super::vector::put(&mut registers.wide[i.d as usize], old, mask);
             } else {
-                super::vector::put(&mut registers.narrow[i.d as usize], old.map(|x| x as u32), mask);
+                super::vector::put(
+                    &mut registers.narrow[i.d as usize],
+                    old.map(|x| x as u32),
+                    mask,
+                );
             }
         }
         Ok(())
     }
 
     /// Atomics take no part in races.
-    fn judge_atomic(&mut self, space: Space, address: usize, bytes: usize, lane: u32) -> Result<(), Fault> {
+    fn judge_atomic(
+        &mut self,
+        space: Space,
+        address: usize,
+        bytes: usize,
+        lane: u32,
+    ) -> Result<(), Fault> {
         if space == Space::Shared {
             let outside = self.block.shared.outside(address, bytes);
-            return outside.map_or(Ok(()), |text| Err(Fault::address(lane, format!("adds to {text}"))));
+            return outside.map_or(Ok(()), |text| {
+                Err(Fault::address(lane, format!("adds to {text}")))
+            });
         }
-        let run = Run { address, bytes, lane, mask: 1 << lane, step: bytes };
+        let run = Run {
+            address,
+            bytes,
+            lane,
+            mask: 1 << lane,
+            step: bytes,
+        };
         if !memory::is_device_range(address, bytes) || !memory::all_have(address, bytes, LIVE) {
             return Err(outside(&run, bytes, "adds to"));
         }
         if let Some(at) = memory::first_without(address, bytes, INITIALISED) {
-            let text = format!("reads uninitialised global memory: {}", memory::describe(at));
+            let text = format!(
+                "reads uninitialised global memory: {}",
+                memory::describe(at)
+            );
             return Err(Fault::address(lane, text));
         }
         let counters = &mut self.block.counters;
@@ -438,14 +605,22 @@ impl Turn<'_> {
     }
 
     /// `cvta`: between generic addresses and those of a space.
-    pub fn convert(&mut self, i: &Instruction, (to_generic, space, wide): (bool, Space, bool), mask: u32) -> Result<(), Fault> {
+    pub fn convert(
+        &mut self,
+        i: &Instruction,
+        (to_generic, space, wide): (bool, Space, bool),
+        mask: u32,
+    ) -> Result<(), Fault> {
         let window = match space {
             Space::Shared => SHARED_WINDOW,
             Space::Local => LOCAL_WINDOW,
             _ => 0,
         };
         if !wide && window != 0 {
-            return Err(Fault::misuse(0, "generic addresses of 32 bits are not played"));
+            return Err(Fault::misuse(
+                0,
+                "generic addresses of 32 bits are not played",
+            ));
         }
         let registers = &mut self.warp.registers;
         if !wide {
@@ -454,20 +629,35 @@ impl Turn<'_> {
             return Ok(());
         }
         let from: Lanes<u64> = registers.wide[i.a as usize];
-        let out = from.0.map(|x| if to_generic { x.wrapping_add(window) } else { x.wrapping_sub(window) });
+        let out = from.0.map(|x| {
+            if to_generic {
+                x.wrapping_add(window)
+            } else {
+                x.wrapping_sub(window)
+            }
+        });
         super::vector::put(&mut registers.wide[i.d as usize], out, mask);
         Ok(())
     }
 
     /// `ld.param`: the same for all lanes.
-    pub fn parameter(&mut self, i: &Instruction, (offset, bytes, signed, wide): (u32, u32, bool, bool), mask: u32) {
+    pub fn parameter(
+        &mut self,
+        i: &Instruction,
+        (offset, bytes, signed, wide): (u32, u32, bool, bool),
+        mask: u32,
+    ) {
         let value = read_slice(&self.launch.arguments, offset as usize, bytes);
         let value = extended(value, bytes, signed);
         let registers = &mut self.warp.registers;
         if wide {
             super::vector::put(&mut registers.wide[i.d as usize], [value; LANES], mask);
         } else {
-            super::vector::put(&mut registers.narrow[i.d as usize], [value as u32; LANES], mask);
+            super::vector::put(
+                &mut registers.narrow[i.d as usize],
+                [value as u32; LANES],
+                mask,
+            );
         }
     }
 }
@@ -497,7 +687,10 @@ fn outside(run: &Run, bytes: usize, verb: &str) -> Fault {
         address
     };
     let text = if memory::is_device_range(address, bytes) || memory::is_device_address(address) {
-        format!("{verb} {bytes} bytes out of bounds: {}", memory::describe(at))
+        format!(
+            "{verb} {bytes} bytes out of bounds: {}",
+            memory::describe(at)
+        )
     } else {
         format!("{verb} {bytes} bytes at {}", memory::describe(address))
     };
@@ -558,7 +751,13 @@ unsafe fn write_raw(address: usize, value: u64, bytes: u32) {
 
 /// What an atomic leaves in memory.
 pub fn combined(atomic: Atomic, kind: Kind, old: u64, b: u64, c: u64) -> u64 {
-    let signed = |x: u64| if kind == Kind::S32 { i64::from(x as i32) } else { x as i64 };
+    let signed = |x: u64| {
+        if kind == Kind::S32 {
+            i64::from(x as i32)
+        } else {
+            x as i64
+        }
+    };
     let is_signed = matches!(kind, Kind::S32 | Kind::S64);
     match atomic {
         Atomic::Add if kind == Kind::F32 => {
@@ -568,14 +767,43 @@ pub fn combined(atomic: Atomic, kind: Kind, old: u64, b: u64, c: u64) -> u64 {
         Atomic::And => old & b,
         Atomic::Or => old | b,
         Atomic::Xor => old ^ b,
-        Atomic::Min if is_signed => if signed(b) < signed(old) { b } else { old },
-        Atomic::Max if is_signed => if signed(b) > signed(old) { b } else { old },
+        Atomic::Min if is_signed => {
+            if signed(b) < signed(old) {
+                b
+            } else {
+                old
+            }
+        }
+        Atomic::Max if is_signed => {
+            if signed(b) > signed(old) {
+                b
+            } else {
+                old
+            }
+        }
         Atomic::Min => old.min(b),
         Atomic::Max => old.max(b),
         Atomic::Exchange => b,
-        Atomic::CompareExchange => if old == b { c } else { old },
-        Atomic::Increment => if old >= b { 0 } else { old + 1 },
-        Atomic::Decrement => if old == 0 || old > b { b } else { old - 1 },
+        Atomic::CompareExchange => {
+            if old == b {
+                c
+            } else {
+                old
+            }
+        }
+        Atomic::Increment => {
+            if old >= b {
+                0
+            } else {
+                old + 1
+            }
+        }
+        Atomic::Decrement => {
+            if old == 0 || old > b {
+                b
+            } else {
+                old - 1
+            }
+        }
     }
 }
-

@@ -55,11 +55,20 @@ impl Block {
         if self.shared.next_tick() {
             return Ok(());
         }
-        Err(Fault::misuse(0, "a block that synchronises a million times is not played"))
+        Err(Fault::misuse(
+            0,
+            "a block that synchronises a million times is not played",
+        ))
     }
 
     /// A warp reaches a barrier; it waits, unless it only tells that it was there.
-    pub fn arrive(&mut self, program: &Program, warp: &mut Warp, pc: usize, mask: u32) -> Result<(), Fault> {
+    pub fn arrive(
+        &mut self,
+        program: &Program,
+        warp: &mut Warp,
+        pc: usize,
+        mask: u32,
+    ) -> Result<(), Fault> {
         let instruction = &program.code[pc];
         let Op::Barrier { arrive, .. } = instruction.op else {
             unreachable!("only barriers are arrived at");
@@ -76,12 +85,21 @@ impl Block {
             return misuse(format!("barrier {id}: there are {BARRIERS}"));
         };
         if barrier.arrived == 0 {
-            *barrier = Barrier { expected, pc, ..Barrier::default() };
+            *barrier = Barrier {
+                expected,
+                pc,
+                ..Barrier::default()
+            };
         } else if barrier.expected != expected {
-            return misuse(format!("barrier {id} is waited at for {} and for {expected} threads", barrier.expected));
+            return misuse(format!(
+                "barrier {id} is waited at for {} and for {expected} threads",
+                barrier.expected
+            ));
         } else if program.place(barrier.pc) != program.place(pc) {
             let (one, other) = (program.place(barrier.pc), program.place(pc));
-            return misuse(format!("the barrier at {one} and the barrier at {other} can never meet"));
+            return misuse(format!(
+                "the barrier at {one} and the barrier at {other} can never meet"
+            ));
         }
         // A barrier with a count of its own counts whole warps.
         barrier.arrived += match instruction.b {
@@ -98,27 +116,41 @@ impl Block {
         if arrive {
             return self.advance(warp);
         }
-        warp.wait = Some(Wait { barrier: id, pc, mask });
+        warp.wait = Some(Wait {
+            barrier: id,
+            pc,
+            mask,
+        });
         Ok(())
     }
 
     /// Lets those go on who wait at barriers that are complete.
     fn complete(&mut self, program: &Program, warps: &mut [Warp]) -> Result<(), Fault> {
         for id in 0..BARRIERS {
-            if self.barriers[id].arrived == 0 || self.barriers[id].arrived < self.barriers[id].expected {
+            if self.barriers[id].arrived == 0
+                || self.barriers[id].arrived < self.barriers[id].expected
+            {
                 continue;
             }
             let barrier = std::mem::take(&mut self.barriers[id]);
             self.tick()?;
             self.counters.barriers += 1;
-            for warp in warps.iter_mut().filter(|warp| warp.wait.is_some_and(|wait| wait.barrier == id)) {
-                let Some(wait) = warp.wait.take() else { continue };
+            for warp in warps
+                .iter_mut()
+                .filter(|warp| warp.wait.is_some_and(|wait| wait.barrier == id))
+            {
+                let Some(wait) = warp.wait.take() else {
+                    continue;
+                };
                 let known = warp.clock.known.iter_mut().zip(barrier.known);
                 known.for_each(|(own, all)| *own = (*own).max(all));
                 warp.clock.now = self.shared.tick;
                 warp.clock.settle(self.warps);
                 let instruction = &program.code[wait.pc];
-                let Op::Barrier { vote: Some(vote), .. } = instruction.op else {
+                let Op::Barrier {
+                    vote: Some(vote), ..
+                } = instruction.op
+                else {
                     continue;
                 };
                 let d = instruction.d as usize;
@@ -139,12 +171,23 @@ impl Block {
 
     /// No warp can go on: who waits where, and for whom.
     fn deadlock(&self, program: &Program, warps: &[Warp]) -> String {
-        let waiting = self.barriers.iter().enumerate().filter(|(_, one)| one.arrived > 0);
+        let waiting = self
+            .barriers
+            .iter()
+            .enumerate()
+            .filter(|(_, one)| one.arrived > 0);
         let parts = waiting.map(|(id, barrier)| {
             let absent = warps.iter().filter_map(|warp| {
-                let here = warp.wait.filter(|wait| wait.barrier == id).map_or(0, |wait| wait.mask);
+                let here = warp
+                    .wait
+                    .filter(|wait| wait.barrier == id)
+                    .map_or(0, |wait| wait.mask);
                 let missing = warp.exist & !here;
-                let note = if missing & !warp.exited == 0 { " (returned)" } else { "" };
+                let note = if missing & !warp.exited == 0 {
+                    " (returned)"
+                } else {
+                    ""
+                };
                 (missing != 0).then(|| format!("warp {} {}{note}", warp.index, lanes(missing)))
             });
             format!(
@@ -190,12 +233,17 @@ impl Worker {
         self.block.threads = launch.threads() as u32;
         self.block.warps = warps;
         self.block.counters = Counters::default();
-        self.block.shared.start_launch(program, launch.dynamic_shared as usize, warps);
+        self.block
+            .shared
+            .start_launch(program, launch.dynamic_shared as usize, warps);
         self.warps.clear();
-        self.warps.extend((0..warps as u32).map(|index| Warp::new(index, program, launch)));
+        self.warps
+            .extend((0..warps as u32).map(|index| Warp::new(index, program, launch)));
         let why = |name: &str| format!("reads register {name}, which was never written").into();
         let unwritten = program.unwritten.iter();
-        self.unwritten = unwritten.map(|(file, place, name)| ((*file, *place), why(name))).collect();
+        self.unwritten = unwritten
+            .map(|(file, place, name)| ((*file, *place), why(name)))
+            .collect();
     }
 
     pub fn take_counters(&mut self) -> Counters {
@@ -203,7 +251,12 @@ impl Worker {
     }
 
     /// Runs one block to its end or its failure.
-    pub fn run(&mut self, launch: &Launch, (index, linear): ([u32; 3], u64), seed: u64) -> Result<(), Failure> {
+    pub fn run(
+        &mut self,
+        launch: &Launch,
+        (index, linear): ([u32; 3], u64),
+        seed: u64,
+    ) -> Result<(), Failure> {
         let program = &*launch.kernel.program;
         let count = self.warps.len();
         self.block.place = race::place(crate::memory::launch(), linear);
@@ -220,8 +273,15 @@ impl Worker {
             let chosen = next(&mut random) as usize % ready.len();
             let warp = ready[chosen];
             let branches = 1 + (next(&mut random) >> 20) as u32 % 64;
-            let mut turn = Turn { program, launch, block: &mut self.block, warp: &mut self.warps[warp] };
-            let paused = turn.run(branches).map_err(|(fault, pc)| failure(launch, index, warp, &fault, pc))?;
+            let mut turn = Turn {
+                program,
+                launch,
+                block: &mut self.block,
+                warp: &mut self.warps[warp],
+            };
+            let paused = turn
+                .run(branches)
+                .map_err(|(fault, pc)| failure(launch, index, warp, &fault, pc))?;
             if paused == Pause::Turn {
                 continue;
             }
@@ -229,7 +289,10 @@ impl Worker {
             if paused == Pause::Barrier {
                 let done = self.block.complete(program, &mut self.warps);
                 done.map_err(|fault| failure(launch, index, warp, &fault, 0))?;
-                let free = |one: &usize| self.warps[*one].wait.is_none() && self.warps[*one].exited != self.warps[*one].exist;
+                let free = |one: &usize| {
+                    self.warps[*one].wait.is_none()
+                        && self.warps[*one].exited != self.warps[*one].exist
+                };
                 ready = (0..count).filter(free).collect();
             }
         }

@@ -12,7 +12,10 @@ impl Turn<'_> {
         let masks = &self.warp.registers.narrow[register as usize].0;
         for lane in (0..LANES).filter(|lane| mask >> lane & 1 != 0) {
             if masks[lane] >> lane & 1 == 0 {
-                return Err(Fault::misuse(lane as u32, format!("is not in its own mask {:#x}", masks[lane])));
+                return Err(Fault::misuse(
+                    lane as u32,
+                    format!("is not in its own mask {:#x}", masks[lane]),
+                ));
             }
         }
         let first = mask.trailing_zeros() as usize;
@@ -20,10 +23,15 @@ impl Turn<'_> {
         for lane in (0..LANES).filter(|lane| mask >> lane & 1 != 0) {
             let other = masks[lane];
             if other != wanted && other & wanted != 0 {
-                return Err(Fault::misuse(lane as u32, format!("masks {wanted:#x} and {other:#x} meet")));
+                return Err(Fault::misuse(
+                    lane as u32,
+                    format!("masks {wanted:#x} and {other:#x} meet"),
+                ));
             }
         }
-        let all = (0..LANES).filter(|lane| mask >> lane & 1 != 0).fold(0, |all, lane| all | masks[lane]);
+        let all = (0..LANES)
+            .filter(|lane| mask >> lane & 1 != 0)
+            .fold(0, |all, lane| all | masks[lane]);
         // Lanes beyond the block's last thread do not exist; masks of all 32 may name them.
         let missing = all & !mask & self.warp.exist;
         if missing != 0 {
@@ -43,7 +51,13 @@ impl Turn<'_> {
         Ok(all)
     }
 
-    pub fn shuffle(&mut self, i: &Instruction, how: Shuffle, found: bool, mask: u32) -> Result<(), Fault> {
+    pub fn shuffle(
+        &mut self,
+        i: &Instruction,
+        how: Shuffle,
+        found: bool,
+        mask: u32,
+    ) -> Result<(), Fault> {
         let list = self.program.list(i);
         let members = list[usize::from(found)];
         self.meet(members, mask)?;
@@ -64,11 +78,19 @@ impl Turn<'_> {
                 Shuffle::Index => (least | b & !segment, (least | b & !segment) <= most),
             };
             let source = if fits { source } else { own };
-            if masks[lane] >> source & 1 == 0 || (mask >> source & 1 == 0 && self.warp.exist >> source & 1 != 0) {
-                return Err(Fault::misuse(own, format!("shuffles from lane {source}, which is not in the mask")));
+            if masks[lane] >> source & 1 == 0
+                || (mask >> source & 1 == 0 && self.warp.exist >> source & 1 != 0)
+            {
+                return Err(Fault::misuse(
+                    own,
+                    format!("shuffles from lane {source}, which is not in the mask"),
+                ));
             }
             if self.warp.exist >> source & 1 == 0 {
-                return Err(Fault::misuse(own, format!("shuffles from lane {source}, which does not exist")));
+                return Err(Fault::misuse(
+                    own,
+                    format!("shuffles from lane {source}, which does not exist"),
+                ));
             }
             out[lane] = a[source as usize];
             inside |= u32::from(fits) << lane;
@@ -107,7 +129,12 @@ impl Turn<'_> {
         Ok(())
     }
 
-    pub fn reduce(&mut self, i: &Instruction, (atomic, kind): (Atomic, Kind), mask: u32) -> Result<(), Fault> {
+    pub fn reduce(
+        &mut self,
+        i: &Instruction,
+        (atomic, kind): (Atomic, Kind),
+        mask: u32,
+    ) -> Result<(), Fault> {
         self.meet(i.a, mask)?;
         let masks = self.warp.registers.narrow[i.a as usize].0;
         let values = self.warp.registers.narrow[i.b as usize].0;
@@ -115,7 +142,9 @@ impl Turn<'_> {
         for lane in (0..LANES).filter(|lane| mask >> lane & 1 != 0) {
             let members = (0..LANES).filter(|one| masks[lane] & mask & 1 << one != 0);
             let values = members.map(|one| u64::from(values[one]));
-            out[lane] = values.reduce(|all, one| combined(atomic, kind, all, one, 0)).unwrap_or(0) as u32;
+            out[lane] = values
+                .reduce(|all, one| combined(atomic, kind, all, one, 0))
+                .unwrap_or(0) as u32;
         }
         put(&mut self.warp.registers.narrow[i.d as usize], out, mask);
         self.block.counters.warp_collectives += 1;

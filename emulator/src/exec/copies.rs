@@ -20,7 +20,14 @@ pub struct Copy {
 
 impl Turn<'_> {
     #[inline(always)]
-    pub fn copy_async(&mut self, i: &Instruction, bytes: u32, (from, to): (i64, i64), width: Width, mask: u32) -> Result<(), Fault> {
+    pub fn copy_async(
+        &mut self,
+        i: &Instruction,
+        bytes: u32,
+        (from, to): (i64, i64),
+        width: Width,
+        mask: u32,
+    ) -> Result<(), Fault> {
         let bytes = bytes as usize;
         let sources = self.addresses(i.a, Width::Wide, from);
         let mut targets = self.addresses(i.c, width, to);
@@ -29,7 +36,9 @@ impl Turn<'_> {
                 *target -= SHARED_WINDOW as usize;
             }
         }
-        let sizes = self.warp.registers.narrow[i.b as usize].0.map(|size| size as usize);
+        let sizes = self.warp.registers.narrow[i.b as usize]
+            .0
+            .map(|size| size as usize);
         self.judge_copy(&sources, &targets, &sizes, bytes, mask)?;
         // Lanes that read the same number of bytes are read together.
         let mut rest = mask;
@@ -52,7 +61,8 @@ impl Turn<'_> {
         for lane in (0..LANES).filter(|lane| mask >> lane & 1 != 0) {
             let to = &mut self.block.shared.bytes[targets[lane]..targets[lane] + bytes];
             // SAFETY: `sizes` bytes were judged to lie in live memory.
-            let from = unsafe { std::slice::from_raw_parts(sources[lane] as *const u8, sizes[lane]) };
+            let from =
+                unsafe { std::slice::from_raw_parts(sources[lane] as *const u8, sizes[lane]) };
             match <&[u8; 16]>::try_from(from) {
                 Ok(from) => to.copy_from_slice(from),
                 Err(_) => {
@@ -64,10 +74,17 @@ impl Turn<'_> {
         let mut rest = mask;
         while rest != 0 {
             let group = self.warp.groups[rest.trailing_zeros() as usize];
-            let same = (0..LANES).fold(0, |all, lane| all | u32::from(self.warp.groups[lane] == group) << lane);
+            let same = (0..LANES).fold(0, |all, lane| {
+                all | u32::from(self.warp.groups[lane] == group) << lane
+            });
             let lanes = rest & same;
             rest &= !same;
-            self.warp.copies.push(Copy { lanes, targets: targets.map(|one| one as u32), bytes, group });
+            self.warp.copies.push(Copy {
+                lanes,
+                targets: targets.map(|one| one as u32),
+                bytes,
+                group,
+            });
         }
         Ok(())
     }
@@ -93,7 +110,11 @@ impl Turn<'_> {
             if let Some(text) = block.shared.outside(targets[lane], bytes) {
                 return Err(at(format!("writes {text}")));
             }
-            if let Some(text) = block.shared.write(targets[lane], bytes, &self.warp.clock, lane as u32, true) {
+            if let Some(text) =
+                block
+                    .shared
+                    .write(targets[lane], bytes, &self.warp.clock, lane as u32, true)
+            {
                 return Err(Fault::misuse(lane as u32, text));
             }
         }

@@ -27,7 +27,10 @@ impl Doubt {
     /// For a kernel's registers.
     pub fn new(program: &Program) -> Self {
         let lanes = [program.narrow, program.wide, program.predicates].map(|count| vec![0; count]);
-        Self { lanes, ..Self::default() }
+        Self {
+            lanes,
+            ..Self::default()
+        }
     }
 
     #[inline(always)]
@@ -80,34 +83,67 @@ impl Doubt {
             self.refuse((File::Predicate, instruction.guard), active)?;
         }
         if !is_pure(instruction.op) {
-            effects.reads.iter().try_for_each(|&one| self.refuse(one, lanes))?;
-            effects.writes.iter().for_each(|&one| self.put(one, lanes, 0));
+            effects
+                .reads
+                .iter()
+                .try_for_each(|&one| self.refuse(one, lanes))?;
+            effects
+                .writes
+                .iter()
+                .for_each(|&one| self.put(one, lanes, 0));
             return Ok(());
         }
         let doubtful = self.passed_on(instruction, &effects.reads, lanes, predicates);
         if doubtful == 0 {
-            effects.writes.iter().for_each(|&one| self.put(one, lanes, 0));
+            effects
+                .writes
+                .iter()
+                .for_each(|&one| self.put(one, lanes, 0));
             return Ok(());
         }
         let first = effects.reads.iter().find(|&&one| self.of(one) & lanes != 0);
-        let why = first.and_then(|one| self.why.get(one)).cloned().unwrap_or_else(|| "".into());
-        effects.writes.iter().for_each(|&one| self.set(one, lanes, doubtful, &why));
+        let why = first
+            .and_then(|one| self.why.get(one))
+            .cloned()
+            .unwrap_or_else(|| "".into());
+        effects
+            .writes
+            .iter()
+            .for_each(|&one| self.set(one, lanes, doubtful, &why));
         Ok(())
     }
 
     /// Doubtful lanes of what the instruction makes.
     #[inline(always)]
-    fn passed_on(&self, instruction: &Instruction, reads: &[(File, u32)], lanes: u32, predicates: &[u32]) -> u32 {
+    fn passed_on(
+        &self,
+        instruction: &Instruction,
+        reads: &[(File, u32)],
+        lanes: u32,
+        predicates: &[u32],
+    ) -> u32 {
         let all = reads.iter().fold(0, |all, &one| all | self.of(one)) & lanes;
         if all == 0 {
             return 0;
         }
-        let predicate = |place: u32| (predicates[place as usize], self.of((File::Predicate, place)));
+        let predicate = |place: u32| {
+            (
+                predicates[place as usize],
+                self.of((File::Predicate, place)),
+            )
+        };
         match instruction.op {
             Op::Select | Op::SelectW => {
-                let file = if matches!(instruction.op, Op::Select) { File::Narrow } else { File::Wide };
+                let file = if matches!(instruction.op, Op::Select) {
+                    File::Narrow
+                } else {
+                    File::Wide
+                };
                 let (chosen, doubtful) = predicate(instruction.c);
-                let (a, b) = (self.of((file, instruction.a)), self.of((file, instruction.b)));
+                let (a, b) = (
+                    self.of((file, instruction.a)),
+                    self.of((file, instruction.b)),
+                );
                 (a & chosen | b & !chosen | doubtful) & lanes
             }
             // A side that decides alone makes the other one irrelevant.
@@ -134,7 +170,11 @@ impl Doubt {
             Some(text) => (Status::ERROR_ILLEGAL_ADDRESS, text),
             None => (Status::ERROR_LAUNCH_FAILED, why),
         };
-        Err(Fault { lane: doubtful.trailing_zeros(), status, text: text.to_owned() })
+        Err(Fault {
+            lane: doubtful.trailing_zeros(),
+            status,
+            text: text.to_owned(),
+        })
     }
 }
 

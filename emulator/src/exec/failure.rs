@@ -66,6 +66,10 @@ pub fn lanes(mask: u32) -> String {
             format!("{first}-{}", lane - 1)
         });
     }
-    let word = if mask.count_ones() == 1 { "lane" } else { "lanes" };
+    let word = if mask.count_ones() == 1 {
+        "lane"
+    } else {
+        "lanes"
+    };
     format!("{word} {}", parts.join(", "))
 }

@@ -30,7 +30,10 @@ impl Launch {
         let parameters = self.kernel.parameters.iter().enumerate();
         parameters.filter(|(_, one)| one.pointer).map(|(i, one)| {
             let bytes = &self.arguments[one.offset as usize..][..8];
-            (i, usize::from_ne_bytes(bytes.try_into().expect("eight bytes")))
+            (
+                i,
+                usize::from_ne_bytes(bytes.try_into().expect("eight bytes")),
+            )
         })
     }
 }

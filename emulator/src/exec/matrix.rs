@@ -34,16 +34,29 @@ impl Turn<'_> {
         }
         let missing = !self.warp.exist;
         if missing != 0 {
-            return Err(Fault::misuse(0, format!("wants a whole warp: {} do not exist", lanes(missing))));
+            return Err(Fault::misuse(
+                0,
+                format!("wants a whole warp: {} do not exist", lanes(missing)),
+            ));
         }
         let gone = !mask & self.warp.exited;
         let note = if gone == 0 { "" } else { " (returned)" };
-        let text = format!("divergent lanes: {} are here; never arrive: {}{note}", lanes(mask), lanes(!mask));
+        let text = format!(
+            "divergent lanes: {} are here; never arrive: {}{note}",
+            lanes(mask),
+            lanes(!mask)
+        );
         Err(Fault::misuse(mask.trailing_zeros(), text))
     }
 
     #[inline(always)]
-    pub fn load_matrix(&mut self, i: &Instruction, (count, transposed): (u32, bool), (offset, width): (i64, Width), mask: u32) -> Result<(), Fault> {
+    pub fn load_matrix(
+        &mut self,
+        i: &Instruction,
+        (count, transposed): (u32, bool),
+        (offset, width): (i64, Width),
+        mask: u32,
+    ) -> Result<(), Fault> {
         self.whole_warp(mask)?;
         let mut addresses = self.addresses(i.a, width, offset);
         for address in &mut addresses {
@@ -57,7 +70,8 @@ impl Turn<'_> {
         for lane in 0..judged {
             let address = addresses[lane];
             if address % 16 != 0 {
-                let text = format!("the row {address:#x} of lane {lane} is not aligned to 16 bytes");
+                let text =
+                    format!("the row {address:#x} of lane {lane} is not aligned to 16 bytes");
                 return Err(Fault::misaligned(lane as u32, text));
             }
             if let Some(text) = self.block.shared.outside(address, 16) {
@@ -66,13 +80,17 @@ impl Turn<'_> {
         }
         let block = &mut *self.block;
         for lane in 0..rows {
-            if let Some(text) = block.shared.read(addresses[lane], 16, &self.warp.clock, None) {
+            if let Some(text) = block
+                .shared
+                .read(addresses[lane], 16, &self.warp.clock, None)
+            {
                 return Err(Fault::misuse(lane as u32, text));
             }
         }
         block.counters.ldmatrix += 1;
         for (matrix, &register) in self.program.list(i).iter().enumerate() {
-            block.counters.ldmatrix_bank_conflicts += bank_conflicts(&addresses, 0xFF << (8 * matrix), 16);
+            block.counters.ldmatrix_bank_conflicts +=
+                bank_conflicts(&addresses, 0xFF << (8 * matrix), 16);
             // Lane 4 g + t gets bytes 4 t … 4 t + 3 of row g: the rows, one after another.
             let mut rows = Lanes([0u32; LANES]);
             for row in 0..8 {
@@ -82,13 +100,20 @@ impl Turn<'_> {
                     rows.0[4 * row + t] = u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
                 }
             }
-            self.warp.registers.narrow[register as usize] = if transposed { transpose(&rows) } else { rows };
+            self.warp.registers.narrow[register as usize] =
+                if transposed { transpose(&rows) } else { rows };
         }
         Ok(())
     }
 
     #[inline(always)]
-    pub fn multiply(&mut self, i: &Instruction, element: Element, depth: u32, mask: u32) -> Result<(), Fault> {
+    pub fn multiply(
+        &mut self,
+        i: &Instruction,
+        element: Element,
+        depth: u32,
+        mask: u32,
+    ) -> Result<(), Fault> {
         self.whole_warp(mask)?;
         let list = self.program.list(i);
         let (d, rest) = list.split_at(4);
@@ -156,7 +181,9 @@ impl Fragments<'_> {
     /// `register`: the first of B's.
     fn multiply(&self, c: &mut [Lanes<u32>; 4], spread: &mut Spread, register: u32) {
         #[cfg(target_arch = "x86_64")]
-        if std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512dq") {
+        if std::arch::is_x86_feature_detected!("avx512f")
+            && std::arch::is_x86_feature_detected!("avx512dq")
+        {
             // SAFETY: the processor has what the functions are compiled for.
             unsafe {
                 self.spread_a(&mut spread.a);
@@ -221,7 +248,9 @@ impl Fragments<'_> {
             let half = unsafe { _mm256_loadu_si256(register.0.as_ptr().add(8 * quarter).cast()) };
             match self.element {
                 Element::F16 => _mm512_cvtph_ps(half),
-                Element::Bf16 => _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(half))),
+                Element::Bf16 => {
+                    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(half)))
+                }
             }
         })
     }
@@ -245,9 +274,18 @@ impl Fragments<'_> {
                 for k in 0..8 {
                     let index = _mm512_add_epi32(rows, _mm512_set1_epi32(k as i32));
                     for part in 0..2 {
-                        let value = _mm512_permutex2var_ps(quarters[2 * part], index, quarters[2 * part + 1]);
+                        let value = _mm512_permutex2var_ps(
+                            quarters[2 * part],
+                            index,
+                            quarters[2 * part + 1],
+                        );
                         // SAFETY: a Sixteen is 16 f32.
-                        unsafe { _mm512_storeu_ps(to.values[half][part][8 * eighth + k].0.as_mut_ptr(), value) };
+                        unsafe {
+                            _mm512_storeu_ps(
+                                to.values[half][part][8 * eighth + k].0.as_mut_ptr(),
+                                value,
+                            )
+                        };
                     }
                 }
             }
@@ -280,7 +318,9 @@ impl Fragments<'_> {
                     let back = _mm512_permutex2var_ps(quarters[2], index, quarters[3]);
                     let value = _mm512_mask_blend_ps(behind, front, back);
                     // SAFETY: a Sixteen is 16 f32.
-                    unsafe { _mm512_storeu_ps(to.values[odd][8 * eighth + k].0.as_mut_ptr(), value) };
+                    unsafe {
+                        _mm512_storeu_ps(to.values[odd][8 * eighth + k].0.as_mut_ptr(), value)
+                    };
                 }
             }
         }
@@ -318,10 +358,14 @@ fn add_products<const WIDTH: usize>(
             // SAFETY: as above.
             let mut sum = unsafe { _mm512_loadu_ps(at) };
             for first in (0..depth).step_by(WIDTH) {
-                let (a, b) = (&a[half][part][first..first + WIDTH], &b[odd][first..first + WIDTH]);
+                let (a, b) = (
+                    &a[half][part][first..first + WIDTH],
+                    &b[odd][first..first + WIDTH],
+                );
                 // SAFETY: a Sixteen is 16 f32.
                 let load = |one: &Sixteen| unsafe { _mm512_load_ps(one.0.as_ptr()) };
-                let products: [__m512; WIDTH] = std::array::from_fn(|k| _mm512_mul_ps(load(&a[k]), load(&b[k])));
+                let products: [__m512; WIDTH] =
+                    std::array::from_fn(|k| _mm512_mul_ps(load(&a[k]), load(&b[k])));
                 sum = block_sum_avx512(sum, &products);
             }
             // SAFETY: as above.
@@ -342,7 +386,8 @@ fn transpose(rows: &Lanes<u32>) -> Lanes<u32> {
 }
 
 fn transpose_plainly(rows: &Lanes<u32>) -> Lanes<u32> {
-    let element = |row: usize, column: usize| rows.0[4 * row + column / 2] >> (column % 2 * 16) & 0xFFFF;
+    let element =
+        |row: usize, column: usize| rows.0[4 * row + column / 2] >> (column % 2 * 16) & 0xFFFF;
     Lanes(std::array::from_fn(|lane| {
         let (g, t) = (lane / 4, lane % 4);
         element(2 * t, g) | element(2 * t + 1, g) << 16
@@ -383,7 +428,11 @@ const LEAST_EXPONENT: u32 = 24;
 /// What a tensor core makes of an accumulator and a block of products.
 fn block_sum(sum: f32, products: &[f32]) -> f32 {
     let all = products.iter().chain([&sum]);
-    let largest = all.clone().map(|x| x.to_bits() & 0x7FFF_FFFF).max().unwrap_or(0);
+    let largest = all
+        .clone()
+        .map(|x| x.to_bits() & 0x7FFF_FFFF)
+        .max()
+        .unwrap_or(0);
     let exponent = (largest >> 23).max(LEAST_EXPONENT);
     if exponent == 255 {
         return products.iter().fold(sum, |sum, x| sum + x);
@@ -406,7 +455,9 @@ fn block_sum_avx512<const WIDTH: usize>(
 ) -> std::arch::x86_64::__m512 {
     use std::arch::x86_64::*;
     let size = |x: __m512| _mm512_castps_si512(_mm512_abs_ps(x));
-    let largest = products.iter().fold(size(sum), |largest, &x| _mm512_max_epu32(largest, size(x)));
+    let largest = products
+        .iter()
+        .fold(size(sum), |largest, &x| _mm512_max_epu32(largest, size(x)));
     let exponent = _mm512_srli_epi32::<23>(largest);
     let exponent = _mm512_max_epu32(exponent, _mm512_set1_epi32(LEAST_EXPONENT as i32));
     let scale = _mm512_slli_epi32::<23>(_mm512_sub_epi32(_mm512_set1_epi32(277), exponent));
@@ -433,11 +484,27 @@ mod tests {
     #[test]
     fn sums_are_cut_off_as_the_paper_measured() {
         let tiny = f32::from_bits(1); // below everything
-        assert_eq!(block_sum(1.0, &[f32::EPSILON / 2.0; 4]), 1.0, "each product is cut off by itself");
+        assert_eq!(
+            block_sum(1.0, &[f32::EPSILON / 2.0; 4]),
+            1.0,
+            "each product is cut off by itself"
+        );
         assert_eq!(block_sum(0.0, &[f32::EPSILON / 2.0; 4]), 2.0 * f32::EPSILON);
-        assert_eq!(block_sum(-1.0, &[-f32::EPSILON / 2.0; 4]), -1.0, "toward zero");
-        assert_eq!(block_sum(1.0, &[1.0, f32::EPSILON]), 2.0, "the last bit goes when the sum carries");
-        assert_eq!(block_sum(16_777_216.0, &[1.0, -16_777_216.0]), 0.0, "before the sum is known");
+        assert_eq!(
+            block_sum(-1.0, &[-f32::EPSILON / 2.0; 4]),
+            -1.0,
+            "toward zero"
+        );
+        assert_eq!(
+            block_sum(1.0, &[1.0, f32::EPSILON]),
+            2.0,
+            "the last bit goes when the sum carries"
+        );
+        assert_eq!(
+            block_sum(16_777_216.0, &[1.0, -16_777_216.0]),
+            0.0,
+            "before the sum is known"
+        );
         assert_eq!(block_sum(tiny, &[tiny]), 0.0);
         assert!(block_sum(f32::INFINITY, &[1.0]).is_infinite());
         assert!(block_sum(f32::NAN, &[1.0]).is_nan());
@@ -445,7 +512,9 @@ mod tests {
 
     #[test]
     fn matrices_are_turned_round() {
-        let rows = Lanes(std::array::from_fn(|lane| (2 * lane | (2 * lane + 1) << 16) as u32));
+        let rows = Lanes(std::array::from_fn(|lane| {
+            (2 * lane | (2 * lane + 1) << 16) as u32
+        }));
         let turned = transpose(&rows);
         assert_eq!(turned.0[0], 8 << 16, "elements (0, 0) and (1, 0)");
         assert_eq!(turned.0[4], 1 | 9 << 16, "elements (0, 1) and (1, 1)");
@@ -461,7 +530,11 @@ mod tests {
         };
         let mut spread = Spread::default();
         for round in 0..400 {
-            let element = if round % 2 == 0 { Element::F16 } else { Element::Bf16 };
+            let element = if round % 2 == 0 {
+                Element::F16
+            } else {
+                Element::Bf16
+            };
             let mut half = || match (element, draw() % 50) {
                 (_, 0) => draw() & 0xFFFF, // anything, infinities among them
                 (Element::F16, _) => draw() & 0x83FF | 0x3000 + (draw() % 12 << 10),
@@ -478,7 +551,11 @@ mod tests {
                 depth,
                 width: [4, 8, 16][round % 3].min(depth),
             };
-            let start = std::array::from_fn(|n| Lanes(std::array::from_fn(|lane| (n as f32 - lane as f32 * 0.37).to_bits())));
+            let start = std::array::from_fn(|n| {
+                Lanes(std::array::from_fn(|lane| {
+                    (n as f32 - lane as f32 * 0.37).to_bits()
+                }))
+            });
             let (mut plain, mut vector): ([Lanes<u32>; 4], _) = (start, start);
             fragments.multiply_plainly(&mut plain);
             // The same registers again and again: what was kept of them must not be taken for these.
@@ -486,7 +563,10 @@ mod tests {
             for (plain, vector) in plain.iter().zip(&vector) {
                 for (a, b) in plain.0.iter().zip(vector.0) {
                     let [a, b] = [*a, b].map(f32::from_bits);
-                    assert!(a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()), "{a:e} {b:e}");
+                    assert!(
+                        a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()),
+                        "{a:e} {b:e}"
+                    );
                 }
             }
         }

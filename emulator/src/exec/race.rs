@@ -106,7 +106,10 @@ impl Who<'_> {
             return true; // too late in the block to tell
         }
         let time = self.clock.start + time as u32;
-        let (warp, who) = ((record >> (THREAD + 5)) as u32 & 31, (record >> THREAD) as u32 & 31);
+        let (warp, who) = (
+            (record >> (THREAD + 5)) as u32 & 31,
+            (record >> THREAD) as u32 & 31,
+        );
         match record >> KIND & 3 {
             ONE_THREAD => self.clock.after((warp, Some(who), time), Some(lane)),
             ONE_WARP => self.clock.after((warp, None, time), Some(lane)),
@@ -133,16 +136,29 @@ impl Who<'_> {
     /// Of two blocks on two CPU threads, one always finds the other: a reader leaves its record before it
     /// looks for writers, a writer exchanges records before it looks for readers.
     #[inline(always)]
-    pub fn read(&self, address: usize, bytes: usize, lane: u32, step: usize) -> Option<(u32, String)> {
+    pub fn read(
+        &self,
+        address: usize,
+        bytes: usize,
+        lane: u32,
+        step: usize,
+    ) -> Option<(u32, String)> {
         let (writes, reads) = words(address, bytes);
         let launch = self.place >> LAUNCH;
-        let old = |records: &[u64]| records.iter().fold(true, |all, one| all & (one >> LAUNCH != launch));
+        let old = |records: &[u64]| {
+            records
+                .iter()
+                .fold(true, |all, one| all & (one >> LAUNCH != launch))
+        };
         // Nobody may write what several blocks have read: no further reader matters.
         let several = self.place & !(0xFFFF << BLOCK) | SEVERAL_BLOCKS << KIND | 0xF;
         let mask = !(0xFFFF << BLOCK | 0x3FF << THREAD | LAST_TIME << TIME);
         if step >= 4 && address % 4 == 0 && old(reads) {
             fill(reads, self.record(lane) | 0xF, step);
-        } else if !reads.iter().fold(true, |all, one| all & (one & mask == several)) {
+        } else if !reads
+            .iter()
+            .fold(true, |all, one| all & (one & mask == several))
+        {
             self.note_reads(address, bytes, lane, step);
         }
         fence(Ordering::SeqCst);
@@ -159,19 +175,35 @@ impl Who<'_> {
             let mine = own | u64::from(lane + offset as u32) << THREAD | mask;
             let seen = reads[i];
             let fresh = seen >> LAUNCH != launch || seen & mask == 0;
-            reads[i] = if fresh { mine } else { self.merged(seen, mine, step == 0) };
+            reads[i] = if fresh {
+                mine
+            } else {
+                self.merged(seen, mine, step == 0)
+            };
         });
     }
 
     #[cold]
-    fn judge_read(&self, address: usize, bytes: usize, lane: u32, step: usize) -> Option<(u32, String)> {
+    fn judge_read(
+        &self,
+        address: usize,
+        bytes: usize,
+        lane: u32,
+        step: usize,
+    ) -> Option<(u32, String)> {
         let (writes, _) = words(address, bytes);
         let mut wrong = None;
         each_word(address, bytes, step, |i, mask, offset| {
             let lane = lane + offset as u32;
             let write = writes[i];
             if write & mask != 0 && !self.after(write, lane) && wrong.is_none() {
-                wrong = Some((lane, format!("reads what {} writes with nothing between (race)", self.describe(write))));
+                wrong = Some((
+                    lane,
+                    format!(
+                        "reads what {} writes with nothing between (race)",
+                        self.describe(write)
+                    ),
+                ));
             }
         });
         wrong
@@ -190,7 +222,11 @@ impl Who<'_> {
             ONE_BLOCK => kind(ONE_BLOCK),
             _ if !same_warp => {
                 // What is known to come before leaves the circle.
-                if self.after(seen, (mine >> THREAD) as u32 & 31) { mine } else { kind(ONE_BLOCK) }
+                if self.after(seen, (mine >> THREAD) as u32 & 31) {
+                    mine
+                } else {
+                    kind(ONE_BLOCK)
+                }
             }
             ONE_THREAD if seen >> THREAD & 31 == mine >> THREAD & 31 && !several => mine,
             _ if (seen ^ mine) >> TIME & LAST_TIME != 0 => mine,
@@ -200,11 +236,21 @@ impl Who<'_> {
 
     /// Notes writes, as [`Who::read`] does reads.
     #[inline(always)]
-    pub fn write(&self, address: usize, bytes: usize, lane: u32, step: usize) -> Option<(u32, String)> {
+    pub fn write(
+        &self,
+        address: usize,
+        bytes: usize,
+        lane: u32,
+        step: usize,
+    ) -> Option<(u32, String)> {
         let (writes, reads) = words(address, bytes);
         let launch = self.place >> LAUNCH;
         memory::note_writer(address, bytes, launch);
-        let old = |records: &[u64]| records.iter().fold(true, |all, one| all & (one >> LAUNCH != launch));
+        let old = |records: &[u64]| {
+            records
+                .iter()
+                .fold(true, |all, one| all & (one >> LAUNCH != launch))
+        };
         // What the records were, and pieces of words where lanes share them.
         let mut before = [0; LONGEST];
         let whole = step >= 4 && address % 4 == 0;
@@ -227,7 +273,10 @@ impl Who<'_> {
             for (record, verb) in [(before[i], "writes"), (reads[i], "reads")] {
                 if record & mask != 0 && !self.after(record, lane) && wrong.is_none() {
                     let who = self.describe(record);
-                    wrong = Some((lane, format!("writes what {who} {verb} with nothing between (race)")));
+                    wrong = Some((
+                        lane,
+                        format!("writes what {who} {verb} with nothing between (race)"),
+                    ));
                 }
             }
         });
@@ -263,7 +312,12 @@ fn words(address: usize, bytes: usize) -> (&'static mut [u64], &'static mut [u64
     let count = (address + bytes - first).div_ceil(4);
     let [writes, reads] = memory::records(first);
     // SAFETY: the planes cover the whole arena, whose range was checked, for the whole process.
-    unsafe { (std::slice::from_raw_parts_mut(writes, count), std::slice::from_raw_parts_mut(reads, count)) }
+    unsafe {
+        (
+            std::slice::from_raw_parts_mut(writes, count),
+            std::slice::from_raw_parts_mut(reads, count),
+        )
+    }
 }
 
 /// Each piece of a word that belongs to one lane: index of the word, its bytes as bits, lane.

@@ -138,7 +138,9 @@ impl Shared {
             .pieces
             .iter()
             .find(|one| address.wrapping_sub(one.base) < one.bytes);
-        piece.map_or(String::new(), |one| format!("offset {} of {}", address - one.base, one.name))
+        piece.map_or(String::new(), |one| {
+            format!("offset {} of {}", address - one.base, one.name)
+        })
     }
 
     fn units(address: usize, bytes: usize) -> std::ops::Range<usize> {
@@ -147,15 +149,25 @@ impl Shared {
 
     /// Notes a read by `lane`, or by lanes of the whole warp; what is wrong with it.
     #[inline(always)]
-    pub fn read(&mut self, address: usize, bytes: usize, clock: &Clock, lane: Option<u32>) -> Option<String> {
+    pub fn read(
+        &mut self,
+        address: usize,
+        bytes: usize,
+        clock: &Clock,
+        lane: Option<u32>,
+    ) -> Option<String> {
         let units = Self::units(address, bytes);
         let window = clock.least.wrapping_sub(self.start);
         let start = self.start;
         let known = clock.least >= start
-            && self.writes[units.clone()]
-                .iter()
-                .fold(true, |all, cell| all & ((cell >> TIME).wrapping_sub(start) <= window) & (cell & PENDING == 0));
-        let wrong = if known { None } else { self.judge_read(address, bytes, clock, lane) };
+            && self.writes[units.clone()].iter().fold(true, |all, cell| {
+                all & ((cell >> TIME).wrapping_sub(start) <= window) & (cell & PENDING == 0)
+            });
+        let wrong = if known {
+            None
+        } else {
+            self.judge_read(address, bytes, clock, lane)
+        };
         if bytes > 1 {
             let stamp = clock.now << TIME | lane.unwrap_or(SEVERAL);
             for time in &mut self.latest[units.clone()] {
@@ -165,19 +177,32 @@ impl Shared {
                 // Another lane's read at the same time is not forgotten.
                 let merged = clock.now << TIME | SEVERAL;
                 let same_time = *cell >> TIME == clock.now;
-                *cell = if same_time && *cell != stamp { merged } else { stamp };
+                *cell = if same_time && *cell != stamp {
+                    merged
+                } else {
+                    stamp
+                };
             }
         }
         wrong
     }
 
     #[cold]
-    fn judge_read(&self, address: usize, bytes: usize, clock: &Clock, lane: Option<u32>) -> Option<String> {
+    fn judge_read(
+        &self,
+        address: usize,
+        bytes: usize,
+        clock: &Clock,
+        lane: Option<u32>,
+    ) -> Option<String> {
         for unit in Self::units(address, bytes) {
             let cell = self.writes[unit];
             let (warp, writer, time) = (cell >> 6 & 31, cell >> 1 & 31, cell >> TIME);
             if time < self.start {
-                return Some(format!("reads uninitialised shared memory: {}", self.place(address)));
+                return Some(format!(
+                    "reads uninitialised shared memory: {}",
+                    self.place(address)
+                ));
             }
             let thread = warp * 32 + writer;
             if cell & PENDING != 0 {
@@ -198,21 +223,41 @@ impl Shared {
 
     /// Notes a write; `pending` for the target of a `cp.async`. What is wrong with it.
     #[inline(always)]
-    pub fn write(&mut self, address: usize, bytes: usize, clock: &Clock, lane: u32, pending: bool) -> Option<String> {
+    pub fn write(
+        &mut self,
+        address: usize,
+        bytes: usize,
+        clock: &Clock,
+        lane: u32,
+        pending: bool,
+    ) -> Option<String> {
         let units = Self::units(address, bytes);
         let least = clock.least;
-        let written = self.writes[units.clone()]
-            .iter()
-            .fold(true, |all, cell| all & (cell >> TIME <= least) & (cell & PENDING == 0));
-        let known = written && self.latest[units.clone()].iter().fold(true, |all, time| all & (*time <= least));
-        let wrong = if known { None } else { self.judge_write(address, bytes, clock, lane) };
+        let written = self.writes[units.clone()].iter().fold(true, |all, cell| {
+            all & (cell >> TIME <= least) & (cell & PENDING == 0)
+        });
+        let known = written
+            && self.latest[units.clone()]
+                .iter()
+                .fold(true, |all, time| all & (*time <= least));
+        let wrong = if known {
+            None
+        } else {
+            self.judge_write(address, bytes, clock, lane)
+        };
         let stamp = clock.now << TIME | clock.warp << 6 | lane << 1 | u32::from(pending);
         self.writes[units].fill(stamp);
         wrong
     }
 
     #[cold]
-    fn judge_write(&self, address: usize, bytes: usize, clock: &Clock, lane: u32) -> Option<String> {
+    fn judge_write(
+        &self,
+        address: usize,
+        bytes: usize,
+        clock: &Clock,
+        lane: u32,
+    ) -> Option<String> {
         for unit in Self::units(address, bytes) {
             let cell = self.writes[unit];
             let (warp, writer, time) = (cell >> 6 & 31, cell >> 1 & 31, cell >> TIME);
@@ -234,7 +279,10 @@ impl Shared {
             for (warp, plane) in self.reads[..self.warps].iter().enumerate() {
                 let (time, reader) = (plane[unit] >> TIME, plane[unit] & SEVERAL);
                 let reader = (reader != SEVERAL).then_some(reader);
-                if time < self.start || bytes == 1 || clock.after((warp as u32, reader, time), Some(lane)) {
+                if time < self.start
+                    || bytes == 1
+                    || clock.after((warp as u32, reader, time), Some(lane))
+                {
                     continue;
                 }
                 let who = match reader {
@@ -262,7 +310,11 @@ impl Shared {
 #[inline(always)]
 pub fn bank_conflicts(addresses: &[usize; 32], mask: u32, bytes: usize) -> u64 {
     let first = addresses[0];
-    if mask == u32::MAX && (0..32).fold(true, |all, lane| all & (addresses[lane] == first + lane * bytes)) {
+    if mask == u32::MAX
+        && (0..32).fold(true, |all, lane| {
+            all & (addresses[lane] == first + lane * bytes)
+        })
+    {
         return 0;
     }
     let group = (128 / bytes.max(4)).min(32);
@@ -287,7 +339,11 @@ pub fn bank_conflicts(addresses: &[usize; 32], mask: u32, bytes: usize) -> u64 {
 
 /// Of lanes that are served together.
 #[inline(never)]
-fn conflicts_of(addresses: &[usize; 32], mask: u32, (lanes, words): (std::ops::Range<usize>, usize)) -> u64 {
+fn conflicts_of(
+    addresses: &[usize; 32],
+    mask: u32,
+    (lanes, words): (std::ops::Range<usize>, usize),
+) -> u64 {
     // Distinct words of each bank.
     let mut seen: [[usize; 8]; 32] = [[usize::MAX; 8]; 32];
     let mut counts = [0usize; 32];
@@ -319,8 +375,16 @@ mod tests {
         assert_eq!(bank_conflicts(&row(8), u32::MAX, 4), 1, "every other word");
         assert_eq!(bank_conflicts(&row(128), u32::MAX, 4), 31, "one bank");
         assert_eq!(bank_conflicts(&[64; 32], u32::MAX, 4), 0, "a broadcast");
-        assert_eq!(bank_conflicts(&row(16), u32::MAX, 16), 0, "four groups of eight lanes");
-        assert_eq!(bank_conflicts(&row(32), u32::MAX, 16), 4, "two words of a bank in each group");
+        assert_eq!(
+            bank_conflicts(&row(16), u32::MAX, 16),
+            0,
+            "four groups of eight lanes"
+        );
+        assert_eq!(
+            bank_conflicts(&row(32), u32::MAX, 16),
+            4,
+            "two words of a bank in each group"
+        );
         assert_eq!(bank_conflicts(&row(8), u32::MAX, 8), 0);
     }
 }

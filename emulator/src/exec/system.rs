@@ -34,7 +34,9 @@ impl Turn<'_> {
     pub fn print(&mut self, i: &Instruction, mask: u32) -> Result<(), Fault> {
         for lane in (0..LANES).filter(|lane| mask >> lane & 1 != 0) {
             let format = self.text(self.argument(i, 0, lane));
-            let arguments = self.argument(i, 1, lane).wrapping_sub(super::access::LOCAL_WINDOW) as usize;
+            let arguments = self
+                .argument(i, 1, lane)
+                .wrapping_sub(super::access::LOCAL_WINDOW) as usize;
             let mut at = arguments;
             let mut next = |bytes: usize| {
                 at = at.next_multiple_of(bytes);
@@ -55,11 +57,19 @@ impl Turn<'_> {
                 loop {
                     match rest.next() {
                         Some('l') => wide = true,
-                        Some('d' | 'i') if wide => break out.push_str(&(next(8) as i64).to_string()),
+                        Some('d' | 'i') if wide => {
+                            break out.push_str(&(next(8) as i64).to_string());
+                        }
                         Some('d' | 'i') => break out.push_str(&(next(4) as i32).to_string()),
-                        Some('u') => break out.push_str(&next(if wide { 8 } else { 4 }).to_string()),
-                        Some('x' | 'p') => break out.push_str(&format!("{:x}", next(if wide { 8 } else { 4 }))),
-                        Some('f' | 'g' | 'e') => break out.push_str(&f64::from_bits(next(8)).to_string()),
+                        Some('u') => {
+                            break out.push_str(&next(if wide { 8 } else { 4 }).to_string());
+                        }
+                        Some('x' | 'p') => {
+                            break out.push_str(&format!("{:x}", next(if wide { 8 } else { 4 })));
+                        }
+                        Some('f' | 'g' | 'e') => {
+                            break out.push_str(&f64::from_bits(next(8)).to_string());
+                        }
                         Some('s') => {
                             let address = next(8);
                             break out.push_str(&self.text(address));
@@ -80,6 +90,10 @@ impl Turn<'_> {
     pub fn assert(&mut self, i: &Instruction, mask: u32) -> Result<(), Fault> {
         let lane = mask.trailing_zeros() as usize % LANES;
         let text = self.text(self.argument(i, 0, lane));
-        Err(Fault { lane: lane as u32, status: Status::ERROR_ASSERT, text: format!("assertion `{text}` failed") })
+        Err(Fault {
+            lane: lane as u32,
+            status: Status::ERROR_ASSERT,
+            text: format!("assertion `{text}` failed"),
+        })
     }
 }

@@ -61,7 +61,11 @@ fn map1<A: Copy, D: Copy + Default>(a: &Lanes<A>, f: impl Fn(A) -> D) -> [D; LAN
 }
 
 #[inline(always)]
-fn map2<A: Copy, B: Copy, D: Copy + Default>(a: &Lanes<A>, b: &Lanes<B>, f: impl Fn(A, B) -> D) -> [D; LANES] {
+fn map2<A: Copy, B: Copy, D: Copy + Default>(
+    a: &Lanes<A>,
+    b: &Lanes<B>,
+    f: impl Fn(A, B) -> D,
+) -> [D; LANES] {
     let mut out = [D::default(); LANES];
     for lane in 0..LANES {
         out[lane] = f(a.0[lane], b.0[lane]);
@@ -96,12 +100,20 @@ fn bits<A: Copy>(a: &Lanes<A>, b: &Lanes<A>, f: impl Fn(A, A) -> bool) -> u32 {
 /// The least number that is no NaN, and -0 before 0 (`min.f32`).
 #[inline(always)]
 fn least(x: f32, y: f32) -> f32 {
-    if x.is_nan() || (y < x) || (y == x && y.is_sign_negative()) { y } else { x }
+    if x.is_nan() || (y < x) || (y == x && y.is_sign_negative()) {
+        y
+    } else {
+        x
+    }
 }
 
 #[inline(always)]
 fn largest(x: f32, y: f32) -> f32 {
-    if x.is_nan() || (y > x) || (y == x && y.is_sign_positive()) { y } else { x }
+    if x.is_nan() || (y > x) || (y == x && y.is_sign_positive()) {
+        y
+    } else {
+        x
+    }
 }
 
 impl Registers {
@@ -131,7 +143,9 @@ impl Registers {
 
     #[inline(always)]
     fn f2(&mut self, i: &Instruction, mask: u32, f: impl Fn(f32, f32) -> f32) {
-        self.n2(i, mask, |a, b| f(f32::from_bits(a), f32::from_bits(b)).to_bits());
+        self.n2(i, mask, |a, b| {
+            f(f32::from_bits(a), f32::from_bits(b)).to_bits()
+        });
     }
 
     #[inline(always)]
@@ -149,7 +163,9 @@ impl Registers {
     #[inline(always)]
     fn widened_sum(&mut self, i: &Instruction, mask: u32, f: impl Fn(u32, u32) -> u64) {
         let [a, b] = [i.a, i.b].map(|one| &self.narrow[one as usize]);
-        let out = map3(a, b, &self.wide[i.c as usize], |a, b, c| f(a, b).wrapping_add(c));
+        let out = map3(a, b, &self.wide[i.c as usize], |a, b, c| {
+            f(a, b).wrapping_add(c)
+        });
         put(&mut self.wide[i.d as usize], out, mask);
     }
 
@@ -176,7 +192,9 @@ impl Registers {
             Op::SubF => self.f2(i, mask, |a, b| a - b),
             Op::MulF => self.f2(i, mask, |a, b| a * b),
             Op::FmaF => self.n3(i, mask, |a, b, c| {
-                f32::from_bits(a).mul_add(f32::from_bits(b), f32::from_bits(c)).to_bits()
+                f32::from_bits(a)
+                    .mul_add(f32::from_bits(b), f32::from_bits(c))
+                    .to_bits()
             }),
             Op::NegF => self.n1(i, mask, |a| a ^ 0x8000_0000),
             Op::AbsF => self.n1(i, mask, |a| a & 0x7FFF_FFFF),
@@ -199,9 +217,13 @@ impl Registers {
                 put(&mut self.wide[i.d as usize], out, mask);
             }
             Op::MulWideU => self.widened(i, mask, |a, b| u64::from(a) * u64::from(b)),
-            Op::MulWideS => self.widened(i, mask, |a, b| (i64::from(a as i32) * i64::from(b as i32)) as u64),
+            Op::MulWideS => self.widened(i, mask, |a, b| {
+                (i64::from(a as i32) * i64::from(b as i32)) as u64
+            }),
             Op::MadWideU => self.widened_sum(i, mask, |a, b| u64::from(a) * u64::from(b)),
-            Op::MadWideS => self.widened_sum(i, mask, |a, b| (i64::from(a as i32) * i64::from(b as i32)) as u64),
+            Op::MadWideS => self.widened_sum(i, mask, |a, b| {
+                (i64::from(a as i32) * i64::from(b as i32)) as u64
+            }),
             Op::WidenU => {
                 let out = map1(&self.narrow[i.a as usize], u64::from);
                 put(&mut self.wide[i.d as usize], out, mask);
@@ -232,14 +254,22 @@ impl Registers {
                 }
                 put(&mut self.narrow[i.d as usize], out, mask);
             }
-            Op::Scalar { function, wide_d, wide } => self.scalar(i, mask, function, wide_d, wide),
+            Op::Scalar {
+                function,
+                wide_d,
+                wide,
+            } => self.scalar(i, mask, function, wide_d, wide),
             Op::Set { test, kind, with } => self.set(i, mask, test, kind, with),
             Op::Select => {
                 let chosen = self.predicates[i.c as usize];
                 let (a, b) = (self.narrow[i.a as usize], self.narrow[i.b as usize].0);
                 let mut out = b;
                 for lane in 0..LANES {
-                    out[lane] = if chosen >> lane & 1 != 0 { a.0[lane] } else { b[lane] };
+                    out[lane] = if chosen >> lane & 1 != 0 {
+                        a.0[lane]
+                    } else {
+                        b[lane]
+                    };
                 }
                 put(&mut self.narrow[i.d as usize], out, mask);
             }
@@ -248,34 +278,63 @@ impl Registers {
                 let (a, b) = (self.wide[i.a as usize], self.wide[i.b as usize].0);
                 let mut out = b;
                 for lane in 0..LANES {
-                    out[lane] = if chosen >> lane & 1 != 0 { a.0[lane] } else { b[lane] };
+                    out[lane] = if chosen >> lane & 1 != 0 {
+                        a.0[lane]
+                    } else {
+                        b[lane]
+                    };
                 }
                 put(&mut self.wide[i.d as usize], out, mask);
             }
             Op::MovP => self.predicate(i, mask, self.predicates[i.a as usize]),
             Op::NotP => self.predicate(i, mask, !self.predicates[i.a as usize]),
             Op::LogicP(logic) => {
-                let value = combine(logic, self.predicates[i.a as usize], self.predicates[i.b as usize]);
+                let value = combine(
+                    logic,
+                    self.predicates[i.a as usize],
+                    self.predicates[i.b as usize],
+                );
                 self.predicate(i, mask, value);
             }
             Op::Pack16 => self.pack16(program.list(i), i, mask),
             Op::Unpack16 => {
                 let from = self.narrow[i.a as usize];
                 let list = program.list(i);
-                put(&mut self.narrow[list[0] as usize], from.0.map(|x| x & 0xFFFF), mask);
-                put(&mut self.narrow[list[1] as usize], from.0.map(|x| x >> 16), mask);
+                put(
+                    &mut self.narrow[list[0] as usize],
+                    from.0.map(|x| x & 0xFFFF),
+                    mask,
+                );
+                put(
+                    &mut self.narrow[list[1] as usize],
+                    from.0.map(|x| x >> 16),
+                    mask,
+                );
             }
             Op::Pack32 => {
                 let list = program.list(i);
-                let (low, high) = (&self.narrow[list[0] as usize], &self.narrow[list[1] as usize]);
-                let out = map2(low, high, |low, high| u64::from(low) | u64::from(high) << 32);
+                let (low, high) = (
+                    &self.narrow[list[0] as usize],
+                    &self.narrow[list[1] as usize],
+                );
+                let out = map2(low, high, |low, high| {
+                    u64::from(low) | u64::from(high) << 32
+                });
                 put(&mut self.wide[i.d as usize], out, mask);
             }
             Op::Unpack32 => {
                 let from = self.wide[i.a as usize];
                 let list = program.list(i);
-                put(&mut self.narrow[list[0] as usize], from.0.map(|x| x as u32), mask);
-                put(&mut self.narrow[list[1] as usize], from.0.map(|x| (x >> 32) as u32), mask);
+                put(
+                    &mut self.narrow[list[0] as usize],
+                    from.0.map(|x| x as u32),
+                    mask,
+                );
+                put(
+                    &mut self.narrow[list[1] as usize],
+                    from.0.map(|x| (x >> 32) as u32),
+                    mask,
+                );
             }
             _ => return false,
         }
@@ -284,7 +343,10 @@ impl Registers {
 
     #[inline(always)]
     fn pack16(&mut self, list: &[u32], i: &Instruction, mask: u32) {
-        let (low, high) = (&self.narrow[list[0] as usize], &self.narrow[list[1] as usize]);
+        let (low, high) = (
+            &self.narrow[list[0] as usize],
+            &self.narrow[list[1] as usize],
+        );
         let out = map2(low, high, |low, high| low & 0xFFFF | high << 16);
         put(&mut self.narrow[i.d as usize], out, mask);
     }
@@ -306,8 +368,16 @@ impl Registers {
         }
     }
 
-    fn scalar(&mut self, i: &Instruction, mask: u32, function: Scalar, wide_d: bool, wide: [bool; 3]) {
-        let [a, b, c] = [(i.a, wide[0]), (i.b, wide[1]), (i.c, wide[2])].map(|(one, wide)| self.widest(one, wide));
+    fn scalar(
+        &mut self,
+        i: &Instruction,
+        mask: u32,
+        function: Scalar,
+        wide_d: bool,
+        wide: [bool; 3],
+    ) {
+        let [a, b, c] = [(i.a, wide[0]), (i.b, wide[1]), (i.c, wide[2])]
+            .map(|(one, wide)| self.widest(one, wide));
         let mut out = [0; LANES];
         for lane in (0..LANES).filter(|lane| mask >> lane & 1 != 0) {
             out[lane] = function(a[lane], b[lane], c[lane]);
@@ -370,7 +440,13 @@ impl Registers {
                     (None, Test::Num) => false,
                     (None, _) => matches!(
                         test,
-                        Test::Equ | Test::Neu | Test::Ltu | Test::Leu | Test::Gtu | Test::Geu | Test::Nan
+                        Test::Equ
+                            | Test::Neu
+                            | Test::Ltu
+                            | Test::Leu
+                            | Test::Gtu
+                            | Test::Geu
+                            | Test::Nan
                     ),
                     (Some(_), Test::Num) => true,
                     (Some(_), Test::Nan) => false,

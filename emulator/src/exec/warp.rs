@@ -74,7 +74,11 @@ impl Warp {
         let local = program.local_bytes as usize;
         let mut warp = Self {
             index,
-            exist: if here == 32 { u32::MAX } else { (1 << here) - 1 },
+            exist: if here == 32 {
+                u32::MAX
+            } else {
+                (1 << here) - 1
+            },
             exited: 0,
             registers: Registers {
                 narrow: vec![Lanes([0; LANES]); program.narrow],
@@ -99,7 +103,13 @@ impl Warp {
     fn fill(&mut self, program: &Program, launch: &Launch, block: Option<[u32; 3]>) {
         let [x, y, _] = launch.block;
         let linear = |lane: usize| self.index * 32 + lane as u32;
-        let thread = |lane: usize| [linear(lane) % x, linear(lane) / x % y, linear(lane) / (x * y)];
+        let thread = |lane: usize| {
+            [
+                linear(lane) % x,
+                linear(lane) / x % y,
+                linear(lane) / (x * y),
+            ]
+        };
         for &(file, place, content) in &program.contents {
             if matches!(content, Content::Block(_)) != block.is_some() {
                 continue;
@@ -145,8 +155,14 @@ impl Warp {
         self.wait = None;
         self.random = random | 1;
         self.frames.clear();
-        self.frames.push(Frame { pc: 0, mask: self.exist, meet: NONE });
-        self.local_written.iter_mut().for_each(|lane| lane.fill(false));
+        self.frames.push(Frame {
+            pc: 0,
+            mask: self.exist,
+            meet: NONE,
+        });
+        self.local_written
+            .iter_mut()
+            .for_each(|lane| lane.fill(false));
     }
 
     fn coin(&mut self) -> bool {
@@ -178,7 +194,9 @@ impl Warp {
     /// Lanes return.
     fn leave(&mut self, lanes: u32) {
         self.exited |= lanes;
-        self.frames.iter_mut().for_each(|frame| frame.mask &= !lanes);
+        self.frames
+            .iter_mut()
+            .for_each(|frame| frame.mask &= !lanes);
     }
 
     /// The lanes that run now: drops frames that have met or are empty.
@@ -209,7 +227,13 @@ fn level() -> Level {
         #[cfg(target_arch = "x86_64")]
         {
             use std::arch::is_x86_feature_detected as has;
-            if has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") && has!("fma") && has!("avx2") {
+            if has!("avx512f")
+                && has!("avx512bw")
+                && has!("avx512dq")
+                && has!("avx512vl")
+                && has!("fma")
+                && has!("avx2")
+            {
                 return Level::Avx512;
             }
             if has!("avx2") && has!("fma") {
@@ -271,7 +295,12 @@ impl Turn<'_> {
                 };
                 if !self.warp.doubt.is_empty() {
                     let warp = &mut *self.warp;
-                    let passed = warp.doubt.pass(program, pc as usize, (active, lanes), &warp.registers.predicates);
+                    let passed = warp.doubt.pass(
+                        program,
+                        pc as usize,
+                        (active, lanes),
+                        &warp.registers.predicates,
+                    );
                     if let Err(fault) = passed {
                         break 'turn Err((fault, pc as usize));
                     }
@@ -296,7 +325,8 @@ impl Turn<'_> {
                             continue;
                         }
                         if lanes != 0 {
-                            self.warp.part((target, lanes), (pc + 1, active & !lanes), meet);
+                            self.warp
+                                .part((target, lanes), (pc + 1, active & !lanes), meet);
                             break;
                         }
                     }
@@ -337,15 +367,32 @@ impl Turn<'_> {
         match i.op {
             Op::Load(access, width) => self.load(i, access, width, mask),
             Op::Store(access, width) => self.store(i, access, width, mask),
-            Op::Atomic { access, width, atomic, kind, silent } => {
-                self.atomic(i, (access, width, atomic, kind, silent), mask)
-            }
-            Op::Parameter { offset, bytes, signed, wide } => {
+            Op::Atomic {
+                access,
+                width,
+                atomic,
+                kind,
+                silent,
+            } => self.atomic(i, (access, width, atomic, kind, silent), mask),
+            Op::Parameter {
+                offset,
+                bytes,
+                signed,
+                wide,
+            } => {
                 self.parameter(i, (offset, bytes, signed, wide), mask);
                 Ok(())
             }
-            Op::Convert { to_generic, space, wide } => self.convert(i, (to_generic, space, wide), mask),
-            Op::CopyAsync { bytes, offsets, target } => self.copy_async(i, bytes, offsets, target, mask),
+            Op::Convert {
+                to_generic,
+                space,
+                wide,
+            } => self.convert(i, (to_generic, space, wide), mask),
+            Op::CopyAsync {
+                bytes,
+                offsets,
+                target,
+            } => self.copy_async(i, bytes, offsets, target, mask),
             Op::CommitCopies => {
                 self.commit_copies(mask);
                 Ok(())
@@ -354,16 +401,23 @@ impl Turn<'_> {
                 self.wait_copies(pending, mask);
                 Ok(())
             }
-            Op::LoadMatrix { count, transposed, offset, width } => {
-                self.load_matrix(i, (count, transposed), (offset, width), mask)
-            }
+            Op::LoadMatrix {
+                count,
+                transposed,
+                offset,
+                width,
+            } => self.load_matrix(i, (count, transposed), (offset, width), mask),
             Op::Multiply { element, depth } => self.multiply(i, element, depth, mask),
             Op::Shuffle { how, found } => self.shuffle(i, how, found, mask),
             Op::Vote(vote) => self.vote(i, vote, mask),
             Op::Reduce(atomic, kind) => self.reduce(i, (atomic, kind), mask),
             Op::SyncWarp => self.sync_warp(i, mask),
             Op::ActiveMask => {
-                put(&mut self.warp.registers.narrow[i.d as usize], [mask; LANES], mask);
+                put(
+                    &mut self.warp.registers.narrow[i.d as usize],
+                    [mask; LANES],
+                    mask,
+                );
                 Ok(())
             }
             Op::Divide { function, wide } => self.divide(i, function, wide, mask),
@@ -376,7 +430,13 @@ impl Turn<'_> {
         }
     }
 
-    fn divide(&mut self, i: &Instruction, function: Scalar, wide: bool, mask: u32) -> Result<(), Fault> {
+    fn divide(
+        &mut self,
+        i: &Instruction,
+        function: Scalar,
+        wide: bool,
+        mask: u32,
+    ) -> Result<(), Fault> {
         let registers = &mut self.warp.registers;
         let all = |one: u32| match wide {
             true => registers.wide[one as usize].0,
@@ -397,7 +457,11 @@ impl Turn<'_> {
         if wide {
             put(&mut registers.wide[i.d as usize], out, mask);
         } else {
-            put(&mut registers.narrow[i.d as usize], out.map(|x| x as u32), mask);
+            put(
+                &mut registers.narrow[i.d as usize],
+                out.map(|x| x as u32),
+                mask,
+            );
         }
         Ok(())
     }

@@ -122,7 +122,11 @@ pub unsafe extern "C" fn nvrtcCreateProgram(
         let name = string(name).filter(|name| !name.is_empty());
         let name = name.unwrap_or("default_program".into());
         let made = Program {
-            source: Source { name, text, headers },
+            source: Source {
+                name,
+                text,
+                headers,
+            },
             ..Program::default()
         };
         let mut programs = programs();
@@ -213,7 +217,10 @@ fn virtual_options(arguments: &[String]) -> (Vec<String>, Option<u32>) {
             _ => options.push(argument.clone()),
         }
     }
-    if !options.iter().any(|one| one == "--generate-line-info" || one == "-lineinfo") {
+    if !options
+        .iter()
+        .any(|one| one == "--generate-line-info" || one == "-lineinfo")
+    {
         options.push("--generate-line-info".to_owned()); // messages name lines
     }
     (options, arch)

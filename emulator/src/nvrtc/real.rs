@@ -33,7 +33,10 @@ pub struct Nvrtc {
 /// The library, loaded once; why not, in words.
 pub fn nvrtc() -> Result<&'static Nvrtc, &'static str> {
     static NVRTC: OnceLock<Result<Nvrtc, String>> = OnceLock::new();
-    NVRTC.get_or_init(Nvrtc::load).as_ref().map_err(String::as_str)
+    NVRTC
+        .get_or_init(Nvrtc::load)
+        .as_ref()
+        .map_err(String::as_str)
 }
 
 type Create = unsafe extern "C" fn(
@@ -60,17 +63,25 @@ impl Nvrtc {
         let path = std::env::var_os(VARIABLE).ok_or(help)?;
         // SAFETY: NVIDIA's library; its initialisers are its own.
         let library = unsafe { Library::new(&path) };
-        let library = library.map_err(|error| format!("{VARIABLE}={}: {error}", path.to_string_lossy()))?;
-        let mut nvrtc = Self { library, version: (0, 0), architectures: Vec::new() };
+        let library =
+            library.map_err(|error| format!("{VARIABLE}={}: {error}", path.to_string_lossy()))?;
+        let mut nvrtc = Self {
+            library,
+            version: (0, 0),
+            architectures: Vec::new(),
+        };
         let (mut major, mut minor, mut count) = (0, 0, 0);
         // SAFETY: the signatures are NVRTC's.
         unsafe {
-            let version: unsafe extern "C" fn(*mut c_int, *mut c_int) -> c_int = nvrtc.symbol("nvrtcVersion")?;
+            let version: unsafe extern "C" fn(*mut c_int, *mut c_int) -> c_int =
+                nvrtc.symbol("nvrtcVersion")?;
             version(&mut major, &mut minor);
-            let number: unsafe extern "C" fn(*mut c_int) -> c_int = nvrtc.symbol("nvrtcGetNumSupportedArchs")?;
+            let number: unsafe extern "C" fn(*mut c_int) -> c_int =
+                nvrtc.symbol("nvrtcGetNumSupportedArchs")?;
             number(&mut count);
             nvrtc.architectures = vec![0; count.max(0) as usize];
-            let list: unsafe extern "C" fn(*mut c_int) -> c_int = nvrtc.symbol("nvrtcGetSupportedArchs")?;
+            let list: unsafe extern "C" fn(*mut c_int) -> c_int =
+                nvrtc.symbol("nvrtcGetSupportedArchs")?;
             list(nvrtc.architectures.as_mut_ptr());
         }
         nvrtc.version = (major as u32, minor as u32);
@@ -87,9 +98,14 @@ impl Nvrtc {
 
     /// Compiles to PTX.
     pub fn compile(&self, source: &Source, options: &[String]) -> Result<Compiled, String> {
-        let pointers = |strings: &[CString]| strings.iter().map(|one| one.as_ptr()).collect::<Vec<_>>();
+        let pointers =
+            |strings: &[CString]| strings.iter().map(|one| one.as_ptr()).collect::<Vec<_>>();
         let names: Vec<CString> = source.headers.iter().map(|(name, _)| text(name)).collect();
-        let headers: Vec<CString> = source.headers.iter().map(|(_, header)| text(header)).collect();
+        let headers: Vec<CString> = source
+            .headers
+            .iter()
+            .map(|(_, header)| text(header))
+            .collect();
         let options: Vec<CString> = options.iter().map(|one| text(one)).collect();
         let (name, body) = (text(&source.name), text(&source.text));
         // SAFETY: the signatures are NVRTC's; all strings live until the program is destroyed.
@@ -98,9 +114,19 @@ impl Nvrtc {
             let create: Create = self.symbol("nvrtcCreateProgram")?;
             let (names, headers) = (pointers(&names), pointers(&headers));
             let count = names.len() as c_int;
-            let made = create(&mut program, body.as_ptr(), name.as_ptr(), count, headers.as_ptr(), names.as_ptr());
+            let made = create(
+                &mut program,
+                body.as_ptr(),
+                name.as_ptr(),
+                count,
+                headers.as_ptr(),
+                names.as_ptr(),
+            );
             if made != 0 {
-                return Ok(Compiled { result: Err(made), log: String::new() });
+                return Ok(Compiled {
+                    result: Err(made),
+                    log: String::new(),
+                });
             }
             let compile: Compile = self.symbol("nvrtcCompileProgram")?;
             let code = compile(program, options.len() as c_int, pointers(&options).as_ptr());
@@ -109,9 +135,13 @@ impl Nvrtc {
                 0 => Ok(self.bytes(program, "nvrtcGetPTXSize", "nvrtcGetPTX")?),
                 code => Err(code),
             };
-            let destroy: unsafe extern "C" fn(*mut usize) -> c_int = self.symbol("nvrtcDestroyProgram")?;
+            let destroy: unsafe extern "C" fn(*mut usize) -> c_int =
+                self.symbol("nvrtcDestroyProgram")?;
             destroy(&mut program);
-            Ok(Compiled { result, log: String::from_utf8_lossy(&log).into_owned() })
+            Ok(Compiled {
+                result,
+                log: String::from_utf8_lossy(&log).into_owned(),
+            })
         }
     }
 

@@ -10,7 +10,10 @@ pub fn compile(source: &Source, options: &[String]) -> Result<Compiled, String> 
     let path = path(source, options, nvrtc.version);
     if let Some(found) = path.as_ref().and_then(|path| std::fs::read(path).ok()) {
         let (log, ptx) = split(&found);
-        return Ok(Compiled { result: Ok(ptx), log });
+        return Ok(Compiled {
+            result: Ok(ptx),
+            log,
+        });
     }
     let compiled = nvrtc.compile(source, options)?;
     if let (Some(path), Ok(ptx)) = (path, &compiled.result) {
@@ -25,12 +28,16 @@ fn path(source: &Source, options: &[String], version: (u32, u32)) -> Option<Path
     let version = format!("{version:?}");
     let mut hash = 0x6C62_272E_07BB_0142_62B8_2175_6295_C58Du128;
     let headers = source.headers.iter().flat_map(|(name, text)| [name, text]);
-    let parts = [&version, &source.name, &source.text].into_iter().chain(headers).chain(options);
+    let parts = [&version, &source.name, &source.text]
+        .into_iter()
+        .chain(headers)
+        .chain(options);
     // FNV-1a of 128 bits, with the parts' lengths between them.
     for part in parts {
         let length = part.len().to_le_bytes();
         for byte in part.bytes().chain(length) {
-            hash = (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013B);
+            hash =
+                (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013B);
         }
     }
     Some(PathBuf::from(folder).join(format!("{hash:032x}.ptx")))
@@ -43,14 +50,18 @@ fn keep(path: &std::path::Path, log: &str, ptx: &[u8]) {
     all.extend(ptx);
     let partial = path.with_extension(format!("{}", std::process::id()));
     let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
-    let written = folder.and_then(|()| std::fs::write(&partial, all)).and_then(|()| std::fs::rename(&partial, path));
+    let written = folder
+        .and_then(|()| std::fs::write(&partial, all))
+        .and_then(|()| std::fs::rename(&partial, path));
     if let Err(error) = written {
         crate::report::say(&format!("{} cannot be kept: {error}", path.display()));
     }
 }
 
 fn split(found: &[u8]) -> (String, Vec<u8>) {
-    let length = found.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes)) as usize;
+    let length = found
+        .first_chunk()
+        .map_or(0, |bytes| u64::from_le_bytes(*bytes)) as usize;
     let rest = found.get(8..).unwrap_or_default();
     let (log, ptx) = rest.split_at(length.min(rest.len()));
     (String::from_utf8_lossy(log).into_owned(), ptx.to_vec())

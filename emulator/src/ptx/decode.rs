@@ -12,7 +12,10 @@ use super::syntax::{Function, Module, Operand, Statement, Variable, type_bytes};
 type Result<T, E = String> = std::result::Result<T, E>;
 
 /// The kernels of a module. `address_of` gives a variable of the module its place in memory.
-pub fn kernels(module: &Arc<Module>, address_of: &mut dyn FnMut(&Variable) -> u64) -> Result<Vec<Program>> {
+pub fn kernels(
+    module: &Arc<Module>,
+    address_of: &mut dyn FnMut(&Variable) -> u64,
+) -> Result<Vec<Program>> {
     let entries = module.functions.iter().filter(|function| function.entry);
     entries
         .map(|kernel| {
@@ -35,13 +38,22 @@ fn kernel_program(
     decoder.layout_local();
     for (index, statement) in flat.statements.iter().enumerate() {
         decoder.current = index;
-        decoder
-            .statement(statement)
-            .map_err(|what| format!("{}: `{}`: {what}", module.place(statement.place), spell(statement)))?;
+        decoder.statement(statement).map_err(|what| {
+            format!(
+                "{}: `{}`: {what}",
+                module.place(statement.place),
+                spell(statement)
+            )
+        })?;
     }
     // Falling off the end is returning.
-    decoder.code.push(Instruction { op: Op::Exit, ..EMPTY });
-    decoder.places.push(flat.statements.last().map_or(0, |last| last.place));
+    decoder.code.push(Instruction {
+        op: Op::Exit,
+        ..EMPTY
+    });
+    decoder
+        .places
+        .push(flat.statements.last().map_or(0, |last| last.place));
     decoder.finish(&flat)
 }
 
@@ -121,7 +133,13 @@ impl<'a> Decoder<'a> {
         let parameters = kernel.parameters.iter().map(|one| {
             let offset = u32::next_multiple_of(end, one.align.max(1));
             end = offset + one.bytes;
-            Parameter { offset, bytes: one.bytes, align: one.align, pointer: false, truth: false }
+            Parameter {
+                offset,
+                bytes: one.bytes,
+                align: one.align,
+                pointer: false,
+                truth: false,
+            }
         });
         Self {
             parameters: parameters.collect(),
@@ -148,7 +166,12 @@ impl<'a> Decoder<'a> {
     }
 
     fn layout_local(&mut self) {
-        for variable in self.flat.variables.iter().filter(|one| one.space == "local") {
+        for variable in self
+            .flat
+            .variables
+            .iter()
+            .filter(|one| one.space == "local")
+        {
             let offset = self.local_bytes.next_multiple_of(variable.align.max(1));
             self.local.insert(variable.name.clone(), offset);
             self.local_bytes = offset + variable.bytes;
@@ -164,7 +187,11 @@ impl<'a> Decoder<'a> {
     }
 
     fn constant(&mut self, file: File, value: u64) -> u32 {
-        let value = if file == File::Wide { value } else { value & 0xFFFF_FFFF };
+        let value = if file == File::Wide {
+            value
+        } else {
+            value & 0xFFFF_FFFF
+        };
         if let Some(&found) = self.constants.get(&(file, value)) {
             return found;
         }
@@ -244,7 +271,10 @@ impl<'a> Decoder<'a> {
         if variable.space == "shared" {
             return Ok((self.shared_variable(variable), Space::Shared));
         }
-        Ok((Content::Constant((self.address_of)(variable)), Space::Global))
+        Ok((
+            Content::Constant((self.address_of)(variable)),
+            Space::Global,
+        ))
     }
 
     fn shared_variable(&mut self, variable: &Variable) -> Content {
@@ -252,14 +282,22 @@ impl<'a> Decoder<'a> {
             return Content::DynamicStart;
         }
         let name = demangled(&variable.name);
-        if let Some(found) = self.shared.iter().find(|one| one.name == name && one.bytes == variable.bytes) {
+        if let Some(found) = self
+            .shared
+            .iter()
+            .find(|one| one.name == name && one.bytes == variable.bytes)
+        {
             return Content::Constant(u64::from(found.offset));
         }
         let align = variable.align.max(1);
         self.static_shared = self.static_shared.next_multiple_of(align) + variable.bytes;
         let offset = self.shared_end.next_multiple_of(align.max(SHARED_GAP));
         self.shared_end = offset + variable.bytes.next_multiple_of(SHARED_GAP) + SHARED_GAP;
-        self.shared.push(SharedVariable { name, offset, bytes: variable.bytes });
+        self.shared.push(SharedVariable {
+            name,
+            offset,
+            bytes: variable.bytes,
+        });
         Content::Constant(u64::from(offset))
     }
 
@@ -267,7 +305,9 @@ impl<'a> Decoder<'a> {
         match operand {
             Operand::Name(name) => self.named(name, file),
             Operand::Integer(value) => Ok(self.constant(file, *value)),
-            Operand::Float(bits) if file == File::Narrow => Ok(self.constant(file, u64::from(*bits))),
+            Operand::Float(bits) if file == File::Narrow => {
+                Ok(self.constant(file, u64::from(*bits)))
+            }
             Operand::Double(bits) if file == File::Wide => Ok(self.constant(file, *bits)),
             other => Err(format!("{} cannot be read here", spell_operand(other))),
         }
@@ -275,7 +315,9 @@ impl<'a> Decoder<'a> {
 
     fn target(&mut self, operand: &Operand, file: File) -> Result<u32> {
         match operand {
-            Operand::Name(name) if self.flat.registers.contains_key(name.as_str()) => self.named(name, file),
+            Operand::Name(name) if self.flat.registers.contains_key(name.as_str()) => {
+                self.named(name, file)
+            }
             Operand::Name(name) if name == "_" => Ok(self.new_number(file, "_")),
             other => Err(format!("{} cannot be written", spell_operand(other))),
         }
@@ -308,11 +350,21 @@ impl<'a> Decoder<'a> {
 
     fn statement(&mut self, statement: &Statement) -> Result<()> {
         self.starts.push(self.code.len());
-        let parts: Vec<&str> = statement.opcode.split('.').filter(|part| !part.is_empty()).collect();
+        let parts: Vec<&str> = statement
+            .opcode
+            .split('.')
+            .filter(|part| !part.is_empty())
+            .collect();
         let made = match parts[0] {
             "bra" => self.branch(statement)?,
-            "ret" | "exit" => Instruction { op: Op::Exit, ..EMPTY },
-            "trap" => Instruction { op: Op::Trap, ..EMPTY },
+            "ret" | "exit" => Instruction {
+                op: Op::Exit,
+                ..EMPTY
+            },
+            "trap" => Instruction {
+                op: Op::Trap,
+                ..EMPTY
+            },
             "membar" | "fence" => self.fence(&parts)?,
             "nanosleep" | "prefetch" | "prefetchu" => EMPTY,
             "vprintf" | "__assertfail" => self.system(statement)?,
@@ -328,7 +380,11 @@ impl<'a> Decoder<'a> {
             "redux" => self.reduce(statement, &parts)?,
             "activemask" => {
                 let d = self.target(&statement.operands[0], File::Narrow)?;
-                Instruction { op: Op::ActiveMask, d, ..EMPTY }
+                Instruction {
+                    op: Op::ActiveMask,
+                    d,
+                    ..EMPTY
+                }
             }
             "cp" => self.copy_async(statement)?,
             "ldmatrix" => self.load_matrix(statement)?,
@@ -337,7 +393,9 @@ impl<'a> Decoder<'a> {
             "div" | "rem" if !parts.last().is_some_and(|kind| kind.starts_with('f')) => {
                 self.divide(statement, &parts)?
             }
-            "and" | "or" | "xor" | "not" if parts[1] == "pred" => self.logic(statement, parts[0])?,
+            "and" | "or" | "xor" | "not" if parts[1] == "pred" => {
+                self.logic(statement, parts[0])?
+            }
             _ => self.arithmetic(statement)?,
         };
         self.push(statement, made)
@@ -350,14 +408,23 @@ impl<'a> Decoder<'a> {
         let target = self.flat.labels.get(label);
         let target = *target.ok_or_else(|| format!("no label `{label}`"))?;
         // A statement's number for now; `finish` makes an instruction's of it.
-        Ok(Instruction { op: Op::Branch { target: target as u32, meet: NONE }, ..EMPTY })
+        Ok(Instruction {
+            op: Op::Branch {
+                target: target as u32,
+                meet: NONE,
+            },
+            ..EMPTY
+        })
     }
 
     fn fence(&mut self, parts: &[&str]) -> Result<Instruction> {
         if parts.contains(&"proxy") || parts.contains(&"mbarrier_init") {
             return Err("is not played".to_owned());
         }
-        Ok(Instruction { op: Op::Fence, ..EMPTY })
+        Ok(Instruction {
+            op: Op::Fence,
+            ..EMPTY
+        })
     }
 
     fn system(&mut self, statement: &Statement) -> Result<Instruction> {
@@ -369,8 +436,16 @@ impl<'a> Decoder<'a> {
             let kind = self.flat.registers.get(name).map_or("b64", String::as_str);
             registers.push(self.named(name, file_of(kind))?);
         }
-        let op = if statement.opcode == "vprintf" { Op::Print } else { Op::Assert };
-        Ok(Instruction { op, list: self.list(&registers), ..EMPTY })
+        let op = if statement.opcode == "vprintf" {
+            Op::Print
+        } else {
+            Op::Assert
+        };
+        Ok(Instruction {
+            op,
+            list: self.list(&registers),
+            ..EMPTY
+        })
     }
 
     fn mov(&mut self, statement: &Statement, parts: &[&str]) -> Result<Instruction> {
@@ -400,13 +475,23 @@ impl<'a> Decoder<'a> {
         Ok(Instruction { op, d, a, ..EMPTY })
     }
 
-    fn halves(&mut self, halves: &[Operand], (d, a): (u32, u32), file: File, pack: bool) -> Result<Instruction> {
+    fn halves(
+        &mut self,
+        halves: &[Operand],
+        (d, a): (u32, u32),
+        file: File,
+        pack: bool,
+    ) -> Result<Instruction> {
         if halves.len() != 2 || file == File::Predicate {
             return Err("a register of two halves is played, no other".to_owned());
         }
         let mut registers = Vec::new();
         for half in halves {
-            registers.push(if pack { self.source(half, File::Narrow)? } else { self.target(half, File::Narrow)? });
+            registers.push(if pack {
+                self.source(half, File::Narrow)?
+            } else {
+                self.target(half, File::Narrow)?
+            });
         }
         let op = match (file, pack) {
             (File::Wide, true) => Op::Pack32,
@@ -414,7 +499,13 @@ impl<'a> Decoder<'a> {
             (_, true) => Op::Pack16,
             (_, false) => Op::Unpack16,
         };
-        Ok(Instruction { op, d, a, list: self.list(&registers), ..EMPTY })
+        Ok(Instruction {
+            op,
+            d,
+            a,
+            list: self.list(&registers),
+            ..EMPTY
+        })
     }
 
     // --------------------------------------------------------------------------------- memory
@@ -433,7 +524,11 @@ impl<'a> Decoder<'a> {
             };
             return Ok((self.named(base, file)?, width, *offset));
         }
-        let (start, found) = if base.is_empty() { (Content::Constant(0), space) } else { self.symbol(base)? };
+        let (start, found) = if base.is_empty() {
+            (Content::Constant(0), space)
+        } else {
+            self.symbol(base)?
+        };
         if found != space {
             return Err(format!("`{base}` lies in another space"));
         }
@@ -442,12 +537,30 @@ impl<'a> Decoder<'a> {
 
     fn access(&mut self, statement: &Statement, parts: &[&str]) -> Result<Instruction> {
         const PASSED_OVER: [&str; 18] = [
-            "nc", "ca", "cg", "cs", "lu", "cv", "wb", "wt", "weak", "volatile", "cta", "L1::evict_last",
-            "L1::no_allocate", "L1::evict_first", "L2::64B", "L2::128B", "L2::256B", "relaxed",
+            "nc",
+            "ca",
+            "cg",
+            "cs",
+            "lu",
+            "cv",
+            "wb",
+            "wt",
+            "weak",
+            "volatile",
+            "cta",
+            "L1::evict_last",
+            "L1::no_allocate",
+            "L1::evict_first",
+            "L2::64B",
+            "L2::128B",
+            "L2::256B",
+            "relaxed",
         ];
         let store = parts[0] == "st";
         let kind = *parts.last().expect("a type");
-        let bytes = type_bytes(kind).filter(|&bytes| bytes <= 8).ok_or("an unknown type")?;
+        let bytes = type_bytes(kind)
+            .filter(|&bytes| bytes <= 8)
+            .ok_or("an unknown type")?;
         let (mut space, mut count, mut constant) = (Space::Generic, 1, false);
         for part in &parts[1..parts.len() - 1] {
             match *part {
@@ -480,17 +593,41 @@ impl<'a> Decoder<'a> {
         let mut wide = false;
         for value in &values {
             let file = match value {
-                Operand::Name(name) => self.flat.registers.get(name).map_or(file_of(kind), |kind| file_of(kind)),
+                Operand::Name(name) => self
+                    .flat
+                    .registers
+                    .get(name)
+                    .map_or(file_of(kind), |kind| file_of(kind)),
                 _ => file_of(kind),
             };
             wide = file == File::Wide;
-            registers.push(if store { self.source(value, file)? } else { self.target(value, file)? });
+            registers.push(if store {
+                self.source(value, file)?
+            } else {
+                self.target(value, file)?
+            });
         }
         let signed = kind.starts_with('s');
-        let access = Access { space, bytes, count, signed, wide, offset };
+        let access = Access {
+            space,
+            bytes,
+            count,
+            signed,
+            wide,
+            offset,
+        };
         let list = self.list(&registers);
-        let op = if store { Op::Store(access, width) } else { Op::Load(access, width) };
-        Ok(Instruction { op, a, list, ..EMPTY })
+        let op = if store {
+            Op::Store(access, width)
+        } else {
+            Op::Load(access, width)
+        };
+        Ok(Instruction {
+            op,
+            a,
+            list,
+            ..EMPTY
+        })
     }
 
     /// `ld.param` of the kernel's own.
@@ -501,7 +638,11 @@ impl<'a> Decoder<'a> {
         if matches!(to, Operand::List(_)) {
             return Err("vectors of parameters are not played".to_owned());
         }
-        let index = self.kernel.parameters.iter().position(|one| one.name == *base);
+        let index = self
+            .kernel
+            .parameters
+            .iter()
+            .position(|one| one.name == *base);
         let index = index.ok_or_else(|| format!("no parameter `{base}`"))?;
         let bytes = type_bytes(kind).ok_or("an unknown type")?;
         let file = self.flat.registers.get(match to {
@@ -531,11 +672,22 @@ impl<'a> Decoder<'a> {
         let file = if wide { File::Wide } else { File::Narrow };
         let d = self.target(&statement.operands[0], file)?;
         let a = self.source(&statement.operands[1], file)?;
-        Ok(Instruction { op: Op::Convert { to_generic, space, wide }, d, a, ..EMPTY })
+        Ok(Instruction {
+            op: Op::Convert {
+                to_generic,
+                space,
+                wide,
+            },
+            d,
+            a,
+            ..EMPTY
+        })
     }
 
     fn atomic(&mut self, statement: &Statement, parts: &[&str]) -> Result<Instruction> {
-        const ORDERS: [&str; 8] = ["relaxed", "acquire", "release", "acq_rel", "gpu", "cta", "sys", "noftz"];
+        const ORDERS: [&str; 8] = [
+            "relaxed", "acquire", "release", "acq_rel", "gpu", "cta", "sys", "noftz",
+        ];
         let silent = parts[0] == "red";
         let kind_name = *parts.last().expect("a type");
         let (mut space, mut atomic) = (Space::Generic, None);
@@ -571,7 +723,8 @@ impl<'a> Decoder<'a> {
             true => NONE,
             false => self.target(operands.next().ok_or("a target is missing")?, file)?,
         };
-        let (a, width, offset) = self.address(operands.next().ok_or("an address is missing")?, space)?;
+        let (a, width, offset) =
+            self.address(operands.next().ok_or("an address is missing")?, space)?;
         let b = self.source(operands.next().ok_or("a value is missing")?, file)?;
         let c = match operands.next() {
             Some(operand) => self.source(operand, file)?,
@@ -579,9 +732,29 @@ impl<'a> Decoder<'a> {
         };
         let wide = file == File::Wide;
         let bytes = if wide { 8 } else { 4 };
-        let access = Access { space, bytes, count: 1, signed: false, wide, offset };
+        let access = Access {
+            space,
+            bytes,
+            count: 1,
+            signed: false,
+            wide,
+            offset,
+        };
         let atomic = atomic.ok_or("an operation is missing")?;
-        Ok(Instruction { op: Op::Atomic { access, width, atomic, kind, silent }, d, a, b, c, ..EMPTY })
+        Ok(Instruction {
+            op: Op::Atomic {
+                access,
+                width,
+                atomic,
+                kind,
+                silent,
+            },
+            d,
+            a,
+            b,
+            c,
+            ..EMPTY
+        })
     }
 
     fn copy_async(&mut self, statement: &Statement) -> Result<Instruction> {
@@ -591,15 +764,34 @@ impl<'a> Decoder<'a> {
             _ => Err("a size must be a number".to_owned()),
         };
         match statement.opcode.as_str() {
-            "cp.async.commit_group" => return Ok(Instruction { op: Op::CommitCopies, ..EMPTY }),
-            "cp.async.wait_group" => return Ok(Instruction { op: Op::WaitCopies(bytes(0)?), ..EMPTY }),
-            "cp.async.wait_all" => return Ok(Instruction { op: Op::WaitCopies(NONE), ..EMPTY }),
+            "cp.async.commit_group" => {
+                return Ok(Instruction {
+                    op: Op::CommitCopies,
+                    ..EMPTY
+                });
+            }
+            "cp.async.wait_group" => {
+                return Ok(Instruction {
+                    op: Op::WaitCopies(bytes(0)?),
+                    ..EMPTY
+                });
+            }
+            "cp.async.wait_all" => {
+                return Ok(Instruction {
+                    op: Op::WaitCopies(NONE),
+                    ..EMPTY
+                });
+            }
             "cp.async.cg.shared.global" | "cp.async.ca.shared.global" => {}
             "cp.async.cg.shared.global.L2::128B" | "cp.async.ca.shared.global.L2::128B" => {}
             _ => return Err("is not played".to_owned()),
         }
         let size = bytes(2)?;
-        let allowed: &[u32] = if statement.opcode.contains(".cg.") { &[16] } else { &[4, 8, 16] };
+        let allowed: &[u32] = if statement.opcode.contains(".cg.") {
+            &[16]
+        } else {
+            &[4, 8, 16]
+        };
         if !allowed.contains(&size) {
             return Err(format!("{size} bytes cannot be copied by it"));
         }
@@ -613,7 +805,17 @@ impl<'a> Decoder<'a> {
             None => self.constant(File::Narrow, u64::from(size)),
         };
         // The target address is read: it is `c`.
-        Ok(Instruction { op: Op::CopyAsync { bytes: size, offsets: (from, to), target }, a, b, c: d, ..EMPTY })
+        Ok(Instruction {
+            op: Op::CopyAsync {
+                bytes: size,
+                offsets: (from, to),
+                target,
+            },
+            a,
+            b,
+            c: d,
+            ..EMPTY
+        })
     }
 
     fn load_matrix(&mut self, statement: &Statement) -> Result<Instruction> {
@@ -628,13 +830,26 @@ impl<'a> Decoder<'a> {
         };
         let registers = self.elements(&statement.operands[0]);
         if registers.len() != count {
-            return Err(format!("{} registers for {count} matrices", registers.len()));
+            return Err(format!(
+                "{} registers for {count} matrices",
+                registers.len()
+            ));
         }
         let registers = registers.iter().map(|one| self.target(one, File::Narrow));
         let registers = registers.collect::<Result<Vec<_>>>()?;
         let (a, width, offset) = self.address(&statement.operands[1], Space::Shared)?;
-        let op = Op::LoadMatrix { count: count as u32, transposed, offset, width };
-        Ok(Instruction { op, a, list: self.list(&registers), ..EMPTY })
+        let op = Op::LoadMatrix {
+            count: count as u32,
+            transposed,
+            offset,
+            width,
+        };
+        Ok(Instruction {
+            op,
+            a,
+            list: self.list(&registers),
+            ..EMPTY
+        })
     }
 
     fn multiply(&mut self, statement: &Statement) -> Result<Instruction> {
@@ -646,7 +861,11 @@ impl<'a> Decoder<'a> {
             _ => return Err("is not played".to_owned()),
         };
         let target = &self.module.target;
-        let number: u32 = target.trim_start_matches("sm_").trim_end_matches(['a', 'f']).parse().unwrap_or(0);
+        let number: u32 = target
+            .trim_start_matches("sm_")
+            .trim_end_matches(['a', 'f'])
+            .parse()
+            .unwrap_or(0);
         if number < 80 && (element, depth) != (Element::F16, 8) {
             return Err(format!("needs sm_80, this is {target}"));
         }
@@ -656,7 +875,10 @@ impl<'a> Decoder<'a> {
         for (index, (operand, count)) in statement.operands.iter().zip(counts).enumerate() {
             let elements = self.elements(operand);
             if elements.len() != count {
-                return Err(format!("{} registers in operand {index}, {count} are expected", elements.len()));
+                return Err(format!(
+                    "{} registers in operand {index}, {count} are expected",
+                    elements.len()
+                ));
             }
             for one in &elements {
                 registers.push(match index {
@@ -668,17 +890,29 @@ impl<'a> Decoder<'a> {
         if statement.operands.len() != 4 {
             return Err("mma has four operands".to_owned());
         }
-        Ok(Instruction { op: Op::Multiply { element, depth }, list: self.list(&registers), ..EMPTY })
+        Ok(Instruction {
+            op: Op::Multiply { element, depth },
+            list: self.list(&registers),
+            ..EMPTY
+        })
     }
 
     // ------------------------------------------------------------------------ warps and blocks
 
     fn barrier(&mut self, statement: &Statement, parts: &[&str]) -> Result<Instruction> {
-        let parts: Vec<&str> = parts.iter().copied().filter(|part| *part != "cta").collect();
+        let parts: Vec<&str> = parts
+            .iter()
+            .copied()
+            .filter(|part| *part != "cta")
+            .collect();
         let operands = &statement.operands;
         if parts[1..] == ["warp", "sync"] {
             let a = self.source(&operands[0], File::Narrow)?;
-            return Ok(Instruction { op: Op::SyncWarp, a, ..EMPTY });
+            return Ok(Instruction {
+                op: Op::SyncWarp,
+                a,
+                ..EMPTY
+            });
         }
         let (vote, arrive) = match parts[1] {
             "sync" => (None, false),
@@ -691,15 +925,25 @@ impl<'a> Decoder<'a> {
             },
             _ => return Err("is not played".to_owned()),
         };
-        let mut made = Instruction { op: Op::Barrier { vote, arrive }, ..EMPTY };
+        let mut made = Instruction {
+            op: Op::Barrier { vote, arrive },
+            ..EMPTY
+        };
         let mut rest = &operands[..];
         if let Some(vote) = vote {
-            let file = if vote == Vote::Count { File::Narrow } else { File::Predicate };
+            let file = if vote == Vote::Count {
+                File::Narrow
+            } else {
+                File::Predicate
+            };
             made.d = self.target(&rest[0], file)?;
             made.c = self.predicate(&rest[rest.len() - 1])?;
             rest = &rest[1..rest.len() - 1];
         }
-        made.a = self.source(rest.first().ok_or("a barrier's number is missing")?, File::Narrow)?;
+        made.a = self.source(
+            rest.first().ok_or("a barrier's number is missing")?,
+            File::Narrow,
+        )?;
         if let Some(count) = rest.get(1) {
             made.b = self.source(count, File::Narrow)?;
         }
@@ -712,7 +956,12 @@ impl<'a> Decoder<'a> {
             Operand::Name(name) if name.starts_with('!') => {
                 let a = self.named(&name[1..], File::Predicate)?;
                 let d = self.new_number(File::Predicate, name);
-                self.code.push(Instruction { op: Op::NotP, d, a, ..EMPTY });
+                self.code.push(Instruction {
+                    op: Op::NotP,
+                    d,
+                    a,
+                    ..EMPTY
+                });
                 self.places.push(self.flat.statements[self.current].place);
                 Ok(d)
             }
@@ -756,7 +1005,15 @@ impl<'a> Decoder<'a> {
         let b = self.source(&operands[2 + shift], File::Narrow)?;
         let c = self.source(&operands[3 + shift], File::Narrow)?;
         let list = self.list(&registers);
-        Ok(Instruction { op: Op::Shuffle { how, found }, d, a, b, c, list, ..EMPTY })
+        Ok(Instruction {
+            op: Op::Shuffle { how, found },
+            d,
+            a,
+            b,
+            c,
+            list,
+            ..EMPTY
+        })
     }
 
     fn vote(&mut self, statement: &Statement, parts: &[&str]) -> Result<Instruction> {
@@ -767,11 +1024,21 @@ impl<'a> Decoder<'a> {
             ["sync", "ballot", "b32"] => Vote::Ballot,
             _ => return Err("is not played".to_owned()),
         };
-        let file = if vote == Vote::Ballot { File::Narrow } else { File::Predicate };
+        let file = if vote == Vote::Ballot {
+            File::Narrow
+        } else {
+            File::Predicate
+        };
         let d = self.target(&statement.operands[0], file)?;
         let c = self.predicate(&statement.operands[1])?;
         let a = self.source(&statement.operands[2], File::Narrow)?;
-        Ok(Instruction { op: Op::Vote(vote), d, a, c, ..EMPTY })
+        Ok(Instruction {
+            op: Op::Vote(vote),
+            d,
+            a,
+            c,
+            ..EMPTY
+        })
     }
 
     fn reduce(&mut self, statement: &Statement, parts: &[&str]) -> Result<Instruction> {
@@ -789,7 +1056,13 @@ impl<'a> Decoder<'a> {
         let d = self.target(&statement.operands[0], File::Narrow)?;
         let b = self.source(&statement.operands[1], File::Narrow)?;
         let a = self.source(&statement.operands[2], File::Narrow)?;
-        Ok(Instruction { op: Op::Reduce(atomic, kind), d, a, b, ..EMPTY })
+        Ok(Instruction {
+            op: Op::Reduce(atomic, kind),
+            d,
+            a,
+            b,
+            ..EMPTY
+        })
     }
 
     // ------------------------------------------------------------------ predicates and choices
@@ -825,7 +1098,13 @@ impl<'a> Decoder<'a> {
         let d = self.target(&operands[0], File::Predicate)?;
         let a = self.source(&operands[1], file)?;
         let b = self.source(&operands[2], file)?;
-        let mut made = Instruction { op: Op::Nop, d, a, b, ..EMPTY };
+        let mut made = Instruction {
+            op: Op::Nop,
+            d,
+            a,
+            b,
+            ..EMPTY
+        };
         let mut with = None;
         if let Some(logic) = logic {
             made.c = self.predicate(&operands[3])?;
@@ -846,8 +1125,19 @@ impl<'a> Decoder<'a> {
         let a = self.source(&operands[1], file)?;
         let b = self.source(&operands[2], file)?;
         let c = self.predicate(&operands[3])?;
-        let op = if file == File::Wide { Op::SelectW } else { Op::Select };
-        Ok(Instruction { op, d, a, b, c, ..EMPTY })
+        let op = if file == File::Wide {
+            Op::SelectW
+        } else {
+            Op::Select
+        };
+        Ok(Instruction {
+            op,
+            d,
+            a,
+            b,
+            c,
+            ..EMPTY
+        })
     }
 
     fn logic(&mut self, statement: &Statement, name: &str) -> Result<Instruction> {
@@ -855,13 +1145,26 @@ impl<'a> Decoder<'a> {
         let d = self.target(&operands[0], File::Predicate)?;
         let a = self.source_predicate(&operands[1])?;
         let op = match name {
-            "not" => return Ok(Instruction { op: Op::NotP, d, a, ..EMPTY }),
+            "not" => {
+                return Ok(Instruction {
+                    op: Op::NotP,
+                    d,
+                    a,
+                    ..EMPTY
+                });
+            }
             "and" => Op::LogicP(Logic::And),
             "or" => Op::LogicP(Logic::Or),
             _ => Op::LogicP(Logic::Xor),
         };
         let b = self.source_predicate(&operands[2])?;
-        Ok(Instruction { op, d, a, b, ..EMPTY })
+        Ok(Instruction {
+            op,
+            d,
+            a,
+            b,
+            ..EMPTY
+        })
     }
 
     fn bit_insert(&mut self, statement: &Statement) -> Result<Instruction> {
@@ -875,14 +1178,28 @@ impl<'a> Decoder<'a> {
             *to = self.source(operand, File::Narrow)?;
         }
         let [a, b, c, length] = sources;
-        Ok(Instruction { op: Op::Bfi, d, a, b, c, list: self.list(&[length]), ..EMPTY })
+        Ok(Instruction {
+            op: Op::Bfi,
+            d,
+            a,
+            b,
+            c,
+            list: self.list(&[length]),
+            ..EMPTY
+        })
     }
 
     fn divide(&mut self, statement: &Statement, parts: &[&str]) -> Result<Instruction> {
         let remainder = parts[0] == "rem";
         let (function, wide): (Scalar, bool) = match (parts[1], remainder) {
-            ("s32", false) => (|x, y, _| (x as i32).wrapping_div(y as i32) as u32 as u64, false),
-            ("s32", true) => (|x, y, _| (x as i32).wrapping_rem(y as i32) as u32 as u64, false),
+            ("s32", false) => (
+                |x, y, _| (x as i32).wrapping_div(y as i32) as u32 as u64,
+                false,
+            ),
+            ("s32", true) => (
+                |x, y, _| (x as i32).wrapping_rem(y as i32) as u32 as u64,
+                false,
+            ),
             ("u32" | "u16", false) => (|x, y, _| x / y, false),
             ("u32" | "u16", true) => (|x, y, _| x % y, false),
             ("s64", false) => (|x, y, _| (x as i64).wrapping_div(y as i64) as u64, true),
@@ -896,7 +1213,13 @@ impl<'a> Decoder<'a> {
         let a = self.source(&statement.operands[1], file)?;
         let b = self.source(&statement.operands[2], file)?;
         let op = Op::Divide { function, wide };
-        Ok(Instruction { op, d, a, b, ..EMPTY })
+        Ok(Instruction {
+            op,
+            d,
+            a,
+            b,
+            ..EMPTY
+        })
     }
 
     // ----------------------------------------------------------------------------- arithmetic
@@ -934,7 +1257,11 @@ impl<'a> Decoder<'a> {
             spellings[start] = statement.opcode.clone();
         }
         self.note_parameters();
-        let registers = flow::Registers { files: self.files, names: self.names, contents: self.contents };
+        let registers = flow::Registers {
+            files: self.files,
+            names: self.names,
+            contents: self.contents,
+        };
         let allocated = flow::allocate(&mut self.code, &mut self.lists, &registers)?;
         Ok(Program {
             name: self.kernel.name.clone(),
@@ -948,7 +1275,10 @@ impl<'a> Decoder<'a> {
             predicates: allocated.counts[2],
             contents: allocated.contents,
             unwritten: allocated.unwritten,
-            parameter_bytes: self.parameters.last().map_or(0, |last| last.offset + last.bytes),
+            parameter_bytes: self
+                .parameters
+                .last()
+                .map_or(0, |last| last.offset + last.bytes),
             parameters: self.parameters,
             max_threads: self.kernel.max_threads,
             min_blocks: self.kernel.min_blocks,
@@ -963,7 +1293,11 @@ impl<'a> Decoder<'a> {
     /// Which parameters become global addresses, and which bytes are truth values: those that are
     /// only compared with zero.
     fn note_parameters(&mut self) {
-        let constants: HashMap<u32, u64> = self.constants.iter().map(|(&(_, value), &number)| (number, value)).collect();
+        let constants: HashMap<u32, u64> = self
+            .constants
+            .iter()
+            .map(|(&(_, value), &number)| (number, value))
+            .collect();
         for index in 0..self.parameters.len() {
             let parameter = &self.parameters[index];
             let loads = self.code.iter().filter(|one| match one.op {
@@ -973,7 +1307,11 @@ impl<'a> Decoder<'a> {
             let loaded: Vec<u32> = loads.map(|one| one.d).collect();
             let uses = |one: &&Instruction| loaded.contains(&one.a);
             let pointer = self.code.iter().filter(uses).any(|one| match one.op {
-                Op::Convert { to_generic: false, space: Space::Global, .. } => true,
+                Op::Convert {
+                    to_generic: false,
+                    space: Space::Global,
+                    ..
+                } => true,
                 Op::Load(access, _) | Op::Store(access, _) => access.space != Space::Shared,
                 _ => false,
             });
@@ -981,7 +1319,10 @@ impl<'a> Decoder<'a> {
             let truth = parameter.bytes == 1
                 && !loaded.is_empty()
                 && uses.all(|one| match one.op {
-                    Op::Set { test: Test::Eq | Test::Ne, .. } => constants.get(&one.b) == Some(&0),
+                    Op::Set {
+                        test: Test::Eq | Test::Ne,
+                        ..
+                    } => constants.get(&one.b) == Some(&0),
                     _ => false,
                 });
             self.parameters[index].pointer = pointer && parameter.bytes == 8;
@@ -1017,7 +1358,9 @@ fn demangled(name: &str) -> String {
     }
     let plain = name.split('@').next().unwrap_or(name);
     let is_digit = |c: char| c.is_ascii_digit();
-    let starts = plain.char_indices().filter(|&(i, c)| is_digit(c) && !plain[..i].ends_with(is_digit));
+    let starts = plain
+        .char_indices()
+        .filter(|&(i, c)| is_digit(c) && !plain[..i].ends_with(is_digit));
     let found = starts.filter_map(|(i, _)| {
         let digits: String = plain[i..].chars().take_while(|&c| is_digit(c)).collect();
         let rest = &plain[i + digits.len()..];
@@ -1069,7 +1412,9 @@ fn arithmetic(opcode: &str) -> Option<(Op, Vec<File>)> {
         "mad.wide.s32" => Some((Op::MadWideS, vec![W, N, N, W])),
         "cvt.u64.u32" | "cvt.s64.u32" => Some((Op::WidenU, vec![W, N])),
         "cvt.s64.s32" | "cvt.u64.s32" => Some((Op::WidenS, vec![W, N])),
-        "cvt.u32.u64" | "cvt.s32.s64" | "cvt.u32.s64" | "cvt.s32.u64" => Some((Op::Narrow, vec![N, W])),
+        "cvt.u32.u64" | "cvt.s32.s64" | "cvt.u32.s64" | "cvt.s32.u64" => {
+            Some((Op::Narrow, vec![N, W]))
+        }
         "cvt.u32.u16" | "cvt.s32.u16" | "cvt.u32.s32" | "cvt.s32.u32" => narrow(Op::Mov, 1),
         "cvt.f32.f16" => narrow(Op::F32FromF16, 1),
         "cvt.rn.f16.f32" => narrow(Op::F16FromF32, 1),
@@ -1084,7 +1429,11 @@ fn arithmetic(opcode: &str) -> Option<(Op, Vec<File>)> {
 fn rare(opcode: &str) -> Option<(Op, Vec<File>)> {
     let made = |function: Scalar, files: &[File]| {
         let is_wide = |i: usize| files.get(i) == Some(&W);
-        let op = Op::Scalar { function, wide_d: is_wide(0), wide: [is_wide(1), is_wide(2), is_wide(3)] };
+        let op = Op::Scalar {
+            function,
+            wide_d: is_wide(0),
+            wide: [is_wide(1), is_wide(2), is_wide(3)],
+        };
         Some((op, files.to_vec()))
     };
     match opcode {
@@ -1093,13 +1442,25 @@ fn rare(opcode: &str) -> Option<(Op, Vec<File>)> {
         "sub.s16" | "sub.u16" => made(|x, y, _| x.wrapping_sub(y) & 0xFFFF, &[N, N, N]),
         "mul.lo.s16" | "mul.lo.u16" => made(|x, y, _| (x * y) & 0xFFFF, &[N, N, N]),
         "mul.wide.u16" => made(|x, y, _| x * y, &[N, N, N]),
-        "mul.wide.s16" => made(|x, y, _| (i32::from(x as i16) * i32::from(y as i16)) as u32 as u64, &[N, N, N]),
+        "mul.wide.s16" => made(
+            |x, y, _| (i32::from(x as i16) * i32::from(y as i16)) as u32 as u64,
+            &[N, N, N],
+        ),
         "not.b16" => made(|x, _, _| !x & 0xFFFF, &[N, N]),
-        "shl.b16" => made(|x, y, _| if y > 15 { 0 } else { (x << y) & 0xFFFF }, &[N, N, N]),
-        "shr.s16" => made(|x, y, _| (i32::from(x as i16) >> y.min(15)) as u64 & 0xFFFF, &[N, N, N]),
+        "shl.b16" => made(
+            |x, y, _| if y > 15 { 0 } else { (x << y) & 0xFFFF },
+            &[N, N, N],
+        ),
+        "shr.s16" => made(
+            |x, y, _| (i32::from(x as i16) >> y.min(15)) as u64 & 0xFFFF,
+            &[N, N, N],
+        ),
         // 32 bits.
         "mul.hi.u32" => made(|x, y, _| (x * y) >> 32, &[N, N, N]),
-        "mul.hi.s32" => made(|x, y, _| ((i64::from(x as i32) * i64::from(y as i32)) >> 32) as u32 as u64, &[N, N, N]),
+        "mul.hi.s32" => made(
+            |x, y, _| ((i64::from(x as i32) * i64::from(y as i32)) >> 32) as u32 as u64,
+            &[N, N, N],
+        ),
         "mad.hi.u32" => made(|x, y, z| ((x * y) >> 32) + z, &[N, N, N, N]),
         "min.u32" | "min.u16" => made(|x, y, _| x.min(y), &[N, N, N]),
         "max.u32" | "max.u16" => made(|x, y, _| x.max(y), &[N, N, N]),
@@ -1126,9 +1487,14 @@ fn rare(opcode: &str) -> Option<(Op, Vec<File>)> {
         "max.u64" => made(|x, y, _| x.max(y), &[W, W, W]),
         "shr.u64" | "shr.b64" => made(|x, y, _| if y > 63 { 0 } else { x >> y }, &[W, W, N]),
         "shr.s64" => made(|x, y, _| ((x as i64) >> y.min(63)) as u64, &[W, W, N]),
-        "mad.lo.s64" | "mad.lo.u64" => made(|x, y, z| x.wrapping_mul(y).wrapping_add(z), &[W, W, W, W]),
+        "mad.lo.s64" | "mad.lo.u64" => {
+            made(|x, y, z| x.wrapping_mul(y).wrapping_add(z), &[W, W, W, W])
+        }
         "mul.hi.u64" => made(|x, y, _| ((x as u128 * y as u128) >> 64) as u64, &[W, W, W]),
-        "mul.hi.s64" => made(|x, y, _| ((i128::from(x as i64) * i128::from(y as i64)) >> 64) as u64, &[W, W, W]),
+        "mul.hi.s64" => made(
+            |x, y, _| ((i128::from(x as i64) * i128::from(y as i64)) >> 64) as u64,
+            &[W, W, W],
+        ),
         "popc.b64" => made(|x, _, _| x.count_ones().into(), &[N, W]),
         "clz.b64" => made(|x, _, _| x.leading_zeros().into(), &[N, W]),
         // f32.
@@ -1144,7 +1510,10 @@ fn rare(opcode: &str) -> Option<(Op, Vec<File>)> {
         "cos.approx.f32" => made(scalar::cos_approx, &[N, N]),
         "tanh.approx.f32" => made(scalar::tanh_approx, &[N, N]),
         "copysign.f32" => made(|x, y, _| b(f(y).copysign(f(x))), &[N, N, N]),
-        "cvt.sat.f32.f32" => made(|x, _, _| b(if f(x) > 0.0 { f(x).min(1.0) } else { 0.0 }), &[N, N]),
+        "cvt.sat.f32.f32" => made(
+            |x, _, _| b(if f(x) > 0.0 { f(x).min(1.0) } else { 0.0 }),
+            &[N, N],
+        ),
         "cvt.rni.f32.f32" => made(|x, _, _| b(f(x).round_ties_even()), &[N, N]),
         "cvt.rmi.f32.f32" => made(|x, _, _| b(f(x).floor()), &[N, N]),
         "cvt.rpi.f32.f32" => made(|x, _, _| b(f(x).ceil()), &[N, N]),
@@ -1165,9 +1534,13 @@ fn rare(opcode: &str) -> Option<(Op, Vec<File>)> {
 /// `cvt`, "Data Movement and Conversion Instructions".
 fn conversion(opcode: &str) -> Option<(Scalar, Vec<File>)> {
     Some(match opcode {
-        "cvt.u16.u32" | "cvt.u16.s32" | "cvt.s16.s32" | "cvt.s16.u32" => (|x, _, _| x & 0xFFFF, vec![N, N]),
+        "cvt.u16.u32" | "cvt.u16.s32" | "cvt.s16.s32" | "cvt.s16.u32" => {
+            (|x, _, _| x & 0xFFFF, vec![N, N])
+        }
         "cvt.u16.u64" | "cvt.s16.s64" => (|x, _, _| x & 0xFFFF, vec![N, W]),
-        "cvt.u16.u8" | "cvt.u32.u8" | "cvt.s16.u8" | "cvt.s32.u8" | "cvt.u8.u32" => (|x, _, _| x & 0xFF, vec![N, N]),
+        "cvt.u16.u8" | "cvt.u32.u8" | "cvt.s16.u8" | "cvt.s32.u8" | "cvt.u8.u32" => {
+            (|x, _, _| x & 0xFF, vec![N, N])
+        }
         "cvt.s16.s8" => (|x, _, _| x as i8 as i16 as u16 as u64, vec![N, N]),
         "cvt.s32.s8" => (|x, _, _| x as i8 as i32 as u32 as u64, vec![N, N]),
         "cvt.s32.s16" | "cvt.u32.s16" => (|x, _, _| x as i16 as i32 as u32 as u64, vec![N, N]),
@@ -1175,7 +1548,9 @@ fn conversion(opcode: &str) -> Option<(Scalar, Vec<File>)> {
         "cvt.u64.u8" => (|x, _, _| x & 0xFF, vec![W, N]),
         "cvt.s64.s16" => (|x, _, _| x as i16 as i64 as u64, vec![W, N]),
         "cvt.s64.s8" => (|x, _, _| x as i8 as i64 as u64, vec![W, N]),
-        "cvt.rn.f32.u32" | "cvt.rn.f32.u16" | "cvt.rn.f32.u8" => (|x, _, _| b(x as f32), vec![N, N]),
+        "cvt.rn.f32.u32" | "cvt.rn.f32.u16" | "cvt.rn.f32.u8" => {
+            (|x, _, _| b(x as f32), vec![N, N])
+        }
         "cvt.rn.f32.s16" => (|x, _, _| b(f32::from(x as i16)), vec![N, N]),
         "cvt.rn.f32.s64" => (|x, _, _| b(x as i64 as f32), vec![N, W]),
         "cvt.rn.f32.u64" => (|x, _, _| b(x as f32), vec![N, W]),
@@ -1183,7 +1558,10 @@ fn conversion(opcode: &str) -> Option<(Scalar, Vec<File>)> {
         "cvt.rzi.u32.f32" => (|x, _, _| f(x) as u32 as u64, vec![N, N]),
         "cvt.rzi.s64.f32" => (|x, _, _| f(x) as i64 as u64, vec![W, N]),
         "cvt.rzi.u64.f32" => (|x, _, _| f(x) as u64, vec![W, N]),
-        "cvt.rni.s32.f32" => (|x, _, _| f(x).round_ties_even() as i32 as u32 as u64, vec![N, N]),
+        "cvt.rni.s32.f32" => (
+            |x, _, _| f(x).round_ties_even() as i32 as u32 as u64,
+            vec![N, N],
+        ),
         "cvt.rmi.s32.f32" => (|x, _, _| f(x).floor() as i32 as u32 as u64, vec![N, N]),
         "cvt.rpi.s32.f32" => (|x, _, _| f(x).ceil() as i32 as u32 as u64, vec![N, N]),
         "cvt.rn.bf16.f32" => (|x, _, _| scalar::bf16_bits(f(x)).into(), vec![N, N]),
@@ -1205,7 +1583,10 @@ mod tests {
     #[test]
     fn names_of_variables_lose_what_cxx_added() {
         assert_eq!(demangled("_ZZ22static_shared_beyondE4tile"), "tile");
-        assert_eq!(demangled("_ZZN6detail18sum_through_sharedILi64EiEET0_S1_E6values"), "values");
+        assert_eq!(
+            demangled("_ZZN6detail18sum_through_sharedILi64EiEET0_S1_E6values"),
+            "values"
+        );
         assert_eq!(demangled("shared@3"), "shared");
     }
 
@@ -1214,6 +1595,11 @@ mod tests {
         let text = ".version 9.5\n.target sm_80\n.address_size 64\n.visible .entry k() {\n.reg .b32 %r<3>;\nvadd.u32.u32.u32 %r1, %r2, %r2;\nret;\n}\n";
         let module = Arc::new(Module::parse(text).unwrap());
         let error = kernels(&module, &mut |_| 0).unwrap_err();
-        assert!(error.contains("kernel `k`") && error.contains("vadd.u32.u32.u32") && error.contains("is not played"), "{error}");
+        assert!(
+            error.contains("kernel `k`")
+                && error.contains("vadd.u32.u32.u32")
+                && error.contains("is not played"),
+            "{error}"
+        );
     }
 }

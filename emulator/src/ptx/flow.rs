@@ -26,23 +26,39 @@ pub struct Allocated {
 }
 
 /// Replaces register numbers by places, and fills in where branches meet.
-pub fn allocate(code: &mut [Instruction], lists: &mut [u32], registers: &Registers) -> Result<Allocated, String> {
+pub fn allocate(
+    code: &mut [Instruction],
+    lists: &mut [u32],
+    registers: &Registers,
+) -> Result<Allocated, String> {
     let blocks = Blocks::of(code);
     blocks.set_meets(code);
     let used: Vec<(Vec<u32>, Vec<u32>)> = code.iter().map(|one| effects(one, lists)).collect();
     let mut lives = Lives::of(code, &blocks, &used, registers.files.len());
-    let filled: std::collections::HashSet<u32> = registers.contents.iter().map(|&(number, _)| number).collect();
+    let filled: std::collections::HashSet<u32> = registers
+        .contents
+        .iter()
+        .map(|&(number, _)| number)
+        .collect();
     lives.unwritten.retain(|one| !filled.contains(one));
     let (places, counts) = scan(&lives, registers);
     for instruction in code.iter_mut() {
-        let fields = [&mut instruction.guard, &mut instruction.d, &mut instruction.a, &mut instruction.b, &mut instruction.c];
+        let fields = [
+            &mut instruction.guard,
+            &mut instruction.d,
+            &mut instruction.a,
+            &mut instruction.b,
+            &mut instruction.c,
+        ];
         for field in fields {
             if *field != NONE {
                 *field = places[*field as usize];
             }
         }
     }
-    lists.iter_mut().for_each(|one| *one = places[*one as usize]);
+    lists
+        .iter_mut()
+        .for_each(|one| *one = places[*one as usize]);
     let place = |number: u32| (registers.files[number as usize], places[number as usize]);
     let all = |numbers: &[u32]| numbers.iter().map(|&one| place(one)).collect();
     let contents = registers.contents.iter().map(|&(number, content)| {
@@ -57,7 +73,13 @@ pub fn allocate(code: &mut [Instruction], lists: &mut [u32], registers: &Registe
         counts,
         contents: contents.collect(),
         unwritten: unwritten.collect(),
-        effects: used.iter().map(|(reads, writes)| Effects { reads: all(reads), writes: all(writes) }).collect(),
+        effects: used
+            .iter()
+            .map(|(reads, writes)| Effects {
+                reads: all(reads),
+                writes: all(writes),
+            })
+            .collect(),
     })
 }
 
@@ -71,8 +93,19 @@ fn effects(instruction: &Instruction, lists: &[u32]) -> (Vec<u32>, Vec<u32>) {
         _ => 0,
     };
     let (to, from) = list.split_at(written);
-    let there = |fields: &[u32]| fields.iter().copied().filter(|&one| one != NONE).collect::<Vec<_>>();
-    let mut reads = there(&[instruction.a, instruction.b, instruction.c, instruction.guard]);
+    let there = |fields: &[u32]| {
+        fields
+            .iter()
+            .copied()
+            .filter(|&one| one != NONE)
+            .collect::<Vec<_>>()
+    };
+    let mut reads = there(&[
+        instruction.a,
+        instruction.b,
+        instruction.c,
+        instruction.guard,
+    ]);
     reads.extend(from);
     let mut writes = there(&[instruction.d]);
     writes.extend(to);
@@ -101,8 +134,14 @@ impl Blocks {
         }
         let starts: Vec<usize> = (0..code.len()).filter(|&pc| is_start[pc]).collect();
         let ends = starts.iter().skip(1).copied().chain([code.len()]);
-        let ranges: Vec<_> = starts.iter().copied().zip(ends).map(|(from, to)| from..to).collect();
-        let block_at: HashMap<usize, usize> = starts.iter().enumerate().map(|(i, &pc)| (pc, i)).collect();
+        let ranges: Vec<_> = starts
+            .iter()
+            .copied()
+            .zip(ends)
+            .map(|(from, to)| from..to)
+            .collect();
+        let block_at: HashMap<usize, usize> =
+            starts.iter().enumerate().map(|(i, &pc)| (pc, i)).collect();
         let successors = ranges.iter().enumerate().map(|(i, range)| {
             let last = &code[range.end - 1];
             let mut next = Vec::new();
@@ -152,7 +191,10 @@ impl Blocks {
             }
         }
         let mut rank = vec![0; end + 1];
-        order.iter().enumerate().for_each(|(i, &block)| rank[block] = i + 1);
+        order
+            .iter()
+            .enumerate()
+            .for_each(|(i, &block)| rank[block] = i + 1);
         let mut immediate = vec![usize::MAX; end + 1];
         immediate[end] = end;
         let mut changed = true;
@@ -225,12 +267,21 @@ impl Set {
 
     fn each(&self) -> impl Iterator<Item = u32> {
         let words = self.0.iter().enumerate();
-        words.flat_map(|(i, &word)| (0..64).filter(move |bit| word >> bit & 1 != 0).map(move |bit| i as u32 * 64 + bit))
+        words.flat_map(|(i, &word)| {
+            (0..64)
+                .filter(move |bit| word >> bit & 1 != 0)
+                .map(move |bit| i as u32 * 64 + bit)
+        })
     }
 }
 
 impl Lives {
-    fn of(code: &[Instruction], blocks: &Blocks, used: &[(Vec<u32>, Vec<u32>)], count: usize) -> Self {
+    fn of(
+        code: &[Instruction],
+        blocks: &Blocks,
+        used: &[(Vec<u32>, Vec<u32>)],
+        count: usize,
+    ) -> Self {
         let size = blocks.ranges.len();
         let (mut reads, mut writes) = (vec![Set::new(count); size], vec![Set::new(count); size]);
         for (block, range) in blocks.ranges.iter().enumerate() {
@@ -251,20 +302,38 @@ impl Lives {
             for block in (0..size).rev() {
                 for &next in &blocks.successors[block] {
                     let incoming = before[next].0.clone();
-                    after[block].0.iter_mut().zip(incoming).for_each(|(to, from)| *to |= from);
+                    after[block]
+                        .0
+                        .iter_mut()
+                        .zip(incoming)
+                        .for_each(|(to, from)| *to |= from);
                 }
-                let words = after[block].0.iter().zip(&writes[block].0).zip(&reads[block].0);
-                let live: Vec<u64> = words.map(|((after, writes), reads)| after & !writes | reads).collect();
+                let words = after[block]
+                    .0
+                    .iter()
+                    .zip(&writes[block].0)
+                    .zip(&reads[block].0);
+                let live: Vec<u64> = words
+                    .map(|((after, writes), reads)| after & !writes | reads)
+                    .collect();
                 if live != before[block].0 {
                     before[block].0 = live;
                     changed = true;
                 }
             }
         }
-        let mut lives = Self { spans: vec![None; count], unwritten: before[0].each().collect(), last: code.len() };
+        let mut lives = Self {
+            spans: vec![None; count],
+            unwritten: before[0].each().collect(),
+            last: code.len(),
+        };
         for (block, range) in blocks.ranges.iter().enumerate() {
-            before[block].each().for_each(|one| lives.extend(one, range.start));
-            after[block].each().for_each(|one| lives.extend(one, range.end - 1));
+            before[block]
+                .each()
+                .for_each(|one| lives.extend(one, range.start));
+            after[block]
+                .each()
+                .for_each(|one| lives.extend(one, range.end - 1));
             for pc in range.clone() {
                 let both = used[pc].0.iter().chain(&used[pc].1);
                 both.for_each(|&one| lives.extend(one, pc));
@@ -282,14 +351,21 @@ impl Lives {
 /// A place for each register. Constants and those that may be unwritten share theirs with nobody.
 fn scan(lives: &Lives, registers: &Registers) -> (Vec<u32>, [usize; 3]) {
     let mut spans = lives.spans.clone();
-    let alone = registers.contents.iter().map(|&(number, _)| number).chain(lives.unwritten.iter().copied());
+    let alone = registers
+        .contents
+        .iter()
+        .map(|&(number, _)| number)
+        .chain(lives.unwritten.iter().copied());
     alone.for_each(|number| spans[number as usize] = Some((0, lives.last)));
-    let mut order: Vec<u32> = (0..spans.len() as u32).filter(|&one| spans[one as usize].is_some()).collect();
+    let mut order: Vec<u32> = (0..spans.len() as u32)
+        .filter(|&one| spans[one as usize].is_some())
+        .collect();
     order.sort_by_key(|&one| spans[one as usize].map_or(0, |(start, _)| start));
     let mut places = vec![0; spans.len()];
     let mut counts = [0usize; 3];
     let mut free: [Vec<u32>; 3] = Default::default();
-    let mut active: Vec<std::collections::BinaryHeap<std::cmp::Reverse<(usize, u32)>>> = vec![Default::default(); 3];
+    let mut active: Vec<std::collections::BinaryHeap<std::cmp::Reverse<(usize, u32)>>> =
+        vec![Default::default(); 3];
     for register in order {
         let file = registers.files[register as usize] as usize;
         let (start, end) = spans[register as usize].expect("filtered above");

@@ -68,7 +68,10 @@ impl Scopes {
             let Ok(number) = name[prefix.len()..].parse::<u32>() else {
                 continue;
             };
-            let range = scope.ranges.iter().find(|one| one.0 == prefix && number < one.1);
+            let range = scope
+                .ranges
+                .iter()
+                .find(|one| one.0 == prefix && number < one.1);
             if let Some((_, _, suffix)) = range {
                 return format!("{name}{suffix}");
             }
@@ -86,7 +89,9 @@ impl Scopes {
                 base: self.resolve(base),
                 offset: *offset,
             },
-            Operand::List(list) => Operand::List(list.iter().map(|one| self.operand(one)).collect()),
+            Operand::List(list) => {
+                Operand::List(list.iter().map(|one| self.operand(one)).collect())
+            }
             other => other.clone(),
         }
     }
@@ -102,13 +107,23 @@ impl Inliner<'_> {
     ) -> Result<(), String> {
         let instance = self.instances;
         self.instances += 1;
-        let suffix = if instance == 0 { String::new() } else { format!("@{instance}") };
+        let suffix = if instance == 0 {
+            String::new()
+        } else {
+            format!("@{instance}")
+        };
         let labels = function.body.iter().filter_map(|item| match item {
             Item::Label(name) => Some(name.clone()),
             _ => None,
         });
         let mut scopes = Scopes {
-            stack: vec![Scope { names: bound, ranges: Vec::new() }, Scope::default()],
+            stack: vec![
+                Scope {
+                    names: bound,
+                    ranges: Vec::new(),
+                },
+                Scope::default(),
+            ],
             labels: labels.collect(),
             suffix: suffix.clone(),
         };
@@ -146,7 +161,12 @@ impl Inliner<'_> {
         }
     }
 
-    fn registers(&mut self, scopes: &mut Scopes, suffix: String, (name, count, kind): (&str, u32, &str)) {
+    fn registers(
+        &mut self,
+        scopes: &mut Scopes,
+        suffix: String,
+        (name, count, kind): (&str, u32, &str),
+    ) {
         let scope = scopes.stack.last_mut().expect("a function has a scope");
         if count == 0 {
             let unique = format!("{name}{suffix}");
@@ -182,9 +202,18 @@ impl Inliner<'_> {
         });
     }
 
-    fn statement(&mut self, statement: &Statement, scopes: &Scopes, end: Option<&str>) -> Result<(), String> {
+    fn statement(
+        &mut self,
+        statement: &Statement,
+        scopes: &Scopes,
+        end: Option<&str>,
+    ) -> Result<(), String> {
         let mut resolved = statement.clone();
-        resolved.operands = statement.operands.iter().map(|one| scopes.operand(one)).collect();
+        resolved.operands = statement
+            .operands
+            .iter()
+            .map(|one| scopes.operand(one))
+            .collect();
         if let Some((name, _)) = &mut resolved.guard {
             *name = scopes.resolve(name);
         }
@@ -217,13 +246,17 @@ impl Inliner<'_> {
 
     /// Whether the name was bound by a call (and not declared as a kernel's parameter).
     fn is_call_parameter(&self, name: &str, scopes: &Scopes) -> bool {
-        scopes.stack.iter().any(|scope| scope.names.values().any(|one| one == name))
+        scopes
+            .stack
+            .iter()
+            .any(|scope| scope.names.values().any(|one| one == name))
     }
 
     /// A parameter of a call is a register for each offset that is written.
     fn parameter_move(&mut self, statement: &Statement, store: bool) -> Result<(), String> {
         let kind = statement.opcode.rsplit('.').next().unwrap_or_default();
-        let width = type_bytes(kind).ok_or_else(|| format!("the type of `{}`", statement.opcode))?;
+        let width =
+            type_bytes(kind).ok_or_else(|| format!("the type of `{}`", statement.opcode))?;
         let (address, values) = if store {
             (&statement.operands[0], &statement.operands[1])
         } else {
@@ -236,12 +269,25 @@ impl Inliner<'_> {
             Operand::List(list) => list.clone(),
             one => vec![one.clone()],
         };
-        let size = if width < 4 { "b16" } else if width == 8 { "b64" } else { "b32" };
+        let size = if width < 4 {
+            "b16"
+        } else if width == 8 {
+            "b64"
+        } else {
+            "b32"
+        };
         for (i, value) in values.into_iter().enumerate() {
             let name = format!("{base}+{}", offset + (i as u32 * width) as i64);
-            self.flat.registers.entry(name.clone()).or_insert(size.to_owned());
+            self.flat
+                .registers
+                .entry(name.clone())
+                .or_insert(size.to_owned());
             let name = Operand::Name(name);
-            let operands = if store { vec![name, value] } else { vec![value, name] };
+            let operands = if store {
+                vec![name, value]
+            } else {
+                vec![value, name]
+            };
             self.push(statement, format!("mov.{size}"), operands);
         }
         Ok(())
@@ -273,27 +319,41 @@ impl Inliner<'_> {
         let name = name.ok_or("a call of nothing")?;
         let (returns, arguments) = (&lists[0], &lists[1]);
         if SYSTEM.contains(&name.as_str()) {
-            let arguments = arguments.iter().map(|one| Operand::Name(format!("{one}+0")));
+            let arguments = arguments
+                .iter()
+                .map(|one| Operand::Name(format!("{one}+0")));
             self.push(statement, name, arguments.collect());
             for one in returns {
                 let result = format!("{one}+0");
                 self.flat.registers.insert(result.clone(), "b32".into());
-                self.push(statement, "mov.b32".into(), vec![Operand::Name(result), Operand::Integer(0)]);
+                self.push(
+                    statement,
+                    "mov.b32".into(),
+                    vec![Operand::Name(result), Operand::Integer(0)],
+                );
             }
             return Ok(());
         }
         let module = self.module;
-        let function = module.functions.iter().find(|one| !one.entry && one.name == name);
-        let function = function.ok_or_else(|| format!("`{name}` is called and not in the module"))?;
+        let function = module
+            .functions
+            .iter()
+            .find(|one| !one.entry && one.name == name);
+        let function =
+            function.ok_or_else(|| format!("`{name}` is called and not in the module"))?;
         if self.calls.contains(&name) {
-            return Err(format!("`{name}` calls itself: its stack has no bound (stack overflow)"));
+            return Err(format!(
+                "`{name}` calls itself: its stack has no bound (stack overflow)"
+            ));
         }
         if statement.guard.is_some() {
             return Err(format!("a guarded call of `{name}`"));
         }
         let formal = function.returns.iter().chain(&function.parameters);
         let actual = returns.iter().chain(arguments);
-        let bound = formal.zip(actual).map(|(formal, actual)| (formal.name.clone(), actual.clone()));
+        let bound = formal
+            .zip(actual)
+            .map(|(formal, actual)| (formal.name.clone(), actual.clone()));
         let end = format!("end of {name}@{}", self.instances);
         self.calls.push(name);
         self.function(function, bound.collect(), Some(&end))?;

@@ -14,7 +14,11 @@ pub fn noise(bits: u32) -> f32 {
 /// Subnormal numbers are zero of their sign.
 #[inline(always)]
 pub fn flush(x: f32) -> f32 {
-    if x.abs() < f32::MIN_POSITIVE { 0.0f32.copysign(x) } else { x }
+    if x.abs() < f32::MIN_POSITIVE {
+        0.0f32.copysign(x)
+    } else {
+        x
+    }
 }
 
 /// 2ˣ, relative error below 2⁻²² with all that is rounded; subnormals are flushed.
@@ -25,7 +29,9 @@ pub fn ex2(x: f32) -> f32 {
     let whole = clamped.round_ties_even();
     let f = (clamped - whole) * std::f64::consts::LN_2;
     let mut sum = 1.0 / 3_628_800.0;
-    for factorial in [362_880.0, 40_320.0, 5040.0, 720.0, 120.0, 24.0, 6.0, 2.0, 1.0, 1.0] {
+    for factorial in [
+        362_880.0, 40_320.0, 5040.0, 720.0, 120.0, 24.0, 6.0, 2.0, 1.0, 1.0,
+    ] {
         sum = sum * f + 1.0 / factorial;
     }
     let power = f64::from_bits(((whole + 1023.0) as i64 as u64) << 52);
@@ -74,7 +80,12 @@ fn pushed(exact: f64, key: u64, error: f64, absolute: bool) -> u64 {
 pub fn lg2_approx(x: u64, _: u64, _: u64) -> u64 {
     // Absolute between 1/2 and 2, else relative: 2^-22.
     let value = f64::from(flush(f(x)));
-    pushed(value.log2(), x, 0.9 / 4_194_304.0, (0.5..2.0).contains(&value))
+    pushed(
+        value.log2(),
+        x,
+        0.9 / 4_194_304.0,
+        (0.5..2.0).contains(&value),
+    )
 }
 
 pub fn rsqrt_approx(x: u64, _: u64, _: u64) -> u64 {
@@ -103,7 +114,12 @@ pub fn tanh_approx(x: u64, _: u64, _: u64) -> u64 {
 
 /// `div.full` and `div.approx`: two units in the last place.
 pub fn div_approx(x: u64, y: u64, _: u64) -> u64 {
-    pushed(f64::from(f(x)) / f64::from(f(y)), x ^ y << 1, 0.7 / 8_388_608.0, false)
+    pushed(
+        f64::from(f(x)) / f64::from(f(y)),
+        x ^ y << 1,
+        0.7 / 8_388_608.0,
+        false,
+    )
 }
 
 /// a b + c rounded down (-1), up (1) or toward zero (0).
@@ -151,7 +167,11 @@ pub fn permute(a: u64, b: u64, selector: u64) -> u64 {
     (0..4).fold(0, |all, i| {
         let choice = selector >> (4 * i) & 0xF;
         let byte = bytes >> (8 * (choice & 7)) & 0xFF;
-        let byte = if choice & 8 == 0 { byte } else { (byte >> 7) * 0xFF };
+        let byte = if choice & 8 == 0 {
+            byte
+        } else {
+            (byte >> 7) * 0xFF
+        };
         all | byte << (8 * i)
     })
 }
@@ -163,7 +183,11 @@ pub fn extract(a: u64, position: u64, length: u64) -> u64 {
         return 0;
     }
     let field = (a & 0xFFFF_FFFF) >> position;
-    if length > 31 { field } else { field & ((1 << length) - 1) }
+    if length > 31 {
+        field
+    } else {
+        field & ((1 << length) - 1)
+    }
 }
 
 /// `bfe.s32`.
@@ -175,7 +199,11 @@ pub fn extract_signed(a: u64, position: u64, length: u64) -> u64 {
     let top = (position + length - 1).min(31);
     let sign = (a as u32 >> top & 1) != 0;
     let field = extract(a, u64::from(position), u64::from(length)) as u32;
-    let have = if position > 31 { 0 } else { length.min(32 - position) };
+    let have = if position > 31 {
+        0
+    } else {
+        length.min(32 - position)
+    };
     let fill = if have >= 32 { 0 } else { u32::MAX << have };
     u64::from(if sign { field | fill } else { field })
 }
@@ -187,7 +215,11 @@ pub fn insert(a: u32, b: u32, position: u32, length: u32) -> u32 {
     if position > 31 || length == 0 {
         return b;
     }
-    let ones = if length > 31 { u32::MAX } else { (1 << length) - 1 };
+    let ones = if length > 31 {
+        u32::MAX
+    } else {
+        (1 << length) - 1
+    };
     let mask = ones << position;
     b & !mask | a << position & mask
 }
@@ -204,7 +236,9 @@ pub fn f16_bits(x: f32) -> u32 {
         (rounded.wrapping_sub(112 << 23)) >> 13
     };
     // Below 2^-14: adding 0.5 lets the addition round to multiples of 2^-24.
-    let tiny = (f32::from_bits(size) + 0.5).to_bits().wrapping_sub(0.5f32.to_bits());
+    let tiny = (f32::from_bits(size) + 0.5)
+        .to_bits()
+        .wrapping_sub(0.5f32.to_bits());
     let value = if size >= 0x7F80_0001 {
         0x7FFF
     } else if size >= 0x477F_F000 {
@@ -215,7 +249,11 @@ pub fn f16_bits(x: f32) -> u32 {
         normal
     };
     // NVIDIA's canonical NaN has no sign.
-    if size >= 0x7F80_0001 { value } else { sign | value }
+    if size >= 0x7F80_0001 {
+        value
+    } else {
+        sign | value
+    }
 }
 
 /// f32 of a f16, by bits; exact.
@@ -268,8 +306,16 @@ mod tests {
             if x.is_nan() {
                 continue;
             }
-            assert_eq!(f16_bits(x), u32::from(half::f16::from_f32(x).to_bits()), "{x:e}");
-            assert_eq!(bf16_bits(x), u32::from(half::bf16::from_f32(x).to_bits()), "{x:e}");
+            assert_eq!(
+                f16_bits(x),
+                u32::from(half::f16::from_f32(x).to_bits()),
+                "{x:e}"
+            );
+            assert_eq!(
+                bf16_bits(x),
+                u32::from(half::bf16::from_f32(x).to_bits()),
+                "{x:e}"
+            );
         }
     }
 
@@ -295,7 +341,8 @@ mod tests {
 
     #[test]
     fn directed_sums() {
-        let run = |function: fn(u64, u64, u64) -> u64, a: f32, c: f32| f(function(b(a), b(1.0), b(c)));
+        let run =
+            |function: fn(u64, u64, u64) -> u64, a: f32, c: f32| f(function(b(a), b(1.0), b(c)));
         let tiny = 1e-20;
         assert_eq!(run(fma_down, 1.0, -tiny), 1.0f32.next_down());
         assert_eq!(run(fma_down, 1.0, tiny), 1.0);

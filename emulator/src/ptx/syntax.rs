@@ -362,7 +362,11 @@ impl<'a> Parser<'a> {
     }
 
     fn function(&mut self, entry: bool) -> Result<()> {
-        let returns = if entry { Vec::new() } else { self.parameters()? };
+        let returns = if entry {
+            Vec::new()
+        } else {
+            self.parameters()?
+        };
         let mut function = Function {
             name: self.word().to_owned(),
             entry,
@@ -548,7 +552,11 @@ impl<'a> Parser<'a> {
             return Ok(Operand::Name(format!("!{word}")));
         }
         let value = |value: u64| {
-            Operand::Integer(if negative { value.wrapping_neg() } else { value })
+            Operand::Integer(if negative {
+                value.wrapping_neg()
+            } else {
+                value
+            })
         };
         if let Some(bits) = word.strip_prefix("0f").or_else(|| word.strip_prefix("0F")) {
             let bits = u32::from_str_radix(bits, 16).map_err(|_| format!("the float `{word}`"))?;

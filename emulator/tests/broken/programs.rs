@@ -133,7 +133,11 @@ extern "C" __global__ void unknown(unsigned* out) {
 }
 
 pub fn speculated_and_used(device: &Device) -> Outcome {
-    let kernel = function(&device.context, include_str!("../kernels/accesses.cu"), "speculated_and_used");
+    let kernel = function(
+        &device.context,
+        include_str!("../kernels/accesses.cu"),
+        "speculated_and_used",
+    );
     let (mut out, x) = (device.zeros(32), device.zeros(32));
     let mut launch = device.stream.launch_builder(&kernel);
     launch.arg(&mut out).arg(&x);

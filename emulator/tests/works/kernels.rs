@@ -197,13 +197,28 @@ pub fn access_costs(context: &Arc<CudaContext>) {
     let shared = function(context, ACCESSES, "shared_patterns");
     let global = function(context, ACCESSES, "global_patterns");
     unsafe {
-        stream.launch_builder(&shared).arg(&mut out).launch(config(1, 32)).expect("a launch");
-        stream.launch_builder(&global).arg(&mut out).arg(&x).launch(config(1, 32)).expect("a launch");
+        stream
+            .launch_builder(&shared)
+            .arg(&mut out)
+            .launch(config(1, 32))
+            .expect("a launch");
+        stream
+            .launch_builder(&global)
+            .arg(&mut out)
+            .arg(&x)
+            .launch(config(1, 32))
+            .expect("a launch");
     }
     stream.synchronize().expect("nothing fails");
-    assert_eq!(counters("shared_patterns").shared_bank_conflicts, 31 + 31 + 1);
+    assert_eq!(
+        counters("shared_patterns").shared_bank_conflicts,
+        31 + 31 + 1
+    );
     let found = counters("global_patterns");
-    assert_eq!((found.global_sectors, found.global_sectors_least), (32 + 4, 4 + 4));
+    assert_eq!(
+        (found.global_sectors, found.global_sectors_least),
+        (32 + 4, 4 + 4)
+    );
 }
 
 /// A value that was loaded too early and is not used is no fault.
@@ -213,6 +228,13 @@ pub fn speculation(context: &Arc<CudaContext>) {
     let device = stream.clone_htod(&x).expect("a copy");
     let mut out = unsafe { stream.alloc::<f32>(32) }.expect("memory");
     let kernel = function(context, ACCESSES, "speculated");
-    unsafe { stream.launch_builder(&kernel).arg(&mut out).arg(&device).launch(config(1, 32)) }.expect("a launch");
+    unsafe {
+        stream
+            .launch_builder(&kernel)
+            .arg(&mut out)
+            .arg(&device)
+            .launch(config(1, 32))
+    }
+    .expect("a launch");
     assert_eq!(stream.clone_dtoh(&out).expect("a copy"), x);
 }

@@ -66,7 +66,11 @@ fn main() {
     test("votes and shuffles".into(), 1, warp_functions);
     test("corners of the language".into(), 1, language);
     test("integer atomics".into(), 1, atomics);
-    test("bank conflicts and sectors, counted by hand".into(), 1, access_costs);
+    test(
+        "bank conflicts and sectors, counted by hand".into(),
+        1,
+        access_costs,
+    );
     test("a value that is loaded and not used".into(), 1, speculation);
     test("capture and replay of a graph".into(), 1, graph);
     test("fork and join inside a capture".into(), 1, forked_capture);
