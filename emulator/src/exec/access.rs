@@ -195,7 +195,7 @@ impl Turn<'_> {
         bytes: usize,
         verb: &str,
     ) -> Result<(), Fault> {
-        let wrong = |lane: &usize| mask >> lane & 1 != 0 && addresses[*lane] % bytes != 0;
+        let wrong = |lane: &usize| mask >> lane & 1 != 0 && !addresses[*lane].is_multiple_of(bytes);
         if addresses.iter().fold(0, |all, one| all | one) % bytes == 0 {
             return Ok(());
         }

@@ -69,7 +69,7 @@ impl Turn<'_> {
         let judged = if self.launch.arch < 80 { LANES } else { rows };
         for lane in 0..judged {
             let address = addresses[lane];
-            if address % 16 != 0 {
+            if !address.is_multiple_of(16) {
                 let text =
                     format!("the row {address:#x} of lane {lane} is not aligned to 16 bytes");
                 return Err(Fault::misaligned(lane as u32, text));
@@ -513,7 +513,7 @@ mod tests {
     #[test]
     fn matrices_are_turned_round() {
         let rows = Lanes(std::array::from_fn(|lane| {
-            (2 * lane | (2 * lane + 1) << 16) as u32
+            ((2 * lane) | ((2 * lane + 1) << 16)) as u32
         }));
         let turned = transpose(&rows);
         assert_eq!(turned.0[0], 8 << 16, "elements (0, 0) and (1, 0)");
@@ -537,8 +537,8 @@ mod tests {
             };
             let mut half = || match (element, draw() % 50) {
                 (_, 0) => draw() & 0xFFFF, // anything, infinities among them
-                (Element::F16, _) => draw() & 0x83FF | 0x3000 + (draw() % 12 << 10),
-                (Element::Bf16, _) => draw() & 0x807F | 0x3F00 + (draw() % 20 << 7),
+                (Element::F16, _) => draw() & 0x83FF | (0x3000 + ((draw() % 12) << 10)),
+                (Element::Bf16, _) => draw() & 0x807F | (0x3F00 + ((draw() % 20) << 7)),
             };
             let mut register = || Lanes(std::array::from_fn(|_| half() | half() << 16));
             let depth = if round % 3 == 0 { 8 } else { 16 };

@@ -153,7 +153,7 @@ impl Who<'_> {
         // Nobody may write what several blocks have read: no further reader matters.
         let several = self.place & !(0xFFFF << BLOCK) | SEVERAL_BLOCKS << KIND | 0xF;
         let mask = !(0xFFFF << BLOCK | 0x3FF << THREAD | LAST_TIME << TIME);
-        if step >= 4 && address % 4 == 0 && old(reads) {
+        if step >= 4 && address.is_multiple_of(4) && old(reads) {
             fill(reads, self.record(lane) | 0xF, step);
         } else if !reads
             .iter()
@@ -253,7 +253,7 @@ impl Who<'_> {
         };
         // What the records were, and pieces of words where lanes share them.
         let mut before = [0; LONGEST];
-        let whole = step >= 4 && address % 4 == 0;
+        let whole = step >= 4 && address.is_multiple_of(4);
         let record = self.record(lane) | if whole { 0xF } else { 0 };
         if whole {
             let shift = (step / 4).trailing_zeros();
@@ -325,13 +325,12 @@ fn each_word(address: usize, bytes: usize, step: usize, mut piece: impl FnMut(us
     let base = address & !3;
     let mut at = address;
     while at < address + bytes {
-        let mut end = ((at & !3) + 4).min(address + bytes);
-        if step != 0 {
-            let lane = (at - address) / step;
-            end = end.min(address + (lane + 1) * step);
-        }
+        // One lane, if all read one place.
+        let lane = (at - address).checked_div(step);
+        let of_word = ((at & !3) + 4).min(address + bytes);
+        let end = lane.map_or(of_word, |lane| of_word.min(address + (lane + 1) * step));
         let mask = ((1u64 << (end - at)) - 1) << (at & 3);
-        let lane = if step == 0 { 0 } else { (at - address) / step };
+        let lane = lane.unwrap_or(0);
         piece((at - base) / 4, mask, lane);
         at = end;
     }

@@ -43,7 +43,9 @@ impl Turn<'_> {
                 let found = self.warp.local[lane].get(at..at + bytes);
                 at += bytes;
                 let mut value = [0; 8];
-                found.map(|found| value[..bytes].copy_from_slice(found));
+                if let Some(found) = found {
+                    value[..bytes].copy_from_slice(found)
+                }
                 u64::from_le_bytes(value)
             };
             let mut out = String::new();

@@ -1361,12 +1361,12 @@ fn demangled(name: &str) -> String {
     let starts = plain
         .char_indices()
         .filter(|&(i, c)| is_digit(c) && !plain[..i].ends_with(is_digit));
-    let found = starts.filter_map(|(i, _)| {
+    let mut found = starts.filter_map(|(i, _)| {
         let digits: String = plain[i..].chars().take_while(|&c| is_digit(c)).collect();
         let rest = &plain[i + digits.len()..];
         (digits.parse() == Ok(rest.len()) && !rest.is_empty()).then(|| rest.to_owned())
     });
-    found.last().unwrap_or_else(|| plain.to_owned())
+    found.next_back().unwrap_or_else(|| plain.to_owned())
 }
 
 const N: File = File::Narrow;
