@@ -6,11 +6,12 @@
 # (TRAIN_PHOTOS=100 and VALIDATION_PHOTOS=25 of each class).
 # The box needs a driver, NVRTC (a wheel of Python's will do) and Python, nothing of this project:
 #   tar xf gpu_check.tar.gz && OUT=results sh gpu_check/run.sh
+# With `--nvrtc PATH` it tries other NVRTCs, too (benches/runs/QUEUE.md, the first entry).
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 fail() { printf 'gpu_check: %s\n' "$1" >&2; exit 2; }
-[[ $# -eq 2 ]] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[[ $# -eq 2 ]] || { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 model=$1 photos=$2
 [[ -f $model/config.json && -f $model/model.safetensors ]] || fail "$model is no model's folder"
 [[ -d $photos/train && -d $photos/validation ]] || fail "$photos has no train/ and validation/"

@@ -26,6 +26,9 @@ mkdir -p "$target/emulator-cache"
 export VITCUDA_EMULATOR_CACHE="${VITCUDA_EMULATOR_CACHE:-$target/emulator-cache}"
 export VITCUDA_EMULATE="${VITCUDA_EMULATE:-sm_80}"
 export LD_LIBRARY_PATH="$links${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-# It brings its own NVRTC; NVIDIA's crashes beside a driver that is not NVIDIA's.
+# The emulator's NVRTC hands the text on to NVIDIA's. That one alone would crash beside a driver that is
+# not NVIDIA's.
+VITCUDA_TEST_NVRTC=$("$root/scripts/nvrtc.sh" --fetch)
+export VITCUDA_TEST_NVRTC
 unset VITCUDA_NVRTC
 exec "$@"

@@ -3,19 +3,25 @@
 //! launchers assume.
 //!
 //! `VITCUDA_NVRTC` names the library (`pip install nvidia-cuda-nvrtc` brings one; no GPU and no
-//! driver are needed). Without it the tests are reported as ignored, with `VITCUDA_REQUIRE_NVRTC=1`,
-//! as in CI, they fail. The table of all kernels is left in `target/tmp/kernels.txt`.
+//! driver are needed), or several of them with `:` between. The newest compiles all. An older release
+//! compiles what the presets launch at one batch size and the odd heads, each specialisation once, for
+//! one of the architectures and element types that launch it (which one changes from release to
+//! release), and each kernel for every architecture it knows. `VITCUDA_NET=full` has every release
+//! compile all, in some ten minutes of two cores for each.
+//!
+//! Without a library the tests are reported as ignored, with `VITCUDA_REQUIRE_NVRTC=1`, as in CI, they
+//! fail. The table of all kernels is left in `target/tmp/kernels.txt`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use vitcuda::device::ElementType;
-use vitcuda::device::Properties;
 use vitcuda::device::architecture::Architecture;
 use vitcuda::device::cache::Cache;
-use vitcuda::device::nvrtc::{self, Nvrtc, Wanted};
+use vitcuda::device::nvrtc::{self, Nvrtc};
+use vitcuda::device::{ElementType, Properties, Specialisation};
 use vitcuda::model::config::VitConfig;
 use vitcuda::model::kernels::{self, Made};
 use vitcuda::model::presets;
@@ -25,29 +31,29 @@ use vitcuda::ops::gpu::Plan;
 
 /// Batches with full and with half empty grids: launchers choose tiles by them.
 const BATCHES: [usize; 3] = [1, 16, 256];
+const ELEMENTS: [ElementType; 2] = [ElementType::F16, ElementType::Bf16];
+/// Capabilities of chips beside those that launchers are tuned for: Orin, B300, Thor, GB10. The newest
+/// release compiles each kernel for them, too.
+const RELATIVES: [(u32, u32); 4] = [(8, 7), (10, 3), (11, 0), (12, 1)];
 
-/// NVRTC is loaded once for all architectures.
-static NVRTC: Mutex<Option<Arc<Nvrtc>>> = Mutex::new(None);
-static MADE: Mutex<Vec<Made>> = Mutex::new(Vec::new());
+static MADE: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Where a kernel is launched.
+type Place = (Architecture, ElementType);
+/// What is compiled for each place.
+type Work = Vec<(Place, Vec<Plan>)>;
 
 fn main() {
-    let named = std::env::var_os("VITCUDA_NVRTC").is_some_and(|v| !v.is_empty());
+    let named = std::env::var_os("VITCUDA_NVRTC").filter(|value| !value.is_empty());
     let required = std::env::var_os("VITCUDA_REQUIRE_NVRTC").is_some_and(|v| v == "1");
-    let mut trials = Vec::new();
-    for architecture in Architecture::ALL {
-        for element in [ElementType::F16, ElementType::Bf16] {
-            if architecture.capability() < element.needs() {
-                continue;
-            }
-            let name = format!("sm_{} {element}", architecture.sm);
-            let label = match named {
-                true => name,
-                false => format!("{name} [needs VITCUDA_NVRTC, not set]"),
-            };
-            let test = Trial::test(label, move || compile(architecture, element));
-            trials.push(test.with_ignored_flag(!named && !required));
+    let trials = match named {
+        Some(paths) => trials(std::env::split_paths(&paths).collect::<Vec<_>>()),
+        None => {
+            let label = "every kernel compiles [needs VITCUDA_NVRTC, not set]";
+            let missing = || Err("VITCUDA_NVRTC names no library".into());
+            vec![Trial::test(label, missing).with_ignored_flag(!required)]
         }
-    }
+    };
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1); // each compiles in parallel
     let conclusion = libtest_mimic::run(&arguments, trials);
@@ -55,33 +61,129 @@ fn main() {
     conclusion.exit()
 }
 
-fn compile(architecture: Architecture, element: ElementType) -> Result<(), Failed> {
-    if std::env::var_os("VITCUDA_NVRTC").is_none() {
-        return Err("VITCUDA_NVRTC names no library".into());
-    }
-    let mut slot = NVRTC.lock().expect("tests run one by one");
-    let nvrtc = match &*slot {
-        Some(nvrtc) => nvrtc.clone(),
-        None => slot
-            .insert(Arc::new(nvrtc::find(Wanted::default())?))
-            .clone(),
+/// Tests of all libraries, one for each architecture and element type.
+fn trials(paths: Vec<impl AsRef<Path>>) -> Vec<Trial> {
+    let open = |path: &Path| {
+        let library = nvrtc::open(path);
+        Arc::new(library.unwrap_or_else(|error| panic!("VITCUDA_NVRTC: {error}")))
     };
-    let gpu = architecture.properties();
-    let presets = presets::names().map(|name| presets::preset(name).expect("a name of the list"));
-    let configs = presets.chain(odd_widths());
-    let mut plans: Vec<Plan> = configs
-        .flat_map(|config| BATCHES.map(|batch| kernels::plans(&gpu, &config, batch)))
-        .flatten()
-        .chain(odd_heads(&gpu))
-        .collect();
-    plans.sort();
-    plans.dedup();
-    let made = kernels::make(&nvrtc, &Cache::none(), architecture, element, &plans)?;
+    let mut libraries: Vec<Arc<Nvrtc>> = paths.iter().map(|path| open(path.as_ref())).collect();
+    libraries.sort_by_key(|nvrtc| nvrtc.version);
+    let newest = libraries.len() - 1;
+    let full = std::env::var_os("VITCUDA_NET").is_some_and(|value| value == "full");
+    let mut trials = Vec::new();
+    for (release, nvrtc) in libraries.into_iter().enumerate() {
+        let (major, minor) = nvrtc.version;
+        let knows = |architecture: &Architecture| nvrtc.architectures.contains(&architecture.sm);
+        let known = Architecture::ALL.into_iter().filter(knows);
+        let mut work = match full || release == newest {
+            true => all(known, plans),
+            false => each_once(all(known, fewer_plans), release),
+        };
+        if release == newest {
+            let relatives = RELATIVES.map(Architecture::near).into_iter().filter(knows);
+            work.extend(all_kernels(relatives));
+        }
+        for ((architecture, element), plans) in work {
+            let count = plans.len();
+            let label = format!(
+                "{major}.{minor} sm_{} {element}, {count} kernels",
+                architecture.sm
+            );
+            let nvrtc = nvrtc.clone();
+            let test = move || compile(&nvrtc, architecture, element, &plans);
+            trials.push(Trial::test(label, test));
+        }
+    }
+    trials
+}
+
+/// All of `plans` for these architectures.
+fn all(
+    architectures: impl Iterator<Item = Architecture>,
+    plans: fn(&Properties) -> Vec<Plan>,
+) -> Work {
+    let mut work = Vec::new();
+    for architecture in architectures {
+        let plans = plans(&architecture.properties());
+        let elements = ELEMENTS.into_iter();
+        let elements = elements.filter(|element| architecture.capability() >= element.needs());
+        work.extend(elements.map(|element| ((architecture, element), plans.clone())));
+    }
+    work
+}
+
+/// One plan of each kernel, on each of these architectures.
+fn all_kernels(architectures: impl Iterator<Item = Architecture>) -> Work {
+    let mut work = all(architectures, fewer_plans);
+    for (_, plans) in &mut work {
+        plans.dedup_by(|a, b| a.kernel == b.kernel);
+    }
+    work
+}
+
+/// Of `all` each specialisation once, and each kernel in every place.
+fn each_once(mut all: Work, release: usize) -> Work {
+    let mut launched: BTreeMap<&Specialisation, Vec<usize>> = BTreeMap::new();
+    for (place, (_, plans)) in all.iter().enumerate() {
+        let specs: BTreeSet<&Specialisation> = plans.iter().map(|plan| &plan.spec).collect();
+        for spec in specs {
+            launched.entry(spec).or_default().push(place);
+        }
+    }
+    let one_of = |(turn, (spec, places)): (usize, (&Specialisation, Vec<usize>))| {
+        (spec.clone(), places[(turn + release) % places.len()])
+    };
+    let chosen: BTreeMap<Specialisation, usize> =
+        launched.into_iter().enumerate().map(one_of).collect();
+    for (place, (_, plans)) in all.iter_mut().enumerate() {
+        let mut kernels = BTreeSet::new();
+        plans.retain(|plan| kernels.insert(plan.kernel) | (chosen[&plan.spec] == place));
+    }
+    all
+}
+
+/// What the presets and odder models launch on such a GPU, sorted.
+fn plans(gpu: &Properties) -> Vec<Plan> {
+    let configs: Vec<VitConfig> = every_preset().chain(odd_widths()).collect();
+    let of = |batch| {
+        configs
+            .iter()
+            .flat_map(move |config| kernels::plans(gpu, config, batch))
+    };
+    each(BATCHES.into_iter().flat_map(of).chain(odd_heads(gpu)))
+}
+
+/// What the presets launch with the batch size in the middle, and odd heads.
+fn fewer_plans(gpu: &Properties) -> Vec<Plan> {
+    let presets = every_preset().flat_map(|config| kernels::plans(gpu, &config, BATCHES[1]));
+    each(presets.chain(odd_heads(gpu)))
+}
+
+/// Sorted, and each once.
+fn each(plans: impl Iterator<Item = Plan>) -> Vec<Plan> {
+    let plans: BTreeSet<Plan> = plans.collect();
+    plans.into_iter().collect()
+}
+
+fn every_preset() -> impl Iterator<Item = VitConfig> {
+    presets::names().map(|name| presets::preset(name).expect("a name of the list"))
+}
+
+fn compile(
+    nvrtc: &Arc<Nvrtc>,
+    architecture: Architecture,
+    element: ElementType,
+    plans: &[Plan],
+) -> Result<(), Failed> {
+    let made = kernels::make(nvrtc, &Cache::none(), architecture, element, plans)?;
     let bad = made.iter().filter(|made| !made.problems().is_empty());
     let bad: Vec<String> = bad
         .map(|made| format!("{made}: {}", made.problems().join("; ")))
         .collect();
-    MADE.lock().expect("tests run one by one").extend(made);
+    let (major, minor) = nvrtc.version;
+    let rows = made.iter().map(|made| row(made, (major, minor)));
+    MADE.lock().expect("tests run one by one").extend(rows);
     match bad.is_empty() {
         true => Ok(()),
         false => Err(bad.join("\n").into()),
@@ -108,12 +210,13 @@ fn odd_widths() -> impl Iterator<Item = VitConfig> {
 /// scores, and two strips with their sums, leave of the registers.
 fn odd_heads(gpu: &Properties) -> Vec<Plan> {
     let shapes = [
-        (8, [50, 197, 300]),
+        (8, [50, 288, 300]),
         (24, [197, 288, 300]),
-        (32, [257, 300, 333]),
-        (48, [197, 288, 300]),
-        (96, [130, 226, 577]),
-        (128, [130, 257, 1025]),
+        (32, [217, 257, 333]),
+        (48, [197, 208, 300]),
+        (80, [176, 226, 240]),
+        (96, [130, 144, 577]),
+        (128, [128, 257, 1025]),
     ];
     let plans = shapes.into_iter().flat_map(|(head_size, tokens)| {
         tokens.into_iter().flat_map(move |tokens| {
@@ -131,27 +234,30 @@ fn odd_heads(gpu: &Properties) -> Vec<Plan> {
     plans.collect()
 }
 
+fn row(made: &Made, (major, minor): (u32, u32)) -> String {
+    format!(
+        "{:<90} {:>6} {:>9} {:>8} {:>6} {:>7} %",
+        made.to_string(),
+        format!("{major}.{minor}"),
+        made.resources.registers,
+        made.shared(),
+        made.resident(),
+        made.occupancy(),
+    )
+}
+
 fn write_table() {
     let mut made = MADE.lock().expect("the tests are over");
     if made.is_empty() {
         return;
     }
-    made.sort_by_key(|made| made.to_string());
+    made.sort();
     let mut text = format!(
-        "{:<90} {:>9} {:>8} {:>6} {:>9}\n",
-        "kernel", "registers", "shared", "blocks", "occupancy"
+        "{:<90} {:>6} {:>9} {:>8} {:>6} {:>9}\n",
+        "kernel", "NVRTC", "registers", "shared", "blocks", "occupancy"
     );
-    for made in made.iter() {
-        writeln!(
-            text,
-            "{:<90} {:>9} {:>8} {:>6} {:>7} %",
-            made.to_string(),
-            made.resources.registers,
-            made.shared(),
-            made.resident(),
-            made.occupancy(),
-        )
-        .expect("a String takes everything");
+    for row in made.iter() {
+        writeln!(text, "{row}").expect("a String takes everything");
     }
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kernels.txt");
     std::fs::write(&path, text).expect("the target folder is writable");

@@ -55,6 +55,8 @@ fn what_the_host_could_not_pass_is_refused() {
         ("double* x", "double*"),
         ("const void* x", "void*"),
         ("float** x", "float**"),
+        // Aligned to 64 bytes, which packed arguments are not.
+        ("const CUtensorMap map", "CUtensorMap map"),
     ] {
         let text =
             format!("extern \"C\" __global__ void __launch_bounds__(32) k({parameters}) {{}}");

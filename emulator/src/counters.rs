@@ -33,6 +33,13 @@ counters! {
     /// Distinct global bytes of each launch: the least that memory has to move.
     global_read_distinct,
     global_written_distinct,
+    /// Distinct 32-byte sectors of each warp-wide access to global memory, added up: what the
+    /// hardware moves.
+    global_sectors,
+    /// The fewest sectors that would have served the same accesses.
+    global_sectors_least,
+    /// Shared-memory cycles of plain loads and stores beyond one for each 128 bytes.
+    shared_bank_conflicts,
     /// Warp-wide matrix instructions.
     mma,
     /// Multiplications and additions of them.
@@ -51,6 +58,8 @@ counters! {
     atomics,
     /// Float additions by atomics: their order is not fixed.
     float_atomics,
+    /// Instructions that a warp ran, whatever its lanes.
+    warp_instructions,
     nanoseconds,
 }
 

@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::driver::release;
 use crate::memory;
 
 /// What a program can ask about a device. Numbers are those of a common card of the architecture.
@@ -129,10 +130,23 @@ pub fn devices() -> &'static [&'static Device] {
                         "VITCUDA_EMULATE: `{name}` is none of sm_75, sm_80, sm_86, sm_89, sm_90, sm_120"
                     ));
                 }
-                found
+                found.filter(|device| is_known(device))
             })
             .collect()
     })
+}
+
+/// Whether the driver that is played knows the device; says so if not.
+fn is_known(device: &Device) -> bool {
+    let oldest = release::oldest_for(device.arch);
+    let known = release::played().is_none_or(|driver| driver.branch >= oldest);
+    if !known {
+        crate::report::say(&format!(
+            "VITCUDA_EMULATE: sm_{} wants a driver from {oldest} on (VITCUDA_EMULATOR_DRIVER)",
+            device.arch
+        ));
+    }
+    known
 }
 
 /// Memory of each device in bytes: `VITCUDA_EMULATOR_MEMORY`, 8 GiB when unset.

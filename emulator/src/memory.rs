@@ -2,15 +2,17 @@
 //!
 //! Every allocation ends at a guard page (up to the 256-byte rounding that the real allocator
 //! promises for its start; the shadow catches those last bytes) and starts as 0xFF bytes, which are
-//! NaN in f16, bf16 and f32. Two shadow bytes go with each byte, at a constant distance, so that
-//! compiled kernels judge an access without a look-up (see prelude/hooks.h).
+//! NaN in f16, bf16 and f32. Two shadow bytes go with each byte (live, initialised, last launch that
+//! wrote or read it), and two records with each word (see [`crate::exec`]'s races), at constant
+//! distances, so that an access is judged without a look-up.
 
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::fd::{AsRawFd, FromRawFd};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
+use crate::granules::Granules;
 use crate::status::{Result, Status};
 
 /// Addresses reserved for device memory, and for each shadow of it.
@@ -61,27 +63,34 @@ pub struct Arena {
     pub write_state: usize,
     /// The same for the tag of the last reading launch.
     pub read_tag: usize,
+    /// Records of the last write and the last read of each word, eight bytes each.
+    records: [usize; 2],
 }
 
 struct Table {
     live: BTreeMap<usize, Allocation>,
     freed: Vec<Allocation>,
+    granules: Granules,
     next: usize,
     tag: u8,
+    launch: u64,
 }
 
 static LAUNCH_TAG: AtomicU8 = AtomicU8::new(0);
+static LAUNCH: AtomicU64 = AtomicU64::new(0);
+/// Launches that a record tells apart.
+const LAUNCHES: u64 = 1 << 14;
 
 /// The reserved range.
 pub fn arena() -> Arena {
     static ARENA: OnceLock<Arena> = OnceLock::new();
     *ARENA.get_or_init(|| {
-        let reserve = |protection| {
+        let reserve = |protection, bytes| {
             // SAFETY: a fresh anonymous mapping touches nothing that exists.
             let start = unsafe {
                 libc::mmap(
                     std::ptr::null_mut(),
-                    ARENA_BYTES,
+                    bytes,
                     protection,
                     libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
                     -1,
@@ -94,13 +103,15 @@ pub fn arena() -> Arena {
             );
             start as usize
         };
-        let base = reserve(libc::PROT_NONE);
-        let write_state = reserve(libc::PROT_READ | libc::PROT_WRITE);
-        let read_tag = reserve(libc::PROT_READ | libc::PROT_WRITE);
+        let base = reserve(libc::PROT_NONE, ARENA_BYTES);
+        let rights = libc::PROT_READ | libc::PROT_WRITE;
+        let write_state = reserve(rights, ARENA_BYTES);
+        let read_tag = reserve(rights, ARENA_BYTES);
         Arena {
             base,
             write_state: write_state.wrapping_sub(base),
             read_tag: read_tag.wrapping_sub(base),
+            records: [(); 2].map(|()| reserve(rights, 2 * ARENA_BYTES)),
         }
     })
 }
@@ -112,37 +123,115 @@ fn table() -> MutexGuard<'static, Table> {
             Mutex::new(Table {
                 live: BTreeMap::new(),
                 freed: Vec::new(),
+                granules: Granules::default(),
                 next: arena().base + PAGE,
                 tag: 0,
+                launch: 0,
             })
         })
         .lock()
         .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// Address of the tag of the running launch, for compiled kernels.
-pub fn launch_tag() -> *const u8 {
-    LAUNCH_TAG.as_ptr()
+/// Number of the running launch, as far as records tell launches apart.
+pub fn launch() -> u64 {
+    LAUNCH.load(Ordering::Relaxed)
 }
 
-/// Starts counting distinct bytes anew.
+/// Starts counting distinct bytes anew, and the records of another launch.
 pub fn next_launch_tag() {
     let mut table = table();
     table.tag += 1;
-    if table.tag == TAGS {
-        table.tag = 1;
-        // Tags of 63 launches ago would look like those to come: forget them all.
+    table.launch += 1;
+    if table.launch == LAUNCHES {
+        table.launch = 1;
         for allocation in table.live.values() {
-            for address in allocation.base..allocation.base + allocation.bytes {
-                // SAFETY: shadow of a live allocation; no launch is running.
-                unsafe {
-                    *write_state(address) &= LIVE | INITIALISED;
-                    *read_tag(address) = 0;
+            let (start, length) = allocation.pages();
+            // SAFETY: records of live allocations; no launch is running.
+            unsafe {
+                let rights = libc::PROT_READ | libc::PROT_WRITE;
+                for plane in records(start) {
+                    map_fresh(plane as usize, 2 * length, rights);
                 }
             }
         }
     }
+    if table.tag == TAGS {
+        table.tag = 1;
+        // Tags of 63 launches ago would look like those to come: forget them all.
+        for allocation in table.live.values() {
+            // SAFETY: shadow of a live allocation; no launch is running.
+            unsafe {
+                let state = std::slice::from_raw_parts_mut(write_state(allocation.base), allocation.bytes);
+                state.iter_mut().for_each(|one| *one &= LIVE | INITIALISED);
+                std::ptr::write_bytes(read_tag(allocation.base), 0, allocation.bytes);
+            }
+        }
+    }
     LAUNCH_TAG.store(table.tag, Ordering::Relaxed);
+    LAUNCH.store(table.launch, Ordering::Relaxed);
+}
+
+/// Where the records of the word at `address` lie: of writes, of reads.
+pub fn records(address: usize) -> [*mut u64; 2] {
+    let arena = arena();
+    arena.records.map(|plane| (plane + (address - arena.base) / 4 * 8) as *mut u64)
+}
+
+/// Whether all bytes are live (`bits` [`LIVE`]), or live and written.
+#[inline(always)]
+pub fn all_have(address: usize, bytes: usize, bits: u8) -> bool {
+    // SAFETY: the shadow covers the whole arena, in which callers know the address to lie.
+    let state = unsafe { std::slice::from_raw_parts(write_state(address), bytes) };
+    state.iter().fold(bits, |all, one| all & one) == bits
+}
+
+/// First byte without `bits`.
+pub fn first_without(address: usize, bytes: usize, bits: u8) -> Option<usize> {
+    // SAFETY: as above.
+    let state = unsafe { std::slice::from_raw_parts(write_state(address), bytes) };
+    state.iter().position(|one| one & bits != bits).map(|at| address + at)
+}
+
+/// Notes that the running launch read the bytes; how many of them it reads for the first time.
+#[inline(always)]
+pub fn touch_read(address: usize, bytes: usize) -> u64 {
+    touch(read_tag(address), bytes, LAUNCH_TAG.load(Ordering::Relaxed))
+}
+
+/// Notes that the running launch wrote the bytes; how many of them for the first time.
+#[inline(always)]
+pub fn touch_written(address: usize, bytes: usize) -> u64 {
+    let tag = LAUNCH_TAG.load(Ordering::Relaxed);
+    touch(write_state(address), bytes, LIVE | INITIALISED | tag << 2)
+}
+
+/// Sets shadow bytes to `value`; how many were something else. Two CPU threads never count one byte
+/// twice.
+#[inline(always)]
+fn touch(shadow: *mut u8, bytes: usize, value: u8) -> u64 {
+    // SAFETY: shadow of live memory, of which several threads change bytes atomically.
+    unsafe {
+        let all = std::slice::from_raw_parts(shadow, bytes);
+        if all.iter().fold(0, |different, one| different | (one ^ value)) == 0 {
+            return 0;
+        }
+        let (before, words, after) = all.align_to::<u64>();
+        let pattern = u64::from(value) * 0x0101_0101_0101_0101;
+        let mut changed = 0;
+        for one in before.iter().chain(after) {
+            let old = AtomicU8::from_ptr(std::ptr::from_ref(one).cast_mut()).swap(value, Ordering::Relaxed);
+            changed += u64::from(old != value);
+        }
+        for word in words {
+            if *word != pattern {
+                let word = AtomicU64::from_ptr(std::ptr::from_ref(word).cast_mut());
+                let old = word.swap(pattern, Ordering::Relaxed).to_le_bytes();
+                changed += old.iter().filter(|&&one| one != value).count() as u64;
+            }
+        }
+        changed
+    }
 }
 
 /// Shadow byte of a device address: state and last writer.
@@ -160,20 +249,24 @@ pub fn is_device_address(address: usize) -> bool {
     address.wrapping_sub(arena().base) < ARENA_BYTES
 }
 
-/// Bytes in live allocations of the device.
+/// The same of all its bytes.
+#[inline(always)]
+pub fn is_device_range(address: usize, bytes: usize) -> bool {
+    address.wrapping_sub(arena().base) < ARENA_BYTES - bytes
+}
+
+/// Bytes of the device that allocations take.
 pub fn used(device: usize) -> usize {
-    let home = Home::Device(device);
-    let table = table();
-    let live = table.live.values().filter(|one| one.home == home);
-    live.map(|one| one.bytes).sum()
+    table().granules.used(device)
 }
 
 /// A fresh, poisoned allocation of `bytes` > 0.
 pub fn allocate(bytes: usize, home: Home) -> Result<usize> {
-    if let Home::Device(device) = home
-        && bytes > crate::device::free_bytes(device)
-    {
-        return Err(Status::ERROR_OUT_OF_MEMORY);
+    if let Home::Device(device) = home {
+        let needed = table().granules.needed(device, bytes);
+        if needed > crate::device::free_bytes(device) {
+            return Err(Status::ERROR_OUT_OF_MEMORY);
+        }
     }
     let mut table = table();
     let rounded = bytes.next_multiple_of(ALIGNMENT);
@@ -197,21 +290,11 @@ pub fn allocate(bytes: usize, home: Home) -> Result<usize> {
         };
         fill(write_state(base) as usize, bytes, state);
     }
-    poison_for_sanitizer(base + bytes, rounded - bytes);
     table.live.insert(base, Allocation { base, bytes, home });
-    Ok(base)
-}
-
-/// Tells AddressSanitizer, where it is preloaded, that nobody may touch these bytes.
-fn poison_for_sanitizer(start: usize, bytes: usize) {
-    // SAFETY: the name is the sanitizer's, and so is the signature.
-    unsafe {
-        let found = libc::dlsym(libc::RTLD_DEFAULT, c"__asan_poison_memory_region".as_ptr());
-        if !found.is_null() && bytes > 0 {
-            let poison: unsafe extern "C" fn(usize, usize) = std::mem::transmute(found);
-            poison(start, bytes);
-        }
+    if let Home::Device(device) = home {
+        table.granules.take(device, base, bytes);
     }
+    Ok(base)
 }
 
 /// Replaces pages by untouched ones.
@@ -290,7 +373,11 @@ pub fn free(base: usize) -> Result<()> {
         map_fresh(start, length, libc::PROT_NONE);
         map_fresh(write_state(start) as usize, length, rights);
         map_fresh(read_tag(start) as usize, length, rights);
+        for plane in records(start) {
+            map_fresh(plane as usize, 2 * length, rights);
+        }
     }
+    table.granules.give_back(base);
     table.freed.push(allocation);
     Ok(())
 }

@@ -32,6 +32,7 @@ statuses! {
     ERROR_INVALID_IMAGE = 200, "device kernel image is invalid";
     ERROR_INVALID_CONTEXT = 201, "invalid device context";
     ERROR_NO_BINARY_FOR_GPU = 209, "no kernel image is available for execution on the device";
+    ERROR_UNSUPPORTED_PTX_VERSION = 222, "the provided PTX was compiled with an unsupported toolchain.";
     ERROR_FILE_NOT_FOUND = 301, "file not found";
     ERROR_INVALID_HANDLE = 400, "invalid resource handle";
     ERROR_NOT_FOUND = 500, "named symbol not found";

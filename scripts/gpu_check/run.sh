@@ -1,21 +1,24 @@
 #!/bin/sh
 # The whole check on the GPU of this box; results go to $OUT (default: results), summary.md first.
-#   OUT=results sh run.sh [--torch torch_vit.py] [--deadline SECONDS] [--only PART,PART…]
+#   OUT=results sh run.sh [--torch torch_vit.py] [--nvrtc PATH]… [--deadline SECONDS] [--only PART,PART…]
 # PARTs, in this order: doctor train kernels steps torch. --torch times PyTorch beside us with that
-# script. By the deadline (570 s from the start) all is over; a part gets a third of the time at most.
+# script. Every NVRTC that is named with --nvrtc (the library, or the folder with it) has to pass
+# doctor --full, beside the one that is found; all else is done with the one that is found. By the deadline (570 s from the start) all is over; a part gets a third of the time at most.
 # CHECK_MODELS="PRESET:BATCH …" is what is timed, CHECK_REPEATS (20) times.
 # Fails where doctor --full, the training run or the evaluation of its result does.
 set -u
 
 here=$(cd "$(dirname "$0")" && pwd)
 OUT=${OUT:-results}
-torch='' deadline=570 only=doctor,train,kernels,steps,torch
+torch='' nvrtcs='' deadline=570 only=doctor,train,kernels,steps,torch
 while [ $# -gt 0 ]; do
     case $1 in
         --torch) torch=$2 ;;
+        --nvrtc) nvrtcs="$nvrtcs
+$2" ;;
         --deadline) deadline=$2 ;;
         --only) only=$2 ;;
-        *) sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+        *) sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
     esac
     shift 2
 done
@@ -63,6 +66,13 @@ box >>"$OUT/log.txt" 2>&1
 if wanted doctor; then
     must doctor doctor.txt "$vitcuda" doctor --device cuda
     must 'doctor --full' doctor.txt "$vitcuda" doctor --full --device cuda
+    # Lines, since a path may have blanks.
+    while read -r nvrtc; do
+        [ -z "$nvrtc" ] || must "doctor --full with $nvrtc" doctor.txt \
+            env VITCUDA_NVRTC="$nvrtc" "$vitcuda" doctor --full --device cuda </dev/null
+    done <<END
+$nvrtcs
+END
 fi
 
 if wanted train; then

@@ -27,7 +27,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use output::Outcome;
 use vitcuda::Error;
 use vitcuda::data::LoaderOptions;
-use vitcuda::device::{self, Device, DeviceChoice, ElementType, Machine, cuda, nvrtc};
+use vitcuda::device::{self, Device, DeviceChoice, ElementType, Machine, cuda};
+use vitcuda::model::kernels;
 
 /// Fine-tune, train, evaluate and run Vision Transformers.
 #[derive(Debug, Parser)]
@@ -168,7 +169,7 @@ impl Global {
         };
         let machine = Machine {
             driver: cuda::probe,
-            compiler: |wanted| nvrtc::find(wanted).map(drop),
+            compiler: |wanted| kernels::try_out(wanted, element),
         };
         let selection = device::select(self.device, element, machine)?;
         if let Some(notice) = &selection.notice {

@@ -56,6 +56,16 @@ impl Architecture {
         }
     }
 
+    /// One with the resources of the newest that is not newer than `capability`.
+    pub fn near((major, minor): (u32, u32)) -> Self {
+        let sm = 10 * major + minor;
+        let older = Self::ALL.into_iter().rfind(|known| known.sm <= sm);
+        Self {
+            sm,
+            ..older.unwrap_or(Self::ALL[0])
+        }
+    }
+
     /// Compute capability, (major, minor).
     pub fn capability(&self) -> (u32, u32) {
         (self.sm / 10, self.sm % 10)

@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex};
 
 use super::cache::{Cache, Found};
 use super::element::ElementType;
-use super::kernel::{Source, Specialisation};
+use super::kernel::{Header, Source, Specialisation};
 use super::kernels::{HEADERS, SOURCES};
 use super::nvrtc::{Compiled, Failure, Nvrtc};
+use super::patch::Patch;
+use super::target::target;
 use crate::error::{Error, Result};
 use crate::fnv::fnv1a;
 
@@ -20,6 +22,7 @@ pub struct Compiler {
     arch: u32,
     element: ElementType,
     notices: Mutex<Vec<String>>,
+    patch: Mutex<Option<Patch>>,
 }
 
 /// Lines of a compiler's log in an error message; the report has all.
@@ -33,13 +36,15 @@ impl Compiler {
         capability: (u32, u32),
         element: ElementType,
     ) -> Self {
-        let arch = architecture(&nvrtc.architectures, capability);
+        let arch = target(&nvrtc.architectures, capability);
+        let arch = arch.expect("an NVRTC that was found for this GPU");
         Self {
             nvrtc,
             cache,
             arch,
             element,
             notices: Mutex::default(),
+            patch: Mutex::default(),
         }
     }
 
@@ -65,10 +70,27 @@ impl Compiler {
         }
     }
 
+    /// From now on the text has this fault, until another is planted or none; the one before.
+    pub(super) fn plant(&self, patch: Option<Patch>) -> Option<Patch> {
+        std::mem::replace(
+            &mut *self.patch.lock().expect("no panic while it is held"),
+            patch,
+        )
+    }
+
+    /// The fault that is in the text of `spec`.
+    fn planted(&self, spec: &Specialisation) -> Option<Patch> {
+        let patch = *self.patch.lock().expect("no panic while it is held");
+        patch.filter(|patch| patch.concerns(spec.file))
+    }
+
     /// The cubin of `spec`, from the cache where it has it.
     ///
     /// [`Error::Device`] with the compiler's messages where NVRTC refuses the text.
     pub fn compile(&self, spec: &Specialisation) -> Result<Compiled> {
+        if self.planted(spec).is_some() {
+            return self.compile_anew(spec);
+        }
         let key = self.key(spec);
         match self.cache.read(&key) {
             Found::Entry(compiled) => return Ok(compiled),
@@ -83,6 +105,9 @@ impl Compiler {
 
     /// Compiles, whatever the cache has, and puts the result there.
     pub fn compile_anew(&self, spec: &Specialisation) -> Result<Compiled> {
+        if let Some(patch) = self.planted(spec) {
+            return self.compile_patched(spec, patch);
+        }
         let compiled = self
             .nvrtc
             .compile(source(spec), HEADERS, &self.options(spec))
@@ -95,12 +120,38 @@ impl Compiler {
         Ok(compiled)
     }
 
+    /// With a fault in the text, and nothing left behind.
+    fn compile_patched(&self, spec: &Specialisation, patch: Patch) -> Result<Compiled> {
+        let Source { name, text, hash } = *source(spec);
+        let text = patch.apply(name, text);
+        let patched = HEADERS
+            .iter()
+            .map(|header| patch.apply(header.name, header.text));
+        let patched: Vec<_> = patched.collect();
+        let headers = HEADERS.iter().zip(&patched);
+        let headers: Vec<Header> = headers
+            .map(|(&Header { name, .. }, text)| Header { name, text })
+            .collect();
+        let source = Source {
+            name,
+            text: &text,
+            hash,
+        };
+        self.nvrtc
+            .compile(&source, &headers, &self.options(spec))
+            .map_err(|failure| self.report(spec, &failure))
+    }
+
     fn options(&self, spec: &Specialisation) -> Vec<String> {
         let mut options = vec![
             format!("--gpu-architecture=sm_{}", self.arch),
             "--std=c++17".to_owned(),
             "--generate-line-info".to_owned(),
             "--ptxas-options=-v".to_owned(),
+            // NVRTC before 13.2 refuses generic lambdas in a kernel, "functions without execution
+            // space annotations". With this option 12.0 takes them; objects with templates in the
+            // place of lambdas would do as well, and take their captures apart by hand.
+            "--device-as-default-execution-space".to_owned(),
         ];
         if self.element == ElementType::Bf16 {
             options.push("-DVITCUDA_BF16".to_owned());
@@ -175,33 +226,9 @@ impl Compiler {
     }
 }
 
-fn source(spec: &Specialisation) -> &'static Source {
+fn source(spec: &Specialisation) -> &'static Source<'static> {
     SOURCES
         .iter()
         .find(|source| source.name == spec.file)
         .expect("specialisations are made from generated kernels")
-}
-
-/// The architecture to compile for: that of the GPU, or the newest one that NVRTC knows whose
-/// cubins it runs (same major number).
-fn architecture(known: &[u32], (major, minor): (u32, u32)) -> u32 {
-    let own = 10 * major + minor;
-    let runs = known
-        .iter()
-        .filter(|&&arch| arch / 10 == major && arch <= own);
-    runs.max().copied().unwrap_or(own)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::architecture;
-
-    #[test]
-    fn an_unknown_gpu_gets_the_next_older_of_its_family() {
-        let known = [75, 80, 86, 90, 120];
-        assert_eq!(architecture(&known, (8, 6)), 86);
-        assert_eq!(architecture(&known, (8, 9)), 86);
-        assert_eq!(architecture(&known, (12, 1)), 120);
-        assert_eq!(architecture(&[], (8, 9)), 89);
-    }
 }

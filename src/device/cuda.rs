@@ -4,15 +4,19 @@
 //! without a GPU.
 
 use std::error::Error as _;
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::fmt;
+use std::path::PathBuf;
 
+use cudarc::driver::sys;
 use libloading::{Library, Symbol};
+
+use super::library::file_of;
 
 use crate::error::{Error, Result};
 
-/// File name of the driver's library, as the loader looks for it.
-pub const LIBRARY: &str = match cfg!(windows) {
+/// File name of the driver's library, as the driver installs it.
+const LIBRARY: &str = match cfg!(windows) {
     true => "nvcuda.dll",
     false => "libcuda.so.1",
 };
@@ -20,6 +24,8 @@ pub const LIBRARY: &str = match cfg!(windows) {
 /// A driver that started, with at least one GPU.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Driver {
+    /// The file, where it is known, else a name for the loader.
+    pub library: PathBuf,
     /// Newest CUDA version that the driver understands: (major, minor).
     pub version: (u32, u32),
     /// In the driver's order; `cuda:N` is the N-th. Never empty.
@@ -52,7 +58,7 @@ impl fmt::Display for Driver {
 /// [`Error::Device`] when there is no library, it lacks a function, it does not start (its error
 /// code is named), or it shows no GPU.
 pub fn probe() -> Result<Driver> {
-    let api = Api::open(LIBRARY)?;
+    let api = Api::open()?;
     api.init()?;
     let version = api.number("cuDriverGetVersion", |out| {
         // SAFETY: the function writes one int through its only argument.
@@ -66,6 +72,7 @@ pub fn probe() -> Result<Driver> {
         return Err(Error::device("the CUDA driver shows no GPU", NO_GPU_HELP));
     }
     Ok(Driver {
+        library: api.file.clone(),
         version: (version / 1000, version % 1000 / 10),
         gpus: (0..count)
             .map(|ordinal| api.gpu(ordinal))
@@ -86,47 +93,60 @@ type Ordinal = c_int;
 const COMPUTE_CAPABILITY_MAJOR: c_int = 75;
 const COMPUTE_CAPABILITY_MINOR: c_int = 76;
 
-/// The five functions that the probe calls, with the signatures of `cuda.h`.
+/// `cuGetErrorName` and `cuGetErrorString`.
+type Words = unsafe extern "C" fn(Status, *mut *const c_char) -> Status;
+
+/// The functions that the probe calls, with the signatures of `cuda.h`. They stay loaded: the
+/// library is the one that cudarc keeps.
 struct Api {
+    file: PathBuf,
     init: unsafe extern "C" fn(flags: u32) -> Status,
     driver_get_version: unsafe extern "C" fn(version: *mut c_int) -> Status,
     device_get_count: unsafe extern "C" fn(count: *mut c_int) -> Status,
     device_get_name: unsafe extern "C" fn(*mut c_char, length: c_int, Ordinal) -> Status,
     device_get_attribute: unsafe extern "C" fn(*mut c_int, attribute: c_int, Ordinal) -> Status,
-    /// Keeps the functions loaded.
-    _library: Library,
+    /// Names of error codes, and what they mean; not asked of a library that has none.
+    error_name: Option<Words>,
+    error_string: Option<Words>,
 }
 
 impl Api {
-    fn open(name: &str) -> Result<Self> {
+    /// The library that cudarc calls, which looks for several names: where the probe took another
+    /// file, what it has seen would not be what runs.
+    fn open() -> Result<Self> {
         // SAFETY: loading runs the library's initialisers; a file under the driver's name on the
-        // loader's path is the driver, which any program may load.
-        let library = unsafe { Library::new(name) }.map_err(|error| {
-            let why = error.source().map_or(error.to_string(), |e| e.to_string());
-            Error::device(format!("no CUDA driver: {why}"), NO_DRIVER_HELP)
-        })?;
+        // loader's path is the driver, which any program may load. cudarc panics without one.
+        let library = unsafe {
+            if !sys::is_culib_present() {
+                return Err(no_driver());
+            }
+            sys::culib()
+        };
         // SAFETY: each symbol gets the type that cuda.h declares for its name.
         unsafe {
+            let init = *symbol(library, "cuInit")?;
             Ok(Self {
-                init: *symbol(&library, "cuInit")?,
-                driver_get_version: *symbol(&library, "cuDriverGetVersion")?,
-                device_get_count: *symbol(&library, "cuDeviceGetCount")?,
-                device_get_name: *symbol(&library, "cuDeviceGetName")?,
-                device_get_attribute: *symbol(&library, "cuDeviceGetAttribute")?,
-                _library: library,
+                file: file_of(init as *const c_void).unwrap_or_else(|| LIBRARY.into()),
+                init,
+                driver_get_version: *symbol(library, "cuDriverGetVersion")?,
+                device_get_count: *symbol(library, "cuDeviceGetCount")?,
+                device_get_name: *symbol(library, "cuDeviceGetName")?,
+                device_get_attribute: *symbol(library, "cuDeviceGetAttribute")?,
+                error_name: library.get("cuGetErrorName").ok().map(|found| *found),
+                error_string: library.get("cuGetErrorString").ok().map(|found| *found),
             })
         }
     }
 
     fn init(&self) -> Result<()> {
         // SAFETY: 0 is the only flag value that cuInit takes.
-        check("cuInit", unsafe { (self.init)(0) })
+        self.check("cuInit", unsafe { (self.init)(0) })
     }
 
     /// Calls a function that writes one non-negative number.
     fn number(&self, function: &str, call: impl FnOnce(*mut c_int) -> Status) -> Result<u32> {
         let mut value: c_int = 0;
-        check(function, call(&mut value))?;
+        self.check(function, call(&mut value))?;
         u32::try_from(value).map_err(|_| {
             Error::device(
                 format!("the CUDA driver's {function} answered {value}"),
@@ -138,7 +158,7 @@ impl Api {
     fn gpu(&self, ordinal: u32) -> Result<Gpu> {
         let device = ordinal as Ordinal;
         let mut name = [0; 256];
-        check("cuDeviceGetName", {
+        self.check("cuDeviceGetName", {
             // SAFETY: the function writes at most the given length, closing zero included.
             unsafe { (self.device_get_name)(name.as_mut_ptr(), name.len() as c_int, device) }
         })?;
@@ -159,6 +179,77 @@ impl Api {
             ),
         })
     }
+
+    /// The error for a status other than 0, in words: what is known about how to help, else the
+    /// driver's own.
+    fn check(&self, function: &str, status: Status) -> Result<()> {
+        let (meaning, help) = match status {
+            0 => return Ok(()),
+            34 => (
+                "this is the toolkit's stub, not a driver",
+                "take the folder of that file out of LD_LIBRARY_PATH, so that the driver's own is found",
+            ),
+            100 => ("no CUDA-capable device is detected", NO_GPU_HELP),
+            802 => (
+                "the system is not ready: the GPUs are still being connected",
+                "on a machine with NVSwitch start nvidia-fabricmanager (of the driver's version) and wait \
+                 until it has joined the GPUs; nvidia-smi -q shows `Fabric`",
+            ),
+            803 => (
+                "the driver's library and the kernel module are of different versions",
+                "restart the machine, or give the container the driver's library of its host",
+            ),
+            804 => (
+                "this library is of CUDA's forward compatibility package, which this GPU is not for",
+                "take the folder `compat` out of LD_LIBRARY_PATH, so that the driver's own library is found",
+            ),
+            999 => ("unknown error", NO_GPU_HELP),
+            _ => ("", NO_GPU_HELP),
+        };
+        let meaning = match meaning {
+            "" => self.words(status),
+            known => known.to_owned(),
+        };
+        Err(Error::device(
+            format!(
+                "the CUDA driver does not start: {function} returned {status} ({meaning}) in {}",
+                self.file.display()
+            ),
+            help,
+        ))
+    }
+
+    /// The driver's name for a status, and what it says about it.
+    fn words(&self, status: Status) -> String {
+        let ask = |function: Option<Words>| {
+            let mut text = std::ptr::null();
+            // SAFETY: the function writes one pointer, to a static string or null.
+            let known = unsafe { function?(status, &mut text) } == 0 && !text.is_null();
+            // SAFETY: as said.
+            known.then(|| {
+                unsafe { CStr::from_ptr(text) }
+                    .to_string_lossy()
+                    .into_owned()
+            })
+        };
+        let said: Vec<String> = [self.error_name, self.error_string]
+            .into_iter()
+            .filter_map(ask)
+            .collect();
+        match said.is_empty() {
+            true => "a code that this driver has no name for".to_owned(),
+            false => said.join(": "),
+        }
+    }
+}
+
+fn no_driver() -> Error {
+    // SAFETY: as in `open`. The loader's reason, of the name that a driver has.
+    let why = match unsafe { Library::new(LIBRARY) } {
+        Err(error) => error.source().map_or(error.to_string(), |e| e.to_string()),
+        Ok(_) => format!("{LIBRARY} could not be opened a moment ago"),
+    };
+    Error::device(format!("no CUDA driver: {why}"), NO_DRIVER_HELP)
 }
 
 /// # Safety
@@ -171,19 +262,4 @@ unsafe fn symbol<'a, T>(library: &'a Library, name: &str) -> Result<Symbol<'a, T
             NO_DRIVER_HELP,
         )
     })
-}
-
-fn check(function: &str, status: Status) -> Result<()> {
-    let meaning = match status {
-        0 => return Ok(()),
-        34 => "this is the toolkit's stub, not a driver",
-        100 => "no CUDA-capable device is detected",
-        803 => "the driver's library and the kernel module are of different versions",
-        999 => "unknown error",
-        _ => "see CUresult in NVIDIA's driver API reference",
-    };
-    Err(Error::device(
-        format!("the CUDA driver does not start: {function} returned {status} ({meaning})"),
-        NO_GPU_HELP,
-    ))
 }

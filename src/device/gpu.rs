@@ -1,6 +1,7 @@
 //! A GPU in use: one context, one stream, the compiled kernels.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytemuck::{Pod, Zeroable};
@@ -10,11 +11,12 @@ use cudarc::driver::{CudaContext, result};
 use super::cache::Cache;
 use super::compiler::Compiler;
 use super::element::{Element, ElementType};
-use super::kernel::{Arguments, Geometry, Kernel, Specialisation};
+use super::kernel::{Arguments, Geometry, Kernel, Launch, Specialisation};
 use super::memory::{Buffer, Slice};
 use super::module::Module;
+use super::patch::Patch;
 use super::requirements::usable;
-use super::stream::Stream;
+use super::stream::{Stream, Timing};
 use super::{cuda, driver_error, nvrtc};
 use crate::error::{Error, Result};
 
@@ -37,6 +39,19 @@ pub struct Properties {
     pub driver: (u32, u32),
 }
 
+impl Properties {
+    /// Whether it is a small Turing card: of its architecture, and without its tensor cores, whose
+    /// instructions run on slower units.
+    pub fn lacks_tensor_cores(&self) -> bool {
+        let small = [
+            "MX450", "MX550", "T400", "T500", "T550", "T600", "T1000", "T1200", "T2000",
+        ];
+        let mut words = self.name.split_whitespace();
+        self.capability == (7, 5)
+            && (self.name.contains("GTX 16") || words.any(|word| small.contains(&word)))
+    }
+}
+
 /// A GPU in use. Work runs in the order in which it is issued, on one stream; calls return before
 /// it is done, unless they say that they wait.
 #[derive(Debug)]
@@ -47,7 +62,10 @@ pub struct Gpu {
     compiler: Compiler,
     modules: Mutex<HashMap<Specialisation, Arc<Module>>>,
     /// What is launched in a [`Gpu::rehearse`].
-    pub(super) rehearsal: Mutex<Option<Vec<Specialisation>>>,
+    pub(super) rehearsal: Mutex<Option<Vec<Launch>>>,
+    /// Whether a [`Gpu::capture`] is on.
+    pub(super) capturing: AtomicBool,
+    graphs: bool,
     pub(super) main: Stream,
     pub(super) context: Arc<CudaContext>,
 }
@@ -58,7 +76,7 @@ impl Gpu {
     ///
     /// [`Error::Device`] where there is no driver, it is older than [`OLDEST_DRIVER`](super::OLDEST_DRIVER), the GPU does
     /// not exist, is older than [`OLDEST_CAPABILITY`](super::OLDEST_CAPABILITY) or cannot multiply `element`, or where there
-    /// is no NVRTC for it.
+    /// is no NVRTC for it. [`Error::Usage`] where `VITCUDA_GRAPH` is neither 0 nor 1.
     pub fn open(ordinal: usize, element: ElementType) -> Result<Self> {
         Self::open_with(ordinal, element, Cache::of_this_user())
     }
@@ -103,6 +121,8 @@ impl Gpu {
             element,
             modules: Mutex::default(),
             rehearsal: Mutex::default(),
+            capturing: AtomicBool::new(false),
+            graphs: wants_graphs()?,
             main,
             context,
         })
@@ -126,6 +146,12 @@ impl Gpu {
     /// Whether it is of the ampere family or later: `cp.async`, `mma.m16n8k16`, bf16.
     pub fn is_ampere(&self) -> bool {
         self.properties.capability.0 >= 8
+    }
+
+    /// Whether steps are to be issued as CUDA graphs: with `VITCUDA_GRAPH=0` each kernel is launched
+    /// by itself, so that a driver's error names the launch at fault.
+    pub fn takes_graphs(&self) -> bool {
+        self.graphs
     }
 
     /// How kernels are compiled.
@@ -152,9 +178,13 @@ impl Gpu {
     }
 
     /// Waits for all work issued so far; reports what went wrong in it.
+    ///
+    /// For an event, asleep: a wait for a stream spins, and takes a core from those who decode images.
     pub fn synchronise(&self) -> Result<()> {
         let failed = driver_error("the work on the GPU failed");
-        self.main.stream.synchronize().map_err(failed)
+        self.bind()?;
+        let now = self.main.mark(Timing::Off).map_err(failed)?;
+        now.synchronise()
     }
 
     /// Memory for `len` values, holding anything. [`Error::Memory`] where there is not enough.
@@ -195,7 +225,8 @@ impl Gpu {
         .map_err(driver_error("setting memory to zero"))
     }
 
-    /// Copies `values`; they may change when the call has returned.
+    /// Copies `values`; they may change when the call has returned. Waits for all work issued so
+    /// far: for what changes while training, there is [`Stream::upload`].
     ///
     /// # Panics
     /// If the lengths differ.
@@ -205,17 +236,20 @@ impl Gpu {
             return Ok(());
         }
         self.bind()?;
-        // SAFETY: the slice lies in a live buffer of as many bytes; the driver has taken pageable
-        // memory into a buffer of its own when it returns.
+        // SAFETY: the slice lies in a live buffer of as many bytes; `values` lives until the wait
+        // below is over. Whether the driver still reads pageable memory after it has returned is its
+        // own affair: where GPU and CPU share page tables, it does.
         unsafe { result::memcpy_htod_async(to.address(), values, self.main.stream.cu_stream()) }
-            .map_err(driver_error("a copy to the GPU"))
+            .map_err(driver_error("a copy to the GPU"))?;
+        self.synchronise()
     }
 
     /// The values, after all work issued so far. Waits.
     pub fn read<T: Pod>(&self, from: Slice<T>) -> Result<Vec<T>> {
         let mut values = vec![T::zeroed(); from.len()];
         if !from.is_empty() {
-            self.bind()?;
+            // Asleep: a copy to pageable memory waits for the work before it, and spins.
+            self.synchronise()?;
             // SAFETY: the slice lies in a live buffer of as many bytes; `values` lives until the
             // wait below is over.
             unsafe {
@@ -261,12 +295,25 @@ impl Gpu {
             .map_err(driver_error("the GPU's context"))
     }
 
-    /// Compiles what is not compiled yet, in parallel, and loads it.
+    /// Compiles what is not compiled yet, in parallel, and loads it: afterwards nothing of `launches`
+    /// needs more of the driver than the launch itself, and it can be captured.
     ///
     /// [`Error::Device`] with the compiler's messages where NVRTC refuses a kernel.
-    pub fn prepare(&self, specs: &[Specialisation]) -> Result<()> {
+    pub fn prepare(&self, launches: &[Launch]) -> Result<()> {
+        self.load(launches.iter().map(|launch| &launch.spec).collect())?;
+        let mut launches: Vec<&Launch> = launches.iter().collect();
+        launches.sort();
+        launches.dedup();
+        launches.into_iter().try_for_each(|launch| {
+            let module = self.module(&launch.spec)?;
+            module.resolve(launch.kernel, launch.shared)
+        })
+    }
+
+    /// Compiles in parallel what is not loaded yet, and loads it.
+    fn load(&self, specs: Vec<&Specialisation>) -> Result<()> {
         use rayon::prelude::*;
-        let mut missing: Vec<&Specialisation> = specs.iter().collect();
+        let mut missing = specs;
         missing.sort();
         missing.dedup();
         missing.retain(|spec| !self.lock_modules().contains_key(spec));
@@ -282,10 +329,35 @@ impl Gpu {
         Ok(())
     }
 
+    /// Kernels that are launched from now on have this fault in their text; `None`: none. Waits.
+    pub fn plant(&self, patch: Option<Patch>) -> Result<()> {
+        self.synchronise()?;
+        let before = self.compiler.plant(patch);
+        let changes = [before, patch].into_iter().flatten();
+        self.lock_modules().retain(|spec, _| {
+            let mut changes = changes.clone();
+            !changes.any(|patch| patch.concerns(spec.file))
+        });
+        Ok(())
+    }
+
     /// A cubin from the cache may be one that the driver does not take; one made now is not.
     fn load_anew(&self, spec: &Specialisation) -> Result<Module> {
         let compiled = self.compiler.compile_anew(spec)?;
-        Module::load(&self.context, &compiled.cubin)
+        Module::load(&self.context, &compiled.cubin).map_err(|error| self.unloadable(&error))
+    }
+
+    /// The error for a cubin that the driver does not take though it was made just now.
+    fn unloadable(&self, error: &Error) -> Error {
+        let (nvrtc, driver) = (self.compiler.nvrtc(), self.properties.driver);
+        let ((major, minor), (driver_major, driver_minor)) = (nvrtc.version, driver);
+        Error::device(
+            format!(
+                "{error}; NVRTC {major}.{minor} ({}) made it, the driver understands CUDA {driver_major}.{driver_minor}",
+                nvrtc.path.display()
+            ),
+            format!("pip install {}", nvrtc::package(driver)),
+        )
     }
 
     fn lock_modules(&self) -> std::sync::MutexGuard<'_, HashMap<Specialisation, Arc<Module>>> {
@@ -294,9 +366,29 @@ impl Gpu {
 
     fn module(&self, spec: &Specialisation) -> Result<Arc<Module>> {
         if !self.lock_modules().contains_key(spec) {
-            self.prepare(std::slice::from_ref(spec))?;
+            self.load(vec![spec])?;
         }
         Ok(self.lock_modules()[spec].clone())
+    }
+
+    /// [`Error::Device`] where a launch in a capture would have to load or look up its kernel.
+    fn must_be_prepared(
+        &self,
+        spec: &Specialisation,
+        kernel: &'static str,
+        shared: u32,
+    ) -> Result<()> {
+        let modules = self.lock_modules();
+        let module = modules.get(spec);
+        match module.is_some_and(|module| module.is_resolved(kernel, shared)) {
+            true => Ok(()),
+            false => Err(Error::device(
+                format!(
+                    "{kernel} ({spec}) with {shared} bytes of shared memory was not prepared before the capture"
+                ),
+                "this is a bug of vitcuda; VITCUDA_GRAPH=0 runs without captures",
+            )),
+        }
     }
 
     /// Runs `kernel`, compiled as `spec` says, on `geometry`.
@@ -314,8 +406,16 @@ impl Gpu {
         geometry: Geometry,
     ) -> Result<()> {
         assert_eq!(spec.file, K::FILE, "{} is of another file", K::NAME);
-        if self.is_rehearsed(spec) {
+        let launch = || Launch {
+            spec: spec.clone(),
+            kernel: K::NAME,
+            shared: geometry.shared,
+        };
+        if self.is_rehearsed(launch) {
             return Ok(());
+        }
+        if self.capturing.load(Ordering::Relaxed) {
+            self.must_be_prepared(spec, K::NAME, geometry.shared)?;
         }
         let module = self.module(spec)?;
         let mut arguments = Arguments::default();
@@ -323,5 +423,39 @@ impl Gpu {
         self.bind()?;
         // SAFETY: the caller's promise; the arguments are those of the kernel's own struct.
         unsafe { module.launch(K::NAME, arguments.bytes(), geometry, &self.main.stream) }
+    }
+}
+
+fn wants_graphs() -> Result<bool> {
+    let set = std::env::var_os("VITCUDA_GRAPH").unwrap_or_default();
+    match set.to_str() {
+        Some("" | "1") => Ok(true),
+        Some("0") => Ok(false),
+        _ => Err(Error::usage(
+            format!("VITCUDA_GRAPH is `{}`", set.display()),
+            "set it to 0 to launch each kernel by itself, or to 1, as it is without",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::device::architecture::Architecture;
+
+    #[test]
+    fn turing_cards_without_tensor_cores_are_known_by_name() {
+        let [turing, ampere, ..] = Architecture::ALL.map(|architecture| architecture.properties());
+        for (gpu, name, lacks) in [
+            (&turing, "NVIDIA GeForce GTX 1660 SUPER", true),
+            (&turing, "GeForce GTX 1650", true),
+            (&turing, "Quadro T1000", true),
+            (&turing, "Tesla T4", false),
+            (&turing, "NVIDIA GeForce RTX 2060", false),
+            (&ampere, "NVIDIA A100 GTX 16", false),
+        ] {
+            let mut gpu = gpu.clone();
+            gpu.name = name.into();
+            assert_eq!(gpu.lacks_tensor_cores(), lacks, "{name}");
+        }
     }
 }

@@ -6,18 +6,18 @@ use super::memory::Ptr;
 
 /// A header of `kernels/`.
 #[derive(Debug)]
-pub struct Header {
+pub struct Header<'a> {
     /// As kernels include it.
-    pub name: &'static str,
-    pub text: &'static str,
+    pub name: &'a str,
+    pub text: &'a str,
 }
 
 /// A file with kernels.
 #[derive(Debug)]
-pub struct Source {
+pub struct Source<'a> {
     /// Its name in `kernels/`.
-    pub name: &'static str,
-    pub text: &'static str,
+    pub name: &'a str,
+    pub text: &'a str,
     /// Of the text and all headers.
     pub hash: u128,
 }
@@ -60,6 +60,16 @@ impl std::fmt::Display for Specialisation {
             .iter()
             .try_for_each(|(name, value)| write!(f, " {name}={value}"))
     }
+}
+
+/// A kernel that is going to be launched: what must be compiled, and looked up in it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Launch {
+    pub spec: Specialisation,
+    /// The function.
+    pub kernel: &'static str,
+    /// Dynamic shared memory of a block, in bytes.
+    pub shared: u32,
 }
 
 /// Blocks, threads and shared memory of a launch.
@@ -120,7 +130,10 @@ impl Arguments {
         &self.bytes
     }
 
-    fn append(&mut self, value: impl NoUninit) {
+    /// In this form the driver takes the parameters where they lie: one that wants more alignment
+    /// than the buffer has (a `CUtensorMap` wants 64 bytes) could not be given so.
+    fn append<T: NoUninit>(&mut self, value: T) {
+        const { assert!(size_of::<T>() <= 8, "a parameter is a scalar or a pointer") };
         let value = bytemuck::bytes_of(&value);
         let start = self.bytes.len().next_multiple_of(value.len());
         self.bytes.resize(start, 0);

@@ -8,21 +8,25 @@ mod element;
 mod gpu;
 pub mod kernel;
 pub mod kernels;
+mod library;
 pub mod memory;
 mod module;
 pub mod nvrtc;
+mod patch;
 mod rehearsal;
 mod requirements;
 mod stream;
 pub mod structs;
+mod target;
 
 use std::fmt;
 use std::str::FromStr;
 
 pub use element::{Element, ElementType};
 pub use gpu::{Gpu, Properties};
-pub use kernel::{Geometry, Kernel, Specialisation};
+pub use kernel::{Geometry, Kernel, Launch, Specialisation};
 pub use memory::{Buffer, Ptr, Slice};
+pub use patch::Patch;
 pub use requirements::{OLDEST_CAPABILITY, OLDEST_DRIVER};
 pub use stream::{Event, Graph, Pinned, Stream, Timing};
 
@@ -119,13 +123,13 @@ pub struct Selection {
 pub struct Machine<P, N> {
     /// Looks for a CUDA driver: [`cuda::probe`].
     pub driver: P,
-    /// Looks for a compiler of kernels: [`nvrtc::find`].
+    /// Looks for a compiler that makes the kernels for a GPU.
     pub compiler: N,
 }
 
 /// Finds the device for `choice`; `element` is what a GPU is to compute with.
 ///
-/// `auto` takes the first GPU that can, if there is also NVRTC for it. A GPU that was asked for by
+/// `auto` takes the first GPU that can, if there is also an NVRTC that compiles for it. A GPU that was asked for by
 /// name is checked when it is opened, with [`Error::Device`] where it cannot be used.
 pub fn select<P, N>(
     choice: DeviceChoice,
@@ -142,10 +146,20 @@ where
         DeviceChoice::Cuda(ordinal) => (cuda(ordinal), None),
         DeviceChoice::Auto => match first_usable(element, machine) {
             Ok(ordinal) => (cuda(ordinal), None),
-            Err(reason) => (Device::Cpu, Some(format!("running on the CPU: {reason}"))),
+            Err(reason) => (
+                Device::Cpu,
+                Some(format!("running on the CPU: {}", in_a_line(&reason))),
+            ),
         },
     };
     Ok(Selection { device, notice })
+}
+
+/// The problem, and the first line of what a compiler said about it.
+fn in_a_line(reason: &Error) -> String {
+    let reason = reason.to_string();
+    let lines: Vec<&str> = reason.lines().take(2).map(str::trim).collect();
+    lines.join(" ")
 }
 
 fn first_usable<P, N>(element: ElementType, machine: Machine<P, N>) -> Result<usize>
@@ -178,7 +192,7 @@ fn driver_error(what: &str) -> impl Fn(cudarc::driver::DriverError) -> Error {
         };
         Error::device(
             format!("{what}: {why} ({:?})", error.0),
-            "run with CUDA_LAUNCH_BLOCKING=1 to see the call at fault; vitcuda doctor checks the device",
+            "run with VITCUDA_GRAPH=0 CUDA_LAUNCH_BLOCKING=1 to see the kernel at fault; vitcuda doctor checks the device",
         )
     }
 }
@@ -193,6 +207,7 @@ mod tests {
             compute_capability,
         };
         Ok(cuda::Driver {
+            library: "libcuda.so.1".into(),
             version: (13, 0),
             gpus: capabilities.iter().map(gpu).collect(),
         })
@@ -269,5 +284,8 @@ mod tests {
         assert!(notice(|| gpus(&[(7, 0)]), Ok(())).contains("sm_70) is too old"));
         let no_nvrtc = Err(Error::device("no NVRTC", ""));
         assert!(notice(|| gpus(&[(8, 0)]), no_nvrtc).contains("no NVRTC"));
+        let refused = Err(Error::device("cannot compile (X):\n  line 1\n  line 2", ""));
+        let said = notice(|| gpus(&[(8, 0)]), refused);
+        assert_eq!(said, "running on the CPU: cannot compile (X): line 1");
     }
 }

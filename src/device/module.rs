@@ -46,6 +46,23 @@ impl Module {
         })
     }
 
+    /// Whether [`Module::launch`] finds `name` without asking the driver.
+    pub fn is_resolved(&self, name: &'static str, shared: u32) -> bool {
+        let functions = self.functions.lock().expect("no panic while it is held");
+        let known = functions.get(name);
+        known.is_some_and(|function| shared <= function.shared)
+    }
+
+    /// Looks the kernel `name` up, and asks for `shared` bytes of dynamic shared memory for it.
+    ///
+    /// The driver loads a kernel when it is looked up (CUDA's lazy loading, the default from 12.2
+    /// on), which it cannot while a stream is being captured.
+    pub fn resolve(&self, name: &'static str, shared: u32) -> Result<()> {
+        let failed = driver_error(name);
+        self.context.bind_to_thread().map_err(failed)?;
+        self.function(name, shared).map(drop)
+    }
+
     /// The kernel `name`, allowed `shared` bytes of dynamic shared memory.
     fn function(&self, name: &'static str, shared: u32) -> Result<sys::CUfunction> {
         let failed = driver_error(name);

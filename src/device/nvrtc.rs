@@ -8,13 +8,17 @@ use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::ptr;
 
-use libloading::Library;
+use libloading::{Library, Symbol};
 
 mod find;
 
-pub use find::{Wanted, find};
+pub use find::{Wanted, find, open, package};
 
 use super::kernel::{Header, Source};
+use super::library::file_of;
+
+/// Oldest NVRTC that is used: the kernels are compiled by it, and by later ones, in the tests.
+pub const OLDEST_NVRTC: (u32, u32) = (12, 0);
 
 /// A loaded NVRTC.
 #[derive(Debug)]
@@ -50,11 +54,13 @@ pub struct Failure {
 }
 
 type Program = *mut c_void;
+/// `nvrtcVersion`.
+type Version = unsafe extern "C" fn(*mut c_int, *mut c_int) -> c_int;
 
 /// The functions that are used, with the signatures of `nvrtc.h`.
 #[derive(Debug)]
 struct Api {
-    version: unsafe extern "C" fn(*mut c_int, *mut c_int) -> c_int,
+    version: Version,
     error_string: unsafe extern "C" fn(c_int) -> *const c_char,
     count_archs: unsafe extern "C" fn(*mut c_int) -> c_int,
     list_archs: unsafe extern "C" fn(*mut c_int) -> c_int,
@@ -98,6 +104,20 @@ impl Api {
     }
 }
 
+/// (major, minor); asked before anything else, since an old library lacks later functions.
+fn version(library: &Library) -> Result<(u32, u32), String> {
+    let (mut major, mut minor) = (0, 0);
+    // SAFETY: the type that nvrtc.h declares for this name; it writes two ints.
+    let status = unsafe {
+        let version: Symbol<Version> = library.get("nvrtcVersion").map_err(reason)?;
+        version(&mut major, &mut minor)
+    };
+    if status != 0 {
+        return Err(format!("nvrtcVersion returned {status}"));
+    }
+    Ok((major as u32, minor as u32))
+}
+
 impl Nvrtc {
     /// Opens the library `name`, a path or a name for the loader; the reason if it cannot be used.
     fn open(name: &Path, origin: &'static str) -> Result<Self, String> {
@@ -105,16 +125,19 @@ impl Nvrtc {
         // SAFETY: loading runs the library's initialisers; the file is what the person, the
         // loader's path or an NVIDIA package calls NVRTC.
         let library = unsafe { Library::new(name) }.map_err(reason)?;
-        let api = Api::of(library).map_err(reason)?;
-        let (mut major, mut minor) = (0, 0);
-        // SAFETY: the function writes two ints.
-        let status = unsafe { (api.version)(&mut major, &mut minor) };
-        if status != 0 {
-            return Err(format!("nvrtcVersion returned {status}"));
+        let version = version(&library)?;
+        if version < OLDEST_NVRTC {
+            let ((major, minor), (least_major, least_minor)) = (version, OLDEST_NVRTC);
+            // It stays loaded, as every NVRTC.
+            std::mem::forget(library);
+            return Err(format!(
+                "version {major}.{minor} is too old: {least_major}.{least_minor} is needed"
+            ));
         }
+        let api = Api::of(library).map_err(reason)?;
         let path = file_of(api.version as *const c_void).unwrap_or_else(|| name.to_owned());
         Ok(Self {
-            version: (major as u32, minor as u32),
+            version,
             size: path.metadata().map_or(0, |file| file.len()),
             architectures: api.architectures(),
             path,
@@ -278,22 +301,4 @@ fn preload_builtins(name: &Path) {
             }
         }
     }
-}
-
-/// The file that a function was loaded from.
-#[cfg(unix)]
-fn file_of(function: *const c_void) -> Option<PathBuf> {
-    // SAFETY: an all-zero Dl_info is one; dladdr fills it for any address, or returns 0.
-    let info = unsafe {
-        let mut info: libc::Dl_info = std::mem::zeroed();
-        (libc::dladdr(function, &mut info) != 0).then_some(info)?
-    };
-    // SAFETY: a C string of the loader's, which lives as long as the library.
-    let name = unsafe { CStr::from_ptr(info.dli_fname) };
-    Some(PathBuf::from(name.to_str().ok()?))
-}
-
-#[cfg(not(unix))]
-fn file_of(_function: *const c_void) -> Option<PathBuf> {
-    None
 }

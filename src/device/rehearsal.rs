@@ -1,14 +1,14 @@
 //! Finding out what some work launches, before any of it is compiled.
 
-use super::{Gpu, Specialisation};
+use super::{Gpu, Launch};
 use crate::error::Result;
 
 impl Gpu {
-    /// The specialisations of the kernels that `work` launches, in its order. Nothing is compiled
-    /// and no kernel runs, so [`Gpu::prepare`] can then compile all of them at once.
+    /// The kernels that `work` launches, in its order. Nothing is compiled and no kernel runs, so
+    /// [`Gpu::prepare`] can then compile all of them at once.
     ///
     /// `work` must not depend on what kernels compute. One rehearsal at a time.
-    pub fn rehearse(&self, work: impl FnOnce() -> Result<()>) -> Result<Vec<Specialisation>> {
+    pub fn rehearse(&self, work: impl FnOnce() -> Result<()>) -> Result<Vec<Launch>> {
         let set = |to| std::mem::replace(&mut *self.lock_rehearsal(), to);
         set(Some(Vec::new()));
         let worked = work();
@@ -16,18 +16,18 @@ impl Gpu {
         worked.map(|()| launched)
     }
 
-    /// Whether a rehearsal is on; then `spec` is noted.
-    pub(super) fn is_rehearsed(&self, spec: &Specialisation) -> bool {
+    /// Whether a rehearsal is on; then the launch is noted.
+    pub(super) fn is_rehearsed(&self, launch: impl FnOnce() -> Launch) -> bool {
         match &mut *self.lock_rehearsal() {
             Some(launched) => {
-                launched.push(spec.clone());
+                launched.push(launch());
                 true
             }
             None => false,
         }
     }
 
-    fn lock_rehearsal(&self) -> std::sync::MutexGuard<'_, Option<Vec<Specialisation>>> {
+    fn lock_rehearsal(&self) -> std::sync::MutexGuard<'_, Option<Vec<Launch>>> {
         self.rehearsal.lock().expect("no panic while it is held")
     }
 }

@@ -61,6 +61,7 @@ mod tests {
 
     fn driver(version: (u32, u32), capability: (u32, u32)) -> cuda::Driver {
         cuda::Driver {
+            library: "libcuda.so.1".into(),
             version,
             gpus: vec![cuda::Gpu {
                 name: "Test GPU".into(),

@@ -3,10 +3,11 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytemuck::Pod;
 use cudarc::driver::sys::{self, CUevent_flags, CUgraphInstantiate_flags, CUstreamCaptureMode};
-use cudarc::driver::{CudaContext, CudaEvent, CudaGraph, CudaStream, result};
+use cudarc::driver::{CudaContext, CudaGraph, CudaStream, DriverError, result};
 
 use super::memory::Slice;
 use super::{Gpu, driver_error};
@@ -35,19 +36,25 @@ impl Stream {
 
     /// An event that happens when all work issued to this stream so far is done.
     pub fn record(&self, timing: Timing) -> Result<Event> {
-        let flags = match timing {
-            Timing::Off => CUevent_flags::CU_EVENT_DISABLE_TIMING,
-            Timing::On => CUevent_flags::CU_EVENT_DEFAULT,
-        };
-        let event = self.stream.record_event(Some(flags));
-        let event = event.map_err(driver_error("an event"))?;
-        Ok(Event { event })
+        self.bind()?;
+        self.mark(timing).map_err(driver_error("an event"))
+    }
+
+    /// [`Stream::record`], with the driver's own error; the context is current.
+    pub(super) fn mark(&self, timing: Timing) -> Result<Event, DriverError> {
+        let event = Event::new(self.stream.context(), timing)?;
+        // SAFETY: a live event and a live stream of one context.
+        unsafe { result::event::record(event.handle, self.stream.cu_stream()) }?;
+        Ok(event)
     }
 
     /// Later work of this stream starts after `event`; the host does not wait.
     pub fn wait(&self, event: &Event) -> Result<()> {
-        let failed = driver_error("a wait between streams");
-        self.stream.wait(&event.event).map_err(failed)
+        self.bind()?;
+        let flags = sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
+        // SAFETY: a live event and a live stream.
+        unsafe { result::stream::wait_event(self.stream.cu_stream(), event.handle, flags) }
+            .map_err(driver_error("a wait between streams"))
     }
 
     /// Copies the first values of page-locked memory to the device, as many as `to` has; returns
@@ -107,14 +114,37 @@ impl Stream {
 /// A moment in a stream.
 #[derive(Debug)]
 pub struct Event {
-    event: CudaEvent,
+    handle: sys::CUevent,
+    context: Arc<CudaContext>,
 }
 
+// SAFETY: the driver's handles are good in every thread that the context is current in.
+unsafe impl Send for Event {}
+// SAFETY: as above; the driver locks.
+unsafe impl Sync for Event {}
+
 impl Event {
+    /// One that is waited for asleep: without `CU_EVENT_BLOCKING_SYNC` the driver spins, on a core
+    /// that decodes images otherwise.
+    fn new(context: &Arc<CudaContext>, timing: Timing) -> Result<Self, DriverError> {
+        let timing = match timing {
+            Timing::Off => CUevent_flags::CU_EVENT_DISABLE_TIMING,
+            Timing::On => CUevent_flags::CU_EVENT_DEFAULT,
+        };
+        let flags = CUevent_flags::CU_EVENT_BLOCKING_SYNC as u32 | timing as u32;
+        let mut handle = std::ptr::null_mut();
+        // SAFETY: the function writes one handle.
+        unsafe { sys::cuEventCreate(&mut handle, flags) }.result()?;
+        Ok(Self {
+            handle,
+            context: context.clone(),
+        })
+    }
+
     /// Whether it has happened; does not wait.
     pub fn has_happened(&self) -> Result<bool> {
         // SAFETY: a live event.
-        match unsafe { result::event::query(self.event.cu_event()) } {
+        match unsafe { result::event::query(self.handle) } {
             Ok(()) => Ok(true),
             Err(error) if error.0 == sys::CUresult::CUDA_ERROR_NOT_READY => Ok(false),
             Err(error) => Err(driver_error("the work on the GPU failed")(error)),
@@ -124,13 +154,26 @@ impl Event {
     /// Waits for it.
     pub fn synchronise(&self) -> Result<()> {
         let failed = driver_error("the work on the GPU failed");
-        self.event.synchronize().map_err(failed)
+        // SAFETY: a live event.
+        unsafe { result::event::synchronize(self.handle) }.map_err(failed)
     }
 
     /// Milliseconds from `start` to this event, both recorded with [`Timing::On`]. Waits for both.
     pub fn milliseconds_since(&self, start: &Event) -> Result<f32> {
+        start.synchronise()?;
+        self.synchronise()?;
         let failed = driver_error("the time between two events");
-        start.event.elapsed_ms(&self.event).map_err(failed)
+        // SAFETY: two live events of one context.
+        unsafe { result::event::elapsed(start.handle, self.handle) }.map_err(failed)
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        // Errors are those of earlier work, and reported by the calls that wait for it.
+        let _ = self.context.bind_to_thread();
+        // SAFETY: created by `new`, destroyed once; the driver keeps what streams still wait for.
+        let _ = unsafe { result::event::destroy(self.handle) };
     }
 }
 
@@ -242,15 +285,17 @@ impl Gpu {
 
     /// Collects what `work` issues to the main stream, without running it.
     ///
-    /// Kernels must be compiled before ([`Gpu::prepare`], or a first run), and nothing may wait or
-    /// allocate: the driver refuses both in a capture, and the error is returned from here.
+    /// Kernels must be ready ([`Gpu::prepare`], or a first run), and nothing may wait or allocate:
+    /// that is refused in a capture, and the error is returned from here.
     pub fn capture(&self, work: impl FnOnce() -> Result<()>) -> Result<Graph> {
         let failed = driver_error("a CUDA graph cannot be captured");
         let stream = &self.main.stream;
         stream
             .begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
             .map_err(&failed)?;
+        self.capturing.store(true, Ordering::Relaxed);
         let worked = work();
+        self.capturing.store(false, Ordering::Relaxed);
         // Also when the work has failed: the stream must leave the capture.
         let captured = stream.end_capture(CUgraphInstantiate_flags(0));
         worked?;

@@ -6,14 +6,18 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::config::VitConfig;
+use super::presets;
 use crate::device::architecture::{Architecture, Resources};
 use crate::device::cache::Cache;
 use crate::device::compiler::Compiler;
-use crate::device::nvrtc::Nvrtc;
-use crate::device::{ElementType, Properties, Specialisation};
+use crate::device::nvrtc::{self, Nvrtc, Wanted};
+use crate::device::{ElementType, OLDEST_CAPABILITY, Properties, Specialisation};
 use crate::error::{Error, Result};
 use crate::ops::REGISTRY;
 use crate::ops::gpu::{ModelDims, Plan};
+
+/// The preset whose kernels are compiled soonest.
+const SMALLEST: &str = "vit_digits_patch2_8";
 
 /// What of `config` decides which kernels are launched.
 pub fn dims(config: &VitConfig, batch: usize) -> ModelDims {
@@ -38,6 +42,22 @@ pub fn plans(gpu: &Properties, config: &VitConfig, batch: usize) -> Vec<Plan> {
     plans.sort();
     plans.dedup();
     plans
+}
+
+/// Finds an NVRTC for a GPU, and has it compile one of each kernel: those of the smallest preset,
+/// into this user's cache.
+///
+/// [`Error::Device`] where there is none, or it refuses a kernel.
+pub fn try_out(wanted: Wanted, element: ElementType) -> Result<()> {
+    let nvrtc = Arc::new(nvrtc::find(wanted)?);
+    let capability = wanted.capability.unwrap_or(OLDEST_CAPABILITY);
+    let config = presets::preset(SMALLEST).expect("a name of the list");
+    let mut plans = plans(&Architecture::near(capability).properties(), &config, 1);
+    plans.dedup_by(|a, b| a.kernel == b.kernel);
+    let compiler = Compiler::new(nvrtc, Cache::of_this_user(), capability, element);
+    plans
+        .par_iter()
+        .try_for_each(|plan| compiler.compile(&plan.spec).map(drop))
 }
 
 /// A kernel as the compiler made it.
@@ -78,7 +98,7 @@ pub fn make(
                     "this NVRTC says nothing about the registers of {}",
                     plan.kernel
                 ),
-                "take NVIDIA's, version 13.2 or later: pip install nvidia-cuda-nvrtc",
+                "take NVIDIA's: pip install nvidia-cuda-nvrtc",
             )
         })?;
         Ok(Made {

@@ -103,6 +103,31 @@ pub trait GpuOp: Op {
             .map(|(d, storage)| d.map(|d| storage.round(element, &d)))
             .collect()
     }
+
+    /// How far the GPU's arithmetic may take each value of the outputs from the exact one beyond
+    /// rounding to nearest, which the yardstick has (see [`gpu_rounding`](super::gpu_rounding)).
+    /// Outputs that are not there, all by default, are as near as that.
+    fn forward_allowance(
+        &self,
+        _gpu: &Properties,
+        _element: ElementType,
+        _case: &Case,
+        _inputs: &[Vec<f64>],
+    ) -> Vec<Vec<f64>> {
+        Vec::new()
+    }
+
+    /// The same of the gradients.
+    fn backward_allowance(
+        &self,
+        _gpu: &Properties,
+        _element: ElementType,
+        _case: &Case,
+        _inputs: &[Vec<f64>],
+        _dy: &[Vec<f64>],
+    ) -> Gradients<f64> {
+        Vec::new()
+    }
 }
 
 /// What of a model decides which kernels it launches.

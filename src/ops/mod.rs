@@ -20,6 +20,7 @@ pub mod cross_entropy;
 pub mod gemm;
 pub mod gpu;
 pub mod gpu_check;
+pub mod gpu_rounding;
 pub mod grad_norm;
 pub mod layer_norm;
 pub mod linear;

@@ -109,7 +109,8 @@ pub struct Head<'a, T> {
 }
 
 impl<T: Real> Head<'_, T> {
-    fn row(&self, i: usize) -> &[T] {
+    /// Vector `i`.
+    pub fn row(&self, i: usize) -> &[T] {
         &self.data[self.at + i * self.stride..][..self.size]
     }
 
@@ -123,7 +124,7 @@ impl<T: Real> Head<'_, T> {
 }
 
 /// Scores of query `i` over the keys, their maximum, and Σ exp(score − maximum).
-fn scores<T: Real>(q: Head<T>, k: Head<T>, i: usize) -> (Vec<T>, T, T) {
+pub fn scores<T: Real>(q: Head<T>, k: Head<T>, i: usize) -> (Vec<T>, T, T) {
     let scale = T::one() / T::of(q.size as f64).sqrt();
     let scores: Vec<T> = (0..k.count).map(|j| k.dot(j, q.row(i)) * scale).collect();
     let max = scores.iter().fold(T::neg_infinity(), |m, &s| m.max(s));
@@ -238,7 +239,7 @@ pub fn cross_entropy<T: Real>(
 }
 
 /// Pixel `(channel, y, x)` under value `v` of patch `t`, as an index into one image.
-fn pixel(shape: Shape, t: usize, v: usize) -> usize {
+pub fn pixel(shape: Shape, t: usize, v: usize) -> usize {
     let (p, across) = (shape.patch, shape.side / shape.patch);
     let (channel, y, x) = (v / (p * p), v / p % p, v % p);
     (channel * shape.side + t / across * p + y) * shape.side + t % across * p + x

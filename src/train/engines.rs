@@ -69,10 +69,18 @@ impl Planned {
                     gpu.properties().name,
                     gpu.element()
                 );
-                vec![
-                    Fact::new("device", device),
-                    Fact::new("memory", planned.in_words()),
-                ]
+                let slow = gpu.properties().lacks_tensor_cores().then(|| {
+                    Fact::new(
+                        "speed",
+                        "this GPU has no tensor cores (GTX 16 and its like): it computes the same, many times slower",
+                    )
+                });
+                let facts = [
+                    Some(Fact::new("device", device)),
+                    slow,
+                    Some(Fact::new("memory", planned.in_words())),
+                ];
+                facts.into_iter().flatten().collect()
             }
         }
     }

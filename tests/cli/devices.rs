@@ -7,21 +7,37 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use super::nvrtc;
 use super::support::{Said, vitcuda};
 
-const LIBRARY: &str = "libcuda.so.1";
+/// The name that is looked for first, and the one that drivers install.
+const LIBRARIES: [&str; 2] = ["libcuda.so", "libcuda.so.1"];
+
+/// Builds a library from C.
+pub fn build(library: &Path, source: &str) {
+    fs::create_dir_all(library.parent().unwrap()).unwrap();
+    let file = library.with_extension("c");
+    fs::write(&file, source).unwrap();
+    let status = Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .args([library, &file])
+        .status();
+    assert!(status.expect("a C compiler").success());
+}
 
 /// Builds a driver from C.
 fn driver(source: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("driver.c");
-    fs::write(&file, source).unwrap();
-    let status = Command::new("cc")
-        .args(["-shared", "-fPIC", "-o"])
-        .arg(folder.path().join(LIBRARY))
-        .arg(&file)
-        .status();
-    assert!(status.expect("a C compiler").success());
+    build(&folder.path().join(LIBRARIES[0]), source);
+    folder
+}
+
+/// The driver's names, and none of them leads to one.
+pub fn no_driver() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for name in LIBRARIES {
+        fs::write(folder.path().join(name), "not a library").unwrap();
+    }
     folder
 }
 
@@ -51,6 +67,10 @@ pub fn driver_of(
             *value = attribute == 75 ? {major} : attribute == 76 ? {minor} : 0;
             return device < {count} ? 0 : 101;
         }}
+        // So far and no further.
+        int cuDeviceGet(int *device, int ordinal) {{ return 101; }}
+        int cuGetErrorName(int code, const char **name) {{ return 1; }}
+        int cuGetErrorString(int code, const char **text) {{ return 1; }}
         "#
     ))
 }
@@ -68,11 +88,10 @@ fn bench(folder: &Path, device: &str) -> Said {
 
 #[test]
 fn a_library_that_is_no_driver_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join(LIBRARY), "not a library").unwrap();
+    let folder = no_driver();
     bench(folder.path(), "cuda").failed(5).mentions(&[
         "no CUDA driver",
-        LIBRARY,
+        LIBRARIES[1],
         "help: run with --device cpu",
     ]);
     let auto = bench(folder.path(), "auto").well();
@@ -93,13 +112,50 @@ fn a_driver_that_lacks_a_function_is_refused() {
 fn a_driver_that_does_not_start_gives_its_code() {
     for (status, meaning) in [
         (100, "no CUDA-capable device is detected"),
+        (
+            802,
+            "help: on a machine with NVSwitch start nvidia-fabricmanager",
+        ),
         (803, "different versions"),
-        (42, "see CUresult"),
+        (804, "help: take the folder `compat` out of LD_LIBRARY_PATH"),
+        (42, "a code that this driver has no name for"),
     ] {
         bench(driver_with(status, 1).path(), "cuda")
             .failed(5)
             .mentions(&[&format!("cuInit returned {status}"), meaning]);
     }
+}
+
+#[test]
+fn a_code_that_only_the_driver_knows_has_the_drivers_name() {
+    let folder = driver(
+        r#"
+        int cuInit(unsigned flags) { return 4242; }
+        int cuDriverGetVersion(int *version) { return 0; }
+        int cuDeviceGetCount(int *count) { return 0; }
+        int cuDeviceGetName(char *name, int length, int device) { return 0; }
+        int cuDeviceGetAttribute(int *value, int attribute, int device) { return 0; }
+        int cuGetErrorName(int code, const char **name) { *name = "CUDA_ERROR_OF_A_TEST"; return code != 4242; }
+        int cuGetErrorString(int code, const char **text) { *text = "all is well"; return code != 4242; }
+        "#,
+    );
+    bench(folder.path(), "cuda").failed(5).mentions(&[
+        "cuInit returned 4242 (CUDA_ERROR_OF_A_TEST: all is well)",
+        LIBRARIES[0],
+    ]);
+}
+
+/// cudarc calls the file that it finds first; where another one was looked at, as here one that
+/// works, the failure would come later and name nothing.
+#[test]
+fn the_driver_that_is_looked_at_is_the_one_that_would_run() {
+    let (broken, works) = (driver_with(803, 0), driver_with(0, 1));
+    let file = works.path().join(LIBRARIES[0]);
+    fs::copy(file, broken.path().join(LIBRARIES[1])).unwrap();
+    let first = broken.path().join(LIBRARIES[0]);
+    bench(broken.path(), "cuda")
+        .failed(5)
+        .mentions(&["cuInit returned 803", &format!("in {}", first.display())]);
 }
 
 #[test]
@@ -127,6 +183,32 @@ fn auto_without_nvrtc_says_so_and_takes_the_cpu() {
     run("cuda:1")
         .failed(5)
         .mentions(&["cuda:1 does not exist; the driver shows 1 GPU"]);
+}
+
+#[test]
+fn auto_with_an_nvrtc_that_refuses_a_kernel_says_so_in_a_line_and_takes_the_cpu() {
+    let folder = driver_with(0, 1);
+    nvrtc::fake(&folder.path().join("libnvrtc.so"), (12, 906));
+    let run = |device| -> Said {
+        let output = vitcuda()
+            .env("LD_LIBRARY_PATH", folder.path())
+            .env("VITCUDA_NVRTC", folder.path())
+            .env("VITCUDA_CACHE", folder.path())
+            .args(["bench", "--step", "--model", "vit_digits_patch2_8"])
+            .args(["--repeats", "1", "--device", device])
+            .output();
+        output.expect("the binary starts").into()
+    };
+    let said = run("auto").well();
+    let notices: Vec<&str> = said.stderr.lines().collect();
+    assert_eq!(notices.len(), 1, "{}", said.stderr);
+    for part in [
+        "running on the CPU: NVRTC 12.906 cannot compile ",
+        " for sm_90 (NVRTC_ERROR_COMPILATION): ",
+        nvrtc::LOG,
+    ] {
+        assert!(notices[0].contains(part), "`{part}`: {}", notices[0]);
+    }
 }
 
 #[test]

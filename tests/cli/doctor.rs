@@ -1,9 +1,8 @@
 //! `vitcuda doctor`, with and without what a GPU needs.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::devices::driver_of;
+use super::devices::{driver_of, no_driver};
 use super::support::{Said, vitcuda};
 
 /// Runs doctor with the driver in `folder` and nothing of this machine: NVRTC only where
@@ -27,13 +26,6 @@ fn nvrtc() -> PathBuf {
     let places = [deps.join(name), deps.with_file_name(name)];
     let mut found = places.into_iter().filter(|place| place.exists());
     found.next().expect("built with the tests")
-}
-
-/// A driver's name that leads to no driver.
-fn no_driver() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("libcuda.so.1"), "not a library").unwrap();
-    folder
 }
 
 #[track_caller]
@@ -93,7 +85,7 @@ fn a_gpu_that_was_asked_for_must_be_ready() {
 fn a_driver_that_is_too_old_is_named() {
     let driver = driver_of(0, 1, 11080, (8, 6));
     let said = doctor(driver.path(), &nvrtc(), &["--device", "cuda"]);
-    says(&said, &["libcuda.so.1, CUDA 11.8", "Test GPU, sm_86"]);
+    says(&said, &["libcuda.so, CUDA 11.8", "Test GPU, sm_86"]);
     assert_eq!(said.code, Some(5));
     said.mentions(&[
         "too old",
@@ -122,7 +114,7 @@ fn an_nvrtc_newer_than_the_driver_is_refused() {
     assert_eq!(said.code, Some(5));
     said.mentions(&[
         "is newer than the driver, which understands CUDA 12.4",
-        "help: pip install nvidia-cuda-nvrtc-cu12",
+        "help: pip install \"nvidia-cuda-nvrtc-cu12<12.5\"",
     ]);
 }
 
@@ -140,4 +132,15 @@ fn a_table_of_kernels_needs_nvrtc() {
     let said = doctor(driver.path(), empty.path(), &["--kernels"]);
     assert_eq!(said.code, Some(5));
     said.mentions(&["VITCUDA_NVRTC: no libnvrtc in"]);
+}
+
+#[test]
+fn faults_are_planted_only_where_the_checks_have_passed() {
+    let (driver, empty) = (no_driver(), tempfile::tempdir().unwrap());
+    let said = doctor(driver.path(), empty.path(), &["--prove"]);
+    assert_eq!(said.code, Some(2));
+    said.mentions(&["--full"]);
+    let said = doctor(driver.path(), empty.path(), &["--full", "--prove"]);
+    assert_eq!(said.code, Some(5));
+    said.mentions(&["error: no CUDA driver"]);
 }

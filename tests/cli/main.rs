@@ -12,6 +12,7 @@ mod doctor;
 mod families;
 #[cfg(target_os = "linux")]
 mod faults;
+mod nvrtc;
 #[path = "../data/pictures.rs"]
 mod pictures;
 mod recipe;

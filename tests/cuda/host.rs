@@ -10,12 +10,13 @@ use super::emulated::{Devices, take_memory};
 use super::engine::{CAPACITY, Test, cuda, curve, micro_batches, on_both};
 use super::on_any_device::small::{batch, config, lookup, params, same};
 
-const TESTS: [(&str, Test); 3] = [
+const TESTS: [(&str, Test); 4] = [
     ("staged batches give the same bits", staged),
     (
         "what is staged is there when its step begins",
         staged_is_taken,
     ),
+    ("without graphs the bits are the same", without_graphs),
     (
         "memory that is gone since it was planned is an error that names what fits",
         memory_gone,
@@ -75,6 +76,22 @@ fn staged_is_taken(ordinal: usize, element: ElementType) -> Result<(), Failed> {
     let begun = ahead.begin_step(&[&wrong], first, 1e-3)?;
     ahead.finish_step(begun)?;
     same("parameters", &plain.params()?, &ahead.params()?)
+}
+
+fn without_graphs(ordinal: usize, element: ElementType) -> Result<(), Failed> {
+    let mut plain = cuda(ordinal, element)?;
+    // SAFETY: tests run one by one.
+    unsafe { std::env::set_var("VITCUDA_GRAPH", "0") };
+    let single = cuda(ordinal, element);
+    // SAFETY: as above.
+    unsafe { std::env::remove_var("VITCUDA_GRAPH") };
+    let mut single = single?;
+    assert!(plain.gpu().takes_graphs() && !single.gpu().takes_graphs());
+    let (wanted, found) = (curve(&mut plain)?, curve(&mut single)?);
+    if wanted != found {
+        return Err(format!("{found:?} instead of {wanted:?}").into());
+    }
+    same("parameters", &plain.params()?, &single.params()?)
 }
 
 fn memory_gone(ordinal: usize, element: ElementType) -> Result<(), Failed> {

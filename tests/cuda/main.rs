@@ -1,8 +1,8 @@
 //! The CUDA engine on emulated GPUs: the whole model against the reference, steps as graphs, runs
 //! through the command line.
 //!
-//! The emulator (a crate beside this one) stands in the place of libcuda and libnvrtc. Without a C++
-//! compiler, or without the reference data, tests are reported as ignored; see `tests/kernels`.
+//! The emulator (a crate beside this one) stands in the place of libcuda and libnvrtc. Without NVIDIA's
+//! NVRTC, or without the reference data, tests are reported as ignored; see `tests/kernels`.
 
 #[cfg(target_os = "linux")]
 #[path = "../common/mod.rs"]

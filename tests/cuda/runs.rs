@@ -219,8 +219,14 @@ fn copied_ahead(folder: &Path) -> Result<(), Failed> {
             // Nothing but a batch has this size.
             let size = call["copy_to_device"].as_u64().unwrap_or(0);
             copies += u64::from((block..block + 1024).contains(&size));
-            if call["host_synchronisation"] == "cuEventSynchronize" {
-                before_waits.push(copies);
+            match call["host_synchronisation"].as_str() {
+                // Such a wait spins, and takes a core from the decoders.
+                Some(call @ ("cuStreamSynchronize" | "cuCtxSynchronize")) => {
+                    return Err(format!("the host waits in {call}").into());
+                }
+                // Before the first batch parameters are copied, which is waited for.
+                Some("cuEventSynchronize") if copies > 0 => before_waits.push(copies),
+                _ => {}
             }
         }
         // One wait a step, and before it the first batch of the next one.

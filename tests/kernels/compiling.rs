@@ -7,7 +7,7 @@ use libtest_mimic::{Failed, Trial};
 use vitcuda::Error;
 use vitcuda::device::cache::Cache;
 use vitcuda::device::kernels::ColumnSum;
-use vitcuda::device::{ElementType, Gpu, Kernel, Specialisation};
+use vitcuda::device::{ElementType, Gpu, Kernel, Launch};
 
 use super::emulated::Devices;
 
@@ -37,8 +37,12 @@ fn open(gpu: &Gpu, folder: &Path) -> Result<Gpu, Error> {
 }
 
 /// The cheapest kernel, in a specialisation of a test's own.
-fn own(value: i64) -> Specialisation {
-    ColumnSum::specialise(&[("OF_A_TEST", value)])
+fn own(value: i64) -> Launch {
+    Launch {
+        spec: ColumnSum::specialise(&[("OF_A_TEST", value)]),
+        kernel: ColumnSum::NAME,
+        shared: 0,
+    }
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {

@@ -4,7 +4,7 @@
 use libtest_mimic::{Failed, Trial};
 use vitcuda::Error;
 use vitcuda::device::kernels::{ColumnSum, LayerNormForward};
-use vitcuda::device::{ElementType, Geometry, Gpu, Kernel, Timing};
+use vitcuda::device::{ElementType, Geometry, Gpu, Kernel, Launch, Timing};
 use vitcuda::ops::column_sum::{self, Partials};
 use vitcuda::ops::gemm::Accumulate;
 use vitcuda::ops::layer_norm::gpu::forward;
@@ -15,11 +15,15 @@ use super::emulated::{Devices, counters, reset_device};
 type Test = fn(&Gpu) -> Result<(), Failed>;
 
 pub fn trials(devices: Devices) -> Vec<Trial> {
-    let tests: [(&str, Test); 8] = [
+    let tests: [(&str, Test); 9] = [
         ("a captured step runs without the host waiting", capture),
         (
             "a wait in a capture is refused, and the stream goes on",
             wait_in_capture,
+        ),
+        (
+            "a capture looks no kernel up, and asks for no shared memory",
+            prepared_for_a_capture,
         ),
         (
             "input is copied under the work, and not overwritten",
@@ -125,6 +129,51 @@ fn wait_in_capture(gpu: &Gpu) -> Result<(), Failed> {
     Ok(())
 }
 
+/// The sum of one part of one column, with `shared` bytes that it does not need.
+fn one_column(
+    gpu: &Gpu,
+    value: &vitcuda::device::Buffer<f32>,
+    launch: &Launch,
+) -> Result<(), Error> {
+    let kernel = ColumnSum {
+        gradient: value.all().ptr(),
+        squares: None.into(),
+        partials: value.all().ptr(),
+        parts: 1,
+        stride: 1,
+        columns: 1,
+        accumulate: 0,
+    };
+    let geometry = Geometry::line(1, 256).shared(launch.shared as usize);
+    // SAFETY: one part of one column.
+    unsafe { gpu.launch(&kernel, &launch.spec, geometry) }
+}
+
+fn prepared_for_a_capture(gpu: &Gpu) -> Result<(), Failed> {
+    let value = gpu.zeros::<f32>(1)?;
+    let small = Launch {
+        spec: ColumnSum::specialise(&[("OF_A_CAPTURE", 1)]),
+        kernel: ColumnSum::NAME,
+        shared: 0,
+    };
+    let large = Launch {
+        shared: 50 << 10,
+        ..small.clone()
+    };
+    for launch in [&small, &large] {
+        let refused = gpu.capture(|| one_column(gpu, &value, launch));
+        let error = refused.expect_err("neither compiled nor looked up with so much shared memory");
+        let text = error.to_string();
+        assert!(
+            text.contains("column_sum") && text.contains("not prepared before"),
+            "{text}"
+        );
+        gpu.prepare(std::slice::from_ref(launch))?;
+        gpu.capture(|| one_column(gpu, &value, launch))?;
+    }
+    Ok(())
+}
+
 fn pinned(gpu: &Gpu) -> Result<(), Failed> {
     let norm = Norm::new(gpu, &row(3.0))?;
     // The other stream knows nothing of this one's copies.
@@ -196,20 +245,14 @@ fn out_of_memory(gpu: &Gpu) -> Result<(), Failed> {
 
 fn too_much_shared_memory(gpu: &Gpu) -> Result<(), Failed> {
     let one = gpu.zeros::<f32>(1)?;
-    let kernel = ColumnSum {
-        gradient: one.all().ptr(),
-        squares: None.into(),
-        partials: one.all().ptr(),
-        parts: 1,
-        stride: 1,
-        columns: 1,
-        accumulate: 0,
-    };
     let limit = gpu.properties().shared_per_block as usize;
-    let launch = |bytes| {
-        let geometry = Geometry::line(1, 256).shared(bytes);
-        // SAFETY: one part of one column.
-        unsafe { gpu.launch(&kernel, &column_sum::specialisation(), geometry) }
+    let launch = |bytes: usize| {
+        let launch = Launch {
+            spec: column_sum::specialisation(),
+            kernel: ColumnSum::NAME,
+            shared: bytes as u32,
+        };
+        one_column(gpu, &one, &launch)
     };
     let error = launch(limit + 16).expect_err("more than there is");
     assert!(error.to_string().contains("column_sum"), "{error}");

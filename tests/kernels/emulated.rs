@@ -17,13 +17,10 @@ mod first;
 #[derive(Debug, Clone, Copy)]
 pub struct Devices {
     architectures: &'static [&'static str],
-    compiler: bool,
 }
 
 /// Plays `architectures`, as devices 0, 1…; returns in a process that sees them.
 pub fn start(architectures: &'static [&'static str]) -> Devices {
-    let compiler = std::env::var("VITCUDA_EMULATOR_CXX").unwrap_or_else(|_| "c++".into());
-    let compiler = Command::new(compiler).arg("--version").output();
     let own = std::env::current_exe().expect("a running test has a path");
     let target = own.ancestors().nth(3).expect("target/profile/deps/test");
     // SAFETY: no other thread yet.
@@ -41,10 +38,7 @@ pub fn start(architectures: &'static [&'static str]) -> Devices {
         set_unless_set("VITCUDA_CACHE", &cache());
     }
     first::stand_first();
-    Devices {
-        architectures,
-        compiler: compiler.is_ok_and(|said| said.status.success()),
-    }
+    Devices { architectures }
 }
 
 /// Set when the machine has a GPU of its own, which the emulator is about to hide.
@@ -112,18 +106,7 @@ impl Devices {
         (architecture, element): (&'static str, ElementType),
         test: impl FnOnce(&Gpu) -> Result<(), Failed> + Send + 'static,
     ) -> Trial {
-        let required = std::env::var_os("VITCUDA_REQUIRE_EMULATOR").is_some_and(|v| v == "1");
-        let label = match self.compiler {
-            true => name,
-            false => format!("{name} [needs c++, absent]"),
-        };
-        Trial::test(label, move || {
-            if !self.compiler {
-                return Err("there is no C++ compiler, which the emulator needs".into());
-            }
-            test(self.gpu(architecture, element)?)
-        })
-        .with_ignored_flag(!self.compiler && !required)
+        first::trial(name, move || test(self.gpu(architecture, element)?))
     }
 
     /// Opened once; a failed kernel leaves the whole process without a device, as on a GPU, so the

@@ -205,6 +205,23 @@ fn split_sum(gpu: &Gpu) -> Result<(), Failed> {
             (0..rows).map(|n| f64::from(dy[n * outputs + o]) * f64::from(x[n * inputs + i]));
         near(&format!("dw[{o}][{i}]"), found, terms)?;
     }
+    twice(gpu, &plan, &tensors, &dw)
+}
+
+/// A second micro-batch of the same rows doubles dw.
+fn twice(gpu: &Gpu, plan: &WeightPlan, tensors: &Tensors, dw: &[f32]) -> Result<(), Failed> {
+    let Shape {
+        inputs, outputs, ..
+    } = SHAPE;
+    let (x, dy) = (
+        Rows::packed(tensors.x.all(), inputs),
+        Rows::packed(tensors.dy.all(), outputs),
+    );
+    let (sum, room) = (gpu.upload(dw)?, gpu.alloc(plan.workspace())?);
+    let add = Accumulate::Add;
+    linear::backward_weight_on(gpu, plan, sum.all(), None, room.all(), dy, x, add)?;
+    let doubled: Vec<f32> = dw.iter().map(|d| 2.0 * d).collect();
+    assert!(gpu.read(sum.all())? == doubled, "dw is not added to");
     Ok(())
 }
 
@@ -259,20 +276,30 @@ fn patches(gpu: &Gpu) -> Result<(), Failed> {
     Ok(())
 }
 
-/// As of a gradient without class rows.
+/// As of a gradient without class rows, in one sum and in parts.
 fn patch_gradient(gpu: &Gpu) -> Result<(), Failed> {
+    patch_gradient_of(gpu, IMAGES, |parts| parts == 1)?;
+    patch_gradient_of(gpu, 250, |parts| parts > 1)
+}
+
+fn patch_gradient_of(gpu: &Gpu, images: usize, split: fn(usize) -> bool) -> Result<(), Failed> {
+    let shape = Shape {
+        rows: images * PER_IMAGE,
+        ..PATCHES
+    };
     let Shape {
         inputs, outputs, ..
-    } = PATCHES;
-    let dx = normal(IMAGES * (1 + PER_IMAGE) * outputs, 8);
+    } = shape;
+    let dx = normal(images * (1 + PER_IMAGE) * outputs, 8);
     let without = dx.chunks((1 + PER_IMAGE) * outputs);
     let without: Vec<f32> = without
         .flat_map(|image| image[outputs..].to_vec())
         .collect();
     let [dx, without] = [dx, without].map(|values| gpu.upload_elements(&values));
     let (dx, without) = (dx?, without?);
-    let patches = gpu.upload_elements(&normal(PATCHES.rows * inputs, 1))?;
-    let plan = WeightPlan::new(gpu.properties(), PATCHES);
+    let patches = gpu.upload_elements(&normal(shape.rows * inputs, 1))?;
+    let plan = WeightPlan::new(gpu.properties(), shape);
+    assert!(split(plan.parts), "{plan:?}");
     let workspace = gpu.alloc(plan.workspace())?;
     let (found, expected) = (gpu.alloc(outputs * inputs)?, gpu.alloc(outputs * inputs)?);
     let overwrite = Accumulate::Overwrite;
@@ -284,7 +311,7 @@ fn patch_gradient(gpu: &Gpu) -> Result<(), Failed> {
         Rows::packed(without.all(), outputs),
         Rows::packed(patches.all(), inputs),
         overwrite,
-        PATCHES,
+        shape,
     )?;
     linear::backward_weight_of_patches(
         gpu,
@@ -295,7 +322,7 @@ fn patch_gradient(gpu: &Gpu) -> Result<(), Failed> {
         patches.all(),
         PER_IMAGE,
         overwrite,
-        PATCHES,
+        shape,
     )?;
     assert_eq!(gpu.read(found.all())?, gpu.read(expected.all())?);
     Ok(())

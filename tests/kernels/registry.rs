@@ -51,7 +51,7 @@ fn numbers(op: &dyn GpuOp, case: &Case, pass: Pass, gpu: &Gpu) -> Result<(), Fai
         set_seed(run % 3);
     })?;
     match wrong {
-        Some(wrong) => Err(wrong.into()),
+        Some(wrong) => Err(wrong.to_string().into()),
         None => traffic,
     }
 }

@@ -1,5 +1,7 @@
 //! Stream capture: work is put into a list instead of on the queue, in the order of the calls.
 
+use std::cell::Cell;
+
 use super::queue::Op;
 use super::refuse;
 use super::state::State;
@@ -17,8 +19,14 @@ pub struct Capture {
     pub joined: Vec<(usize, bool)>,
 }
 
-const GLOBAL: i32 = 0;
-const THREAD_LOCAL: i32 = 1;
+pub const GLOBAL: i32 = 0;
+pub const THREAD_LOCAL: i32 = 1;
+pub const RELAXED: i32 = 2;
+
+thread_local! {
+    /// Which captures this CPU thread heeds: `cuThreadExchangeStreamCaptureMode`.
+    pub static HEEDS: Cell<i32> = const { Cell::new(GLOBAL) };
+}
 
 impl State {
     /// Adds work to a capture.
@@ -48,11 +56,15 @@ impl State {
     }
 
     /// Refuses a call that may not happen during a capture (allocation, synchronisation, blocking
-    /// copies), by the rules of the capture's mode; the capture is broken by the attempt.
+    /// copies, queries, loading of code), by the rules of the capture's mode and the thread's; the
+    /// capture is broken by the attempt.
     pub fn refuse_in_capture(&mut self, call: &str) -> Result<()> {
         let here = std::thread::current().id();
-        let forbidden = |one: &&mut Capture| {
-            one.mode == GLOBAL || one.mode == THREAD_LOCAL && one.thread == here
+        let heeds = HEEDS.get();
+        let forbidden = |one: &&mut Capture| match heeds {
+            RELAXED => false,
+            THREAD_LOCAL => one.thread == here && one.mode != RELAXED,
+            _ => one.mode == GLOBAL || one.thread == here && one.mode == THREAD_LOCAL,
         };
         match self.captures.values_mut().find(forbidden) {
             None => Ok(()),

@@ -3,13 +3,10 @@
 use std::ffi::{c_char, c_int, c_uint};
 
 use super::state::{CURRENT, initialised, ready, state, working};
-use super::{Out, api, refuse};
+use super::{Out, api, refuse, release};
 use crate::counters;
 use crate::device::{self, Device, devices};
 use crate::status::{Result, Status};
-
-/// What `cuDriverGetVersion` says: CUDA 13.0.
-const DRIVER_VERSION: c_int = 13000;
 
 fn device(ordinal: c_int) -> Result<&'static Device> {
     drop(initialised()?);
@@ -22,6 +19,7 @@ api! {
         if flags != 0 {
             return Err(Status::ERROR_INVALID_VALUE);
         }
+        release::wanted()?;
         if devices().is_empty() {
             return Err(Status::ERROR_NO_DEVICE);
         }
@@ -29,7 +27,7 @@ api! {
         Ok(())
     }
 
-    fn cuDriverGetVersion(version: Out<c_int>) { version.give(DRIVER_VERSION) }
+    fn cuDriverGetVersion(version: Out<c_int>) { version.give(release::wanted()?.number() as c_int) }
 
     fn cuDeviceGetCount(count: Out<c_int>) {
         drop(initialised()?);
@@ -190,7 +188,8 @@ api! {
     }
 
     fn cuMemGetInfo_v2(free: Out<usize>, total: Out<usize>) {
-        let (state, context) = working()?;
+        let (mut state, context) = working()?;
+        state.refuse_in_capture("cuMemGetInfo")?;
         free.give(device::free_bytes(state.contexts[&context].device))?;
         total.give(device::memory_bytes())?;
         device::let_others_allocate();

@@ -28,12 +28,26 @@ fn later(stream: usize, op: impl FnOnce(&State, usize) -> Result<Op>) -> Result<
     state.enqueue(stream, op)
 }
 
+/// Up to here, pageable memory is put into the command itself.
+const ALWAYS_STAGED: usize = 64 << 10;
+
+/// Pageable memory of an asynchronous copy: taken at the call, as drivers do, or with
+/// `VITCUDA_EMULATOR_PAGEABLE=late` read when the copy runs, as the API allows them to.
+///
 /// # Safety
 /// `from` is the address of `bytes` readable bytes.
-unsafe fn taken(from: usize, bytes: usize) -> Source {
+unsafe fn pageable(from: usize, bytes: usize) -> Source {
     // SAFETY: says the caller.
-    let bytes = unsafe { std::slice::from_raw_parts(from as *const u8, bytes) };
-    Source::Taken(Arc::new(bytes.to_vec()))
+    let there = unsafe { std::slice::from_raw_parts(from as *const u8, bytes) };
+    let there = Arc::new(there.to_vec());
+    let late = std::env::var("VITCUDA_EMULATOR_PAGEABLE").is_ok_and(|when| when == "late");
+    if late && bytes > ALWAYS_STAGED {
+        return Source::Late {
+            address: from,
+            at_call: there,
+        };
+    }
+    Source::Taken(there)
 }
 
 fn set(to: usize, value: u32, width: usize, count: usize) -> Result<Op> {
@@ -143,7 +157,7 @@ api! {
             let from = match captured || is_pinned(from) {
                 true => Source::Host(from),
                 // SAFETY: the driver API's contract: as many bytes of the host, until the call returns.
-                false => unsafe { taken(from, bytes) },
+                false => unsafe { pageable(from, bytes) },
             };
             Ok(Op::ToDevice { to, from, bytes })
         })

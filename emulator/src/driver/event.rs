@@ -87,7 +87,9 @@ api! {
 
     fn cuEventQuery(event: usize) {
         let (mut state, _) = working()?;
-        let Some(target) = target(&mut state, event)? else {
+        let target = target(&mut state, event)?;
+        state.refuse_in_capture("cuEventQuery")?;
+        let Some(target) = target else {
             return Ok(());
         };
         if is_done(&state, target) {

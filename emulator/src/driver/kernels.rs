@@ -1,9 +1,9 @@
 //! Modules and functions.
 
-use std::ffi::{c_char, c_int};
+use std::ffi::{CStr, c_char, c_int};
 
-use super::state::{Function, working};
-use super::{Out, Text, api, refuse};
+use super::state::{Function, State, working};
+use super::{Out, Text, api, refuse, release};
 use crate::device::{self, Device};
 use crate::module::{self, Kernel};
 use crate::status::{Result, Status};
@@ -15,8 +15,18 @@ unsafe fn load(out: Out<usize>, image: *const u8) -> Result<()> {
     if image.is_null() {
         return Err(Status::ERROR_INVALID_VALUE);
     }
+    state.refuse_in_capture("cuModuleLoadData")?;
     // SAFETY: not null: a whole image, says the caller.
-    let kernels = unsafe { module::load(image, state.device(context).arch)? };
+    if let Some((major, minor)) = unsafe { ptx_version(image) } {
+        let judged = release::accepts_ptx(major, minor);
+        release::refuse_newer(judged, Status::ERROR_UNSUPPORTED_PTX_VERSION)?;
+    }
+    // SAFETY: as above.
+    if let Some((major, minor)) = unsafe { module::made_by(image) } {
+        release::refuse_newer(release::accepts_nvrtc(major, minor), Status::ERROR_INVALID_IMAGE)?;
+    }
+    // SAFETY: not null: a whole image, says the caller.
+    let kernels = unsafe { module::load(image, state.device(context).arch, state.contexts[&context].device)? };
     let mut functions = std::collections::HashMap::new();
     for kernel in kernels {
         let handle = state.handle();
@@ -28,6 +38,7 @@ unsafe fn load(out: Out<usize>, image: *const u8) -> Result<()> {
                 kernel,
                 context,
                 max_dynamic_shared,
+                loaded: !release::loads_lazily(),
             },
         );
     }
@@ -35,6 +46,45 @@ unsafe fn load(out: Out<usize>, image: *const u8) -> Result<()> {
     state.modules.insert(handle, functions);
     // SAFETY: the driver API's contract.
     out.give(handle)
+}
+
+/// The version that an image of PTX text says it is; `None` for other images.
+///
+/// # Safety
+/// `image` is a whole image, which ends in a zero byte if it is text.
+unsafe fn ptx_version(image: *const u8) -> Option<(u32, u32)> {
+    // SAFETY: an image has a first byte. PTX starts with a comment or a directive.
+    if !matches!(unsafe { *image }, b'/' | b'.') {
+        return None;
+    }
+    // SAFETY: text, so a zero byte ends it.
+    let text = unsafe { CStr::from_ptr(image.cast()) }.to_string_lossy();
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(".version"))?;
+    let (major, minor) = line.trim().split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+impl State {
+    /// For a call that uses the function: one that is not loaded yet is loaded now, which a capture
+    /// does not allow.
+    pub fn load_function(&mut self, function: usize) -> Result<()> {
+        let found = self.functions.get(&function);
+        let found = found.ok_or(Status::ERROR_INVALID_HANDLE)?;
+        if found.loaded {
+            return Ok(());
+        }
+        let call = format!(
+            "kernel `{}` is loaded at its first use (lazy loading)",
+            found.kernel.name
+        );
+        self.refuse_in_capture(&call)?;
+        self.functions
+            .entry(function)
+            .and_modify(|one| one.loaded = true);
+        Ok(())
+    }
 }
 
 /// Registers of a thread: unknown here, so what the launch bounds force, or 64.
@@ -56,7 +106,9 @@ pub fn max_threads(kernel: &Kernel) -> u32 {
 fn attribute(function: &Function, device: &Device, number: c_int) -> Option<u32> {
     Some(match number {
         0 => max_threads(&function.kernel),
-        1 | 2 | 3 | 7 => 0, // static shared memory is only known when a block runs; no constants, no spills
+        1 => function.kernel.program.static_shared,
+        2 | 7 => 0, // constants are global memory here, and nothing is preferred
+        3 => function.kernel.program.local_bytes,
         4 => registers(&function.kernel),
         5 | 6 => device.arch,
         8 => function.max_dynamic_shared,
@@ -88,6 +140,7 @@ api! {
 
     fn cuModuleUnload(module: usize) {
         let (mut state, context) = working()?;
+        state.refuse_in_capture("cuModuleUnload")?;
         state.finish_all(context)?;
         let functions = state.modules.remove(&module).ok_or(Status::ERROR_INVALID_HANDLE)?;
         functions.values().for_each(|function| drop(state.functions.remove(function)));
@@ -95,11 +148,14 @@ api! {
     }
 
     fn cuModuleGetFunction(out: Out<usize>, module: usize, name: Text) {
-        let (state, _) = working()?;
+        let (mut state, _) = working()?;
         let functions = state.modules.get(&module).ok_or(Status::ERROR_INVALID_HANDLE)?;
         let name = name.read()?;
-        match functions.get(&name) {
-            Some(&function) => out.give(function),
+        match functions.get(&name).copied() {
+            Some(function) => {
+                state.load_function(function)?;
+                out.give(function)
+            }
             None => refuse(Status::ERROR_NOT_FOUND, format!("no extern \"C\" kernel `{name}` in this module")),
         }
     }
@@ -110,20 +166,43 @@ api! {
         out.give(functions.len() as u32)
     }
 
+    fn cuModuleEnumerateFunctions(functions: *mut usize, count: u32, module: usize) {
+        let (state, _) = working()?;
+        let found = state.modules.get(&module).ok_or(Status::ERROR_INVALID_HANDLE)?;
+        if functions.is_null() {
+            return Err(Status::ERROR_INVALID_VALUE);
+        }
+        for (i, &function) in found.values().take(count as usize).enumerate() {
+            // SAFETY: the driver API's contract: room for `count` functions.
+            unsafe { *functions.add(i) = function };
+        }
+        Ok(())
+    }
+
+    fn cuFuncIsLoaded(loaded: Out<c_int>, function: usize) {
+        let (state, _) = working()?;
+        let found = state.functions.get(&function).ok_or(Status::ERROR_INVALID_HANDLE)?;
+        loaded.give(c_int::from(found.loaded))
+    }
+
+    fn cuFuncLoad(function: usize) { working()?.0.load_function(function) }
+
     fn cuModuleGetGlobal_v2(_out: *mut usize, _bytes: *mut usize, _module: usize, name: Text) {
         let name = name.read()?;
         refuse(Status::ERROR_NOT_FOUND, format!("`{name}`: the emulator does not offer module globals to the host"))
     }
 
     fn cuFuncGetAttribute(value: Out<c_int>, number: c_int, function: usize) {
-        let (state, context) = working()?;
-        let found = state.functions.get(&function).ok_or(Status::ERROR_INVALID_HANDLE)?;
+        let (mut state, context) = working()?;
+        state.load_function(function)?;
+        let found = &state.functions[&function];
         let number = attribute(found, state.device(context), number).ok_or(Status::ERROR_INVALID_VALUE)?;
         value.give(number as c_int)
     }
 
     fn cuFuncSetAttribute(function: usize, number: c_int, value: c_int) {
         let (mut state, context) = working()?;
+        state.load_function(function)?;
         let optin = state.device(context).shared_optin;
         let found = state.functions.get_mut(&function).ok_or(Status::ERROR_INVALID_HANDLE)?;
         match number {
@@ -147,9 +226,8 @@ api! {
     fn cuFuncGetParamInfo(function: usize, index: usize, offset: Out<usize>, bytes: Out<usize>) {
         let (state, _) = working()?;
         let found = state.functions.get(&function).ok_or(Status::ERROR_INVALID_HANDLE)?;
-        let offsets = super::launch::offsets(&found.kernel).0;
         let parameter = found.kernel.parameters.get(index).ok_or(Status::ERROR_INVALID_VALUE)?;
-        offset.give(offsets[index])?;
+        offset.give(parameter.offset as usize)?;
         bytes.offer(parameter.bytes as usize);
         Ok(())
     }

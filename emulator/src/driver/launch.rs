@@ -9,7 +9,7 @@ use super::state::working;
 use super::{api, refuse};
 use crate::exec::Launch;
 use crate::memory;
-use crate::module::{Kernel, Parameter};
+use crate::module::Kernel;
 use crate::status::{Result, Status};
 
 /// Keys of the `extra` array of `cuLaunchKernel`.
@@ -17,20 +17,8 @@ const BUFFER_POINTER: usize = 1;
 const BUFFER_SIZE: usize = 2;
 const DEVICE_BLOCK_LIMITS: [u32; 3] = [1024, 1024, 64];
 
-/// Offsets of the parameters in a packed argument buffer, and its size.
-pub fn offsets(kernel: &Kernel) -> (Vec<usize>, usize) {
-    let mut end = 0usize;
-    let place = |one: &Parameter| {
-        let offset = end.next_multiple_of(one.align as usize);
-        end = offset + one.bytes as usize;
-        offset
-    };
-    let offsets = kernel.parameters.iter().map(place).collect();
-    (offsets, end)
-}
-
 /// Reads memory of this process that may not be there.
-fn read_host(address: usize, bytes: usize) -> Option<Vec<u8>> {
+pub fn read_host(address: usize, bytes: usize) -> Option<Vec<u8>> {
     let mut found = vec![0u8; bytes];
     let local = libc::iovec {
         iov_base: found.as_mut_ptr().cast(),
@@ -45,23 +33,20 @@ fn read_host(address: usize, bytes: usize) -> Option<Vec<u8>> {
     (read == bytes as isize).then_some(found)
 }
 
-/// The arguments as bytes, from the array of pointers or the packed buffer.
+/// The arguments as the kernel reads them, from the array of pointers or the packed buffer.
 ///
 /// # Safety
 /// `extra` is null, or leads to pairs of key and value up to a zero key.
-unsafe fn arguments(
-    kernel: &Kernel,
-    pointers: *const usize,
-    extra: *const usize,
-) -> Result<Vec<Vec<u8>>> {
+unsafe fn arguments(kernel: &Kernel, pointers: *const usize, extra: *const usize) -> Result<Vec<u8>> {
     let count = kernel.parameters.len();
     let name = &kernel.name;
     if !extra.is_null() {
         // SAFETY: not null; the rest says the caller.
         return unsafe { packed(kernel, extra) };
     }
+    let mut bytes = vec![0; kernel.parameter_bytes as usize];
     if count == 0 {
-        return Ok(Vec::new());
+        return Ok(bytes);
     }
     let table = (!pointers.is_null())
         .then(|| read_host(pointers as usize, 8 * count))
@@ -77,19 +62,22 @@ unsafe fn arguments(
     let addresses = table
         .chunks(8)
         .map(|word| usize::from_ne_bytes(word.try_into().expect("eight bytes")));
-    let values = kernel.parameters.iter().zip(addresses).enumerate().map(|(i, (parameter, address))| {
+    for (i, (parameter, address)) in kernel.parameters.iter().zip(addresses).enumerate() {
         let value = (address >= 4096).then(|| read_host(address, parameter.bytes as usize)).flatten();
-        value.map_or_else(
-            || refuse(Status::ERROR_INVALID_VALUE, format!("kernel `{name}` has {count} parameters; argument {i} is missing ({address:#x} is not readable)")),
-            Ok,
-        )
-    });
-    values.collect()
+        let Some(value) = value else {
+            return refuse(
+                Status::ERROR_INVALID_VALUE,
+                format!("kernel `{name}` has {count} parameters; argument {i} is missing ({address:#x} is not readable)"),
+            );
+        };
+        bytes[parameter.offset as usize..][..value.len()].copy_from_slice(&value);
+    }
+    Ok(bytes)
 }
 
 /// # Safety
 /// `extra` leads to pairs of key and value up to a zero key; that of the size, to one.
-unsafe fn packed(kernel: &Kernel, mut extra: *const usize) -> Result<Vec<Vec<u8>>> {
+unsafe fn packed(kernel: &Kernel, mut extra: *const usize) -> Result<Vec<u8>> {
     let (mut buffer, mut size) = (0usize, None);
     // SAFETY: says the caller.
     unsafe {
@@ -102,7 +90,7 @@ unsafe fn packed(kernel: &Kernel, mut extra: *const usize) -> Result<Vec<Vec<u8>
             extra = extra.add(2);
         }
     }
-    let (offsets, wanted) = offsets(kernel);
+    let wanted = kernel.parameter_bytes as usize;
     if size != Some(wanted) {
         let given = size.map_or("none".to_owned(), |bytes| format!("{bytes} bytes"));
         return refuse(
@@ -110,42 +98,27 @@ unsafe fn packed(kernel: &Kernel, mut extra: *const usize) -> Result<Vec<Vec<u8>
             format!(
                 "kernel `{}` takes {wanted} bytes of arguments ({} parameters); the launch brings {given}",
                 kernel.name,
-                offsets.len()
+                kernel.parameters.len()
             ),
         );
     }
-    let Some(bytes) = read_host(buffer, wanted) else {
-        return refuse(
-            Status::ERROR_INVALID_VALUE,
-            "the argument buffer is not readable",
-        );
-    };
-    let value = |(one, at): (&Parameter, usize)| bytes[at..at + one.bytes as usize].to_vec();
-    Ok(kernel.parameters.iter().zip(offsets).map(value).collect())
+    read_host(buffer, wanted).map_or_else(
+        || refuse(Status::ERROR_INVALID_VALUE, "the argument buffer is not readable"),
+        Ok,
+    )
 }
 
-/// Checks that pointer arguments point into live memory, aligned for what the kernel makes of them.
+/// Checks that pointer arguments point into live memory.
 pub fn check_pointers(launch: &Launch) -> Result<()> {
     let name = &launch.kernel.name;
     for (index, address) in launch.device_pointers() {
-        let element = launch.kernel.parameters[index].element_align.max(1) as usize;
-        if address == 0 {
-            continue; // an optional argument
-        }
-        if memory::find(address).is_none() {
+        // Null is an optional argument.
+        if address != 0 && memory::find(address).is_none() {
             return refuse(
                 Status::ERROR_ILLEGAL_ADDRESS,
                 format!(
                     "kernel `{name}`: argument {index} should be a device pointer and is {}",
                     memory::describe(address)
-                ),
-            );
-        }
-        if address % element != 0 {
-            return refuse(
-                Status::ERROR_MISALIGNED_ADDRESS,
-                format!(
-                    "kernel `{name}`: argument {index} points to elements aligned to {element} bytes and is {address:#x}"
                 ),
             );
         }
@@ -170,12 +143,14 @@ unsafe fn launch(
 ) -> Result<()> {
     let (mut state, context) = working()?;
     let stream = state.stream(context, geometry.stream)?;
-    let Some(found) = state.functions.get(&function) else {
+    if !state.functions.contains_key(&function) {
         return refuse(
             Status::ERROR_INVALID_HANDLE,
             format!("{function:#x} is no function"),
         );
-    };
+    }
+    state.load_function(function)?;
+    let found = &state.functions[&function];
     if found.context != context {
         return refuse(
             Status::ERROR_INVALID_HANDLE,
@@ -224,15 +199,13 @@ unsafe fn launch(
         );
     }
     // SAFETY: says the caller.
-    let values = unsafe { arguments(&kernel, pointers, extra)? };
-    for (i, (value, parameter)) in values.iter().zip(&kernel.parameters).enumerate() {
-        if parameter.sort == 3 && value[0] > 1 {
+    let arguments = unsafe { arguments(&kernel, pointers, extra)? };
+    for (i, parameter) in kernel.parameters.iter().enumerate().filter(|(_, one)| one.truth) {
+        let value = arguments[parameter.offset as usize];
+        if value > 1 {
             return refuse(
                 Status::ERROR_INVALID_VALUE,
-                format!(
-                    "kernel `{name}`: argument {i} should be a bool and is {}",
-                    value[0]
-                ),
+                format!("kernel `{name}`: argument {i} should be a bool and is {value}"),
             );
         }
     }
@@ -241,14 +214,21 @@ unsafe fn launch(
         crate::device::SHARED_DEFAULT => allowed,
         _ => device.shared_optin,
     };
-    let launch = Arc::new(Launch::new(
+    let all = kernel.program.static_shared + geometry.shared;
+    if all > limit {
+        return refuse(
+            Status::ERROR_LAUNCH_OUT_OF_RESOURCES,
+            format!("kernel `{name}`: static and dynamic shared memory come to {all} bytes; {limit} are allowed"),
+        );
+    }
+    let launch = Arc::new(Launch {
         kernel,
-        (grid, block),
-        geometry.shared,
-        limit,
-        device.arch,
-        &values,
-    ));
+        grid,
+        block,
+        dynamic_shared: geometry.shared,
+        arch: device.arch,
+        arguments,
+    });
     check_pointers(&launch)?;
     state.enqueue(stream, Op::Kernel(launch))
 }

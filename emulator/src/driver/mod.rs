@@ -12,6 +12,7 @@
 //! * Host ranges of copies, images of modules and arrays of arguments stay raw; the blocks that follow
 //!   them say what the API promises of them.
 
+mod absent;
 mod capture;
 mod context;
 mod copies;
@@ -21,6 +22,7 @@ mod kernels;
 mod launch;
 mod occupancy;
 mod queue;
+pub mod release;
 mod state;
 mod stream;
 mod symbols;

@@ -7,7 +7,7 @@ use super::kernels::{max_threads, registers};
 use super::state::{Function, State, working};
 use super::{Out, api};
 use crate::device::{self, Device};
-use crate::status::{Result, Status};
+use crate::status::Result;
 
 fn blocks(function: &Function, device: &Device, threads: u32, shared: usize) -> u32 {
     let warps = threads.div_ceil(32);
@@ -31,11 +31,9 @@ fn blocks(function: &Function, device: &Device, threads: u32, shared: usize) -> 
 }
 
 fn query<T>(function: usize, f: impl FnOnce(&State, &Function, &Device) -> T) -> Result<T> {
-    let (state, context) = working()?;
-    let found = state
-        .functions
-        .get(&function)
-        .ok_or(Status::ERROR_INVALID_HANDLE)?;
+    let (mut state, context) = working()?;
+    state.load_function(function)?;
+    let found = &state.functions[&function];
     Ok(f(&state, found, state.device(context)))
 }
 

@@ -19,6 +19,11 @@ pub enum Source {
     Taken(Arc<Vec<u8>>),
     /// Page-locked (or captured) memory: read when the copy runs.
     Host(usize),
+    /// Pageable memory that a late copy reads when it runs, and what was there at the call.
+    Late {
+        address: usize,
+        at_call: Arc<Vec<u8>>,
+    },
 }
 
 /// One piece of work.
@@ -172,6 +177,10 @@ impl State {
                 let from = match from {
                     Source::Taken(taken) => taken.as_ptr() as usize,
                     Source::Host(address) => *address,
+                    Source::Late { address, at_call } => {
+                        check_unchanged(*address, at_call)?;
+                        at_call.as_ptr() as usize
+                    }
                 };
                 check_pinned(from, *bytes)?;
                 // SAFETY: the target was just checked; the source is the caller's promise.
@@ -247,6 +256,28 @@ fn run_kernel(launch: &Arc<Launch>) -> Result<()> {
             Ok(())
         }
         Err(failure) => refuse(failure.status, failure.message),
+    }
+}
+
+/// Pageable memory that a copy still reads must be as it was when the copy was issued.
+fn check_unchanged(address: usize, at_call: &[u8]) -> Result<()> {
+    let bytes = at_call.len();
+    let Some(now) = super::launch::read_host(address, bytes) else {
+        return refuse(
+            Status::ERROR_ILLEGAL_ADDRESS,
+            format!(
+                "copy to the device: {bytes} bytes of pageable memory at {address:#x} are gone before the copy was made"
+            ),
+        );
+    };
+    match now.iter().zip(at_call).position(|(now, then)| now != then) {
+        None => Ok(()),
+        Some(at) => refuse(
+            Status::ERROR_LAUNCH_FAILED,
+            format!(
+                "copy to the device: {bytes} bytes of pageable memory at {address:#x} were changed before the copy was made, the first of them byte {at}"
+            ),
+        ),
     }
 }
 

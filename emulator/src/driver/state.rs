@@ -52,6 +52,8 @@ pub struct Function {
     pub context: usize,
     /// What `cuFuncSetAttribute` allowed.
     pub max_dynamic_shared: u32,
+    /// Not yet, where loading is lazy and nothing has asked for the function.
+    pub loaded: bool,
 }
 
 #[derive(Default)]

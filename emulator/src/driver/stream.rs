@@ -3,7 +3,7 @@
 use std::ffi::{c_int, c_uint, c_void};
 use std::sync::Arc;
 
-use super::capture::Capture;
+use super::capture::{Capture, HEEDS, RELAXED};
 use super::queue::Op;
 use super::state::{Recorded, State, working};
 use super::{Out, api, refuse};
@@ -57,9 +57,13 @@ api! {
         let (mut state, context) = working()?;
         let handle = state.stream(context, stream)?;
         state.refuse_wait("cuStreamSynchronize", |one| one == handle)?;
+        let null_stream = handle == state.contexts[&context].null_stream;
+        if null_stream {
+            state.refuse_null_stream_in_capture(context)?;
+        }
         state.refuse_in_capture("cuStreamSynchronize")?;
         book_host_synchronisation("cuStreamSynchronize");
-        if handle == state.contexts[&context].null_stream {
+        if null_stream {
             let blocking: Vec<usize> = state.streams.iter().filter(|(_, one)| one.blocking && one.context == context).map(|(&one, _)| one).collect();
             return blocking.into_iter().try_for_each(|one| state.finish(one));
         }
@@ -70,6 +74,10 @@ api! {
         let (mut state, context) = working()?;
         let handle = state.stream(context, stream)?;
         state.refuse_wait("cuStreamQuery", |one| one == handle)?;
+        if handle == state.contexts[&context].null_stream {
+            state.refuse_null_stream_in_capture(context)?;
+        }
+        state.refuse_in_capture("cuStreamQuery")?;
         if state.streams[&handle].queue.is_empty() {
             return Ok(());
         }
@@ -123,6 +131,9 @@ api! {
         if state.streams[&handle].capture.is_some() {
             return refuse(Status::ERROR_INVALID_VALUE, "the stream is being captured already");
         }
+        if !(0..=RELAXED).contains(&mode) {
+            return Err(Status::ERROR_INVALID_VALUE);
+        }
         let id = state.handle();
         let thread = std::thread::current().id();
         state.captures.insert(id, Capture { origin: handle, mode, thread, ops: Vec::new(), broken: false, joined: Vec::new() });
@@ -144,7 +155,7 @@ api! {
         if capture.origin != handle {
             return refuse(Status::ERROR_STREAM_CAPTURE_UNMATCHED, "the capture began in another stream");
         }
-        if capture.mode != 2 && capture.thread != std::thread::current().id() {
+        if capture.mode != RELAXED && capture.thread != std::thread::current().id() {
             return refuse(Status::ERROR_STREAM_CAPTURE_WRONG_THREAD, "the capture began in another thread");
         }
         let capture = state.captures.remove(&id).expect("found above");
@@ -176,7 +187,13 @@ api! {
         Ok(())
     }
 
-    fn cuThreadExchangeStreamCaptureMode(mode: Out<c_int>) { mode.give(0) }
+    fn cuThreadExchangeStreamCaptureMode(mode: Out<c_int>) {
+        let wanted = mode.read()?;
+        if !(0..=RELAXED).contains(&wanted) {
+            return Err(Status::ERROR_INVALID_VALUE);
+        }
+        mode.give(HEEDS.replace(wanted))
+    }
 
     fn cuLaunchHostFunc(stream: usize, function: Option<unsafe extern "C" fn(*mut c_void)>, data: usize) {
         let (mut state, context) = working()?;

@@ -2,7 +2,7 @@
 
 use std::ffi::{c_char, c_int, c_ulonglong, c_void};
 
-use super::{Out, Text, api, refuse};
+use super::{Out, Text, api, refuse, release};
 use crate::status::Status;
 
 api! {
@@ -16,10 +16,21 @@ api! {
         out.give(texts.1.as_ptr().cast())
     }
 
-    fn cuGetProcAddress_v2(symbol: Text, out: Out<*mut c_void>, _version: c_int, _flags: c_ulonglong, status: Out<c_int>) {
-        // Newest versions first: that is what the real call gives to programs of today.
+    // NVRTC asks for tables of functions that nobody documents, and does without them.
+    fn cuGetExportTable(table: Out<*const c_void>, _name: *const u8) {
+        table.offer(std::ptr::null());
+        Err(Status::ERROR_NOT_FOUND)
+    }
+
+    fn cuGetProcAddress_v2(symbol: Text, out: Out<*mut c_void>, version: c_int, _flags: c_ulonglong, status: Out<c_int>) {
+        // The newest that the program's CUDA version knows.
         let name = symbol.read()?;
-        let found = ["_v4", "_v3", "_v2", ""].iter().find_map(|suffix| own_symbol(&format!("{name}{suffix}")));
+        let knows = |symbol: &String| {
+            let (major, minor) = release::since(symbol);
+            (major * 1000 + minor * 10) as c_int <= version
+        };
+        let named = ["_v4", "_v3", "_v2", ""].map(|suffix| format!("{name}{suffix}"));
+        let found = named.iter().filter(|one| knows(one)).find_map(|one| own_symbol(one));
         status.offer(c_int::from(found.is_none())); // 1: not found
         out.give(found.unwrap_or(std::ptr::null_mut()))?;
         found.map(drop).ok_or(Status::ERROR_NOT_FOUND)

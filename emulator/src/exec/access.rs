@@ -1,137 +1,593 @@
-//! Loads and stores that the compiled hooks could not wave through: shared memory, the fiber's own
-//! stack, and everything that is wrong.
+//! Loads, stores and atomics: each lane's address is judged, then the bytes move.
 
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::rc::Rc;
+use std::sync::Mutex;
 
-use super::failure::{fail, source_line};
-use super::shared::{Problem, Who};
-use super::stack::same_slot;
-use super::thread::Thread;
+use super::doubt::ILLEGAL;
+use super::failure::Fault;
+use super::race::Who;
+use super::shared::bank_conflicts;
+use super::vector::{LANES, Lanes};
+use super::warp::Turn;
 use crate::memory::{self, INITIALISED, LIVE};
-use crate::status::Status;
+use crate::ptx::program::*;
 
-/// Judges an access of the kernel; returns when it is allowed.
-///
-/// # Safety
-/// `thread` is the calling fiber's own, which the launch keeps alive.
-pub unsafe extern "C" fn access(
-    thread: *mut Thread,
-    address: u64,
-    bytes: u64,
-    sort: i32,
-    pc: *const std::ffi::c_void,
-) {
-    let (at, count) = (address as usize, bytes as usize);
-    let (write, any_alignment) = (sort & 1 != 0, sort & 2 != 0);
-    if same_slot(at, thread as usize) {
-        return;
-    }
-    // SAFETY: the running fiber's thread and block; nothing pauses while they are borrowed.
-    unsafe {
-        let run = &mut *(*thread).run;
-        let verb = if write { "writes" } else { "reads" };
-        let problem = if run.shared.contains(at) {
-            let who = Who {
-                thread: (*thread).linear,
-                warp_epoch: (*(*thread).warp).epoch,
-                whole_warp: false,
-            };
-            let judged = match write {
-                true => run.shared.write(at, count, who, false),
-                false => run.shared.read(at, count, who),
-            };
-            match judged {
-                Ok(()) if any_alignment || at.is_multiple_of(count.min(8)) => return,
-                Ok(()) => (
-                    Status::ERROR_MISALIGNED_ADDRESS,
-                    format!(
-                        "{verb} {count} bytes of shared memory at {at:#x}, which is misaligned"
-                    ),
-                ),
-                Err(Problem::Outside(text)) => {
-                    (Status::ERROR_ILLEGAL_ADDRESS, format!("{verb} {text}"))
-                }
-                Err(Problem::Misuse(text)) => (Status::ERROR_LAUNCH_FAILED, text),
-            }
-        } else if memory::is_device_address(at) {
-            global_problem(at, count, write)
-        } else if run.launch().kernel.module.contains(at) {
-            return;
-        } else {
-            (
-                Status::ERROR_ILLEGAL_ADDRESS,
-                format!("{verb} {count} bytes at {at:#x}, which is no device memory"),
-            )
-        };
-        let place = place(run.launch().kernel.module.image(), pc as usize);
-        fail(thread, problem.0, format!("{}{place}", problem.1));
-    }
-}
+/// Generic addresses of shared and of local memory: offsets from here. No device memory is near.
+pub const SHARED_WINDOW: u64 = 1 << 60;
+pub const LOCAL_WINDOW: u64 = 1 << 61;
+/// Bytes of a memory transaction.
+const SECTOR: usize = 32;
 
-fn place(image: (&str, usize), pc: usize) -> String {
-    match source_line(image.0, pc.wrapping_sub(image.1)) {
-        Some(line) => format!(" (at {line})"),
-        None => String::new(),
-    }
-}
+/// Doubtful lanes, and why those of the first kind are.
+type Doubtful = Option<(u32, Rc<str>)>;
 
-/// Why the shadow refuses a global access.
-fn global_problem(address: usize, bytes: usize, write: bool) -> (Status, String) {
-    // SAFETY: shadow of the reserved range is always mapped; hooks stay inside the range.
-    let states: Vec<u8> = (0..bytes)
-        .map(|i| unsafe { *memory::write_state(address + i) })
-        .collect();
-    let verb = if write { "writes" } else { "reads" };
-    let lacks = |bit: u8| states.iter().position(|state| state & bit == 0);
-    if let Some(dead) = lacks(LIVE) {
-        let place = memory::describe(address + dead);
-        let text = format!("{verb} {bytes} bytes out of bounds: {place}");
-        return (Status::ERROR_ILLEGAL_ADDRESS, text);
-    }
-    if let Some(fresh) = lacks(INITIALISED).filter(|_| !write) {
-        let place = memory::describe(address + fresh);
-        let text = format!("reads uninitialised global memory: {place}");
-        return (Status::ERROR_ILLEGAL_ADDRESS, text);
-    }
-    let place = memory::describe(address);
-    let text = format!("{verb} {bytes} bytes at a misaligned address: {place}");
-    (Status::ERROR_MISALIGNED_ADDRESS, text)
-}
-
-/// Checks and counts a read of global memory by a primitive.
-///
-/// # Safety
-/// `thread` is the calling fiber's own, which the launch keeps alive.
-pub unsafe fn global_read(
-    thread: *mut Thread,
+/// Lanes whose bytes lie one behind the other, or at one place (`step` 0).
+#[derive(Debug, Clone, Copy)]
+struct Run {
     address: usize,
     bytes: usize,
-    explain: &dyn Fn(String) -> String,
-) {
-    if bytes == 0 {
-        return;
-    }
-    if !memory::is_device_address(address) {
-        let text = explain(format!("reads {}", memory::describe(address)));
-        fail(thread, Status::ERROR_ILLEGAL_ADDRESS, text);
-    }
-    // SAFETY: the shadow of the range is mapped; the tag outlives the launch.
-    unsafe {
-        let shadow = std::slice::from_raw_parts(memory::write_state(address), bytes);
-        let wanted = match crate::nvrtc::sees_every_access() {
-            true => LIVE | INITIALISED,
-            false => LIVE,
-        };
-        if shadow.iter().any(|state| state & wanted != wanted) {
-            let (status, text) = global_problem(address, bytes, false);
-            fail(thread, status, explain(text));
+    lane: u32,
+    mask: u32,
+    step: usize,
+}
+
+/// An access cut into runs.
+struct Runs {
+    all: [Run; LANES],
+    count: usize,
+}
+
+impl Runs {
+    #[inline(always)]
+    fn of(addresses: &[usize; LANES], mask: u32, bytes: usize) -> Self {
+        let nothing = Run { address: 0, bytes: 0, lane: 0, mask: 0, step: 0 };
+        let mut runs = Self { all: [nothing; LANES], count: 0 };
+        let first = addresses[0];
+        if mask == u32::MAX && (0..LANES).fold(true, |all, lane| all & (addresses[lane] == first + lane * bytes)) {
+            runs.all[0] = Run { address: first, bytes: bytes * LANES, lane: 0, mask, step: bytes };
+            runs.count = 1;
+            return runs;
         }
-        (*thread).requested_read += bytes as u64;
-        let tag = *memory::launch_tag();
-        let seen = std::slice::from_raw_parts(memory::read_tag(address).cast::<AtomicU8>(), bytes);
-        let fresh = seen
-            .iter()
-            .filter(|seen| seen.load(Relaxed) != tag && seen.swap(tag, Relaxed) != tag);
-        (*thread).touched_read += fresh.count() as u64;
+        let mut rest = mask;
+        while rest != 0 {
+            let lane = rest.trailing_zeros() as usize;
+            rest &= rest - 1;
+            runs.put(addresses[lane], lane, bytes);
+        }
+        runs
+    }
+
+    /// Adds a lane to the last run, or begins one.
+    #[inline(always)]
+    fn put(&mut self, address: usize, lane: usize, bytes: usize) {
+        if let Some(last) = self.count.checked_sub(1).map(|at| &mut self.all[at]) {
+            // `bytes` is a power of two.
+            let next_lane = last.lane as usize + (last.bytes >> bytes.trailing_zeros());
+            if last.step != 0 && next_lane == lane && address == last.address + last.bytes {
+                last.bytes += bytes;
+                last.mask |= 1 << lane;
+                return;
+            }
+            if last.bytes == bytes && address == last.address {
+                last.step = 0;
+                last.mask |= 1 << lane;
+                return;
+            }
+        }
+        self.all[self.count] = Run { address, bytes, lane: lane as u32, mask: 1 << lane, step: bytes };
+        self.count += 1;
+    }
+
+    #[inline(always)]
+    fn each(&self) -> impl Iterator<Item = &Run> {
+        self.all[..self.count].iter()
     }
 }
+
+/// Distinct 32-byte sectors that an access touches.
+#[inline(always)]
+fn sectors(addresses: &[usize; LANES], mask: u32, bytes: usize) -> u64 {
+    let first = addresses[0];
+    if mask == u32::MAX && (0..LANES).fold(true, |all, lane| all & (addresses[lane] == first + lane * bytes)) {
+        return ((first + LANES * bytes - 1) / SECTOR - first / SECTOR + 1) as u64;
+    }
+    let mut count = 0;
+    let mut last = usize::MAX;
+    let mut seen = [usize::MAX; 64];
+    let mut rest = mask;
+    while rest != 0 {
+        let lane = rest.trailing_zeros() as usize;
+        rest &= rest - 1;
+        for sector in addresses[lane] / SECTOR..=(addresses[lane] + bytes - 1) / SECTOR {
+            if sector == last || seen[..count].contains(&sector) {
+                continue;
+            }
+            last = sector;
+            if count < seen.len() {
+                seen[count] = sector;
+            }
+            count = (count + 1).min(seen.len());
+        }
+    }
+    count as u64
+}
+
+#[inline(always)]
+fn extended(value: u64, bytes: u32, signed: bool) -> u64 {
+    match (bytes, signed) {
+        (1, true) => value as i8 as i64 as u64,
+        (2, true) => value as i16 as i64 as u64,
+        (4, true) => value as i32 as i64 as u64,
+        _ => value,
+    }
+}
+
+impl Turn<'_> {
+    /// The address of each lane.
+    #[inline(always)]
+    pub fn addresses(&self, register: u32, width: Width, offset: i64) -> [usize; LANES] {
+        let mut out = [0; LANES];
+        match width {
+            Width::Wide => {
+                let from = &self.warp.registers.wide[register as usize];
+                for lane in 0..LANES {
+                    out[lane] = from.0[lane].wrapping_add(offset as u64) as usize;
+                }
+            }
+            Width::Narrow => {
+                let from = &self.warp.registers.narrow[register as usize];
+                for lane in 0..LANES {
+                    out[lane] = from.0[lane].wrapping_add(offset as u32) as usize;
+                }
+            }
+        }
+        out
+    }
+
+    /// The space that generic addresses lead to, with addresses in it.
+    fn resolve(&self, space: Space, addresses: &mut [usize; LANES], mask: u32) -> Result<Space, Fault> {
+        if space != Space::Generic {
+            return Ok(space);
+        }
+        let space_of = |address: usize| match address as u64 {
+            a if a >= LOCAL_WINDOW => Space::Local,
+            a if a >= SHARED_WINDOW => Space::Shared,
+            _ => Space::Global,
+        };
+        let first = mask.trailing_zeros() as usize % LANES;
+        let space = space_of(addresses[first]);
+        for lane in (0..LANES).filter(|lane| mask >> lane & 1 != 0) {
+            if space_of(addresses[lane]) != space {
+                return Err(Fault::misuse(lane as u32, "lanes access different spaces at once: not played"));
+            }
+            addresses[lane] -= match space {
+                Space::Local => LOCAL_WINDOW as usize,
+                Space::Shared => SHARED_WINDOW as usize,
+                _ => 0,
+            };
+        }
+        Ok(space)
+    }
+
+    #[inline(always)]
+    fn aligned(&self, addresses: &[usize; LANES], mask: u32, bytes: usize, verb: &str) -> Result<(), Fault> {
+        let wrong = |lane: &usize| mask >> lane & 1 != 0 && addresses[*lane] % bytes != 0;
+        if addresses.iter().fold(0, |all, one| all | one) % bytes == 0 {
+            return Ok(());
+        }
+        (0..LANES).find(wrong).map_or(Ok(()), |lane| {
+            let text = format!("{verb} {bytes} bytes at a misaligned address: {:#x}", addresses[lane]);
+            Err(Fault::misaligned(lane as u32, text))
+        })
+    }
+
+    fn who(&self) -> Who<'_> {
+        Who { clock: &self.warp.clock, place: self.block.place }
+    }
+
+    // ---------------------------------------------------------------------------------- loads
+
+    #[inline(always)]
+    pub fn load(&mut self, i: &Instruction, access: Access, width: Width, mask: u32) -> Result<(), Fault> {
+        let mut addresses = self.addresses(i.a, width, access.offset);
+        let bytes = (access.bytes * access.count) as usize;
+        let space = self.resolve(access.space, &mut addresses, mask)?;
+        self.aligned(&addresses, mask, bytes, "reads")?;
+        let doubtful = match space {
+            Space::Shared => self.judge_shared_read(&addresses, mask, bytes)?,
+            Space::Local => self.judge_local(&addresses, mask, bytes, false)?,
+            _ => self.judge_global_read(&addresses, mask, bytes)?,
+        };
+        let list = self.program.list(i);
+        for (element, &register) in list.iter().enumerate() {
+            let at = element * access.bytes as usize;
+            self.load_element(space, &addresses, at, (access, register), mask);
+        }
+        if let Some((lanes, why)) = doubtful {
+            let file = if access.wide { File::Wide } else { File::Narrow };
+            for &register in list {
+                self.warp.doubt.set((file, register), mask, lanes, &why);
+            }
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn load_element(&mut self, space: Space, addresses: &[usize; LANES], at: usize, (access, register): (Access, u32), mask: u32) {
+        let mut values = [0u64; LANES];
+        for lane in (0..LANES).filter(|lane| mask >> lane & 1 != 0) {
+            let address = addresses[lane] + at;
+            let value = match space {
+                Space::Shared => read_slice(&self.block.shared.bytes, address, access.bytes),
+                Space::Local => read_slice(&self.warp.local[lane], address, access.bytes),
+                // SAFETY: judged to lie in live memory.
+                _ => unsafe { read_raw(address, access.bytes) },
+            };
+            values[lane] = extended(value, access.bytes, access.signed);
+        }
+        let registers = &mut self.warp.registers;
+        if access.wide {
+            super::vector::put(&mut registers.wide[register as usize], values, mask);
+        } else {
+            super::vector::put(&mut registers.narrow[register as usize], values.map(|x| x as u32), mask);
+        }
+    }
+
+    #[inline(always)]
+    fn judge_shared_read(&mut self, addresses: &[usize; LANES], mask: u32, bytes: usize) -> Result<Doubtful, Fault> {
+        let mut doubtful: Doubtful = None;
+        let block = &mut *self.block;
+        block.counters.shared_bank_conflicts += bank_conflicts(addresses, mask, bytes);
+        for lane in (0..LANES).filter(|lane| mask >> lane & 1 != 0) {
+            let address = addresses[lane];
+            if let Some(text) = block.shared.outside(address, bytes) {
+                return Err(Fault::address(lane as u32, format!("reads {text}")));
+            }
+            if let Some(text) = block.shared.read(address, bytes, &self.warp.clock, Some(lane as u32)) {
+                doubt(&mut doubtful, 1 << lane, text);
+            }
+        }
+        Ok(doubtful)
+    }
+
+    #[inline(always)]
+    pub fn judge_global_read(&mut self, addresses: &[usize; LANES], mask: u32, bytes: usize) -> Result<Doubtful, Fault> {
+        let mut doubtful: Doubtful = None;
+        let (mut touched, mut requested) = (0, 0);
+        let who = self.who();
+        for run in Runs::of(addresses, mask, bytes).each() {
+            if !memory::is_device_range(run.address, run.bytes) || !memory::all_have(run.address, run.bytes, LIVE) {
+                return Err(outside(run, bytes, "reads"));
+            }
+            if !memory::all_have(run.address, run.bytes, INITIALISED) {
+                for lane in (0..LANES).filter(|lane| run.mask >> lane & 1 != 0) {
+                    if let Some(at) = memory::first_without(addresses[lane], bytes, INITIALISED) {
+                        let text = format!("{ILLEGAL}reads uninitialised global memory: {}", memory::describe(at));
+                        doubt(&mut doubtful, 1 << lane, text);
+                    }
+                }
+            }
+            touched += memory::touch_read(run.address, run.bytes);
+            requested += (run.mask.count_ones() as usize * bytes) as u64;
+            if let Some((lane, text)) = who.read(run.address, run.bytes, run.lane, run.step) {
+                doubt(&mut doubtful, 1 << lane, format!("{text}: {}", memory::describe(addresses[lane as usize])));
+            }
+        }
+        let counters = &mut self.block.counters;
+        counters.global_read += requested;
+        counters.global_read_distinct += touched;
+        counters.global_sectors += sectors(addresses, mask, bytes);
+        counters.global_sectors_least += requested.div_ceil(SECTOR as u64);
+        Ok(doubtful)
+    }
+
+    /// Local memory of each lane: its own bytes, and whether they were written.
+    fn judge_local(&mut self, addresses: &[usize; LANES], mask: u32, bytes: usize, write: bool) -> Result<Doubtful, Fault> {
+        let size = self.program.local_bytes as usize;
+        let mut doubtful: Doubtful = None;
+        for lane in (0..LANES).filter(|lane| mask >> lane & 1 != 0) {
+            let (from, to) = (addresses[lane], addresses[lane].wrapping_add(bytes));
+            if to > size || to < from {
+                let text = format!("accesses byte {} of its local memory of {size} bytes (stack)", from as i64);
+                return Err(Fault::address(lane as u32, text));
+            }
+            let written = &mut self.warp.local_written[lane][from..to];
+            if write {
+                written.fill(true);
+            } else if written.contains(&false) {
+                doubt(&mut doubtful, 1 << lane, "reads uninitialised local memory".to_owned());
+            }
+        }
+        Ok(doubtful)
+    }
+
+    // --------------------------------------------------------------------------------- stores
+
+    #[inline(always)]
+    pub fn store(&mut self, i: &Instruction, access: Access, width: Width, mask: u32) -> Result<(), Fault> {
+        let mut addresses = self.addresses(i.a, width, access.offset);
+        let bytes = (access.bytes * access.count) as usize;
+        let space = self.resolve(access.space, &mut addresses, mask)?;
+        self.aligned(&addresses, mask, bytes, "writes")?;
+        match space {
+            Space::Shared => self.judge_shared_write(&addresses, mask, bytes)?,
+            Space::Local => drop(self.judge_local(&addresses, mask, bytes, true)?),
+            _ => self.judge_global_write(&addresses, mask, bytes)?,
+        }
+        for (element, &register) in self.program.list(i).iter().enumerate() {
+            let at = element * access.bytes as usize;
+            let values = if access.wide {
+                self.warp.registers.wide[register as usize].0
+            } else {
+                self.warp.registers.narrow[register as usize].0.map(u64::from)
+            };
+            for lane in (0..LANES).filter(|lane| mask >> lane & 1 != 0) {
+                let address = addresses[lane] + at;
+                match space {
+                    Space::Shared => write_slice(&mut self.block.shared.bytes, address, values[lane], access.bytes),
+                    Space::Local => write_slice(&mut self.warp.local[lane], address, values[lane], access.bytes),
+                    // SAFETY: judged to lie in live memory.
+                    _ => unsafe { write_raw(address, values[lane], access.bytes) },
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn judge_shared_write(&mut self, addresses: &[usize; LANES], mask: u32, bytes: usize) -> Result<(), Fault> {
+        let block = &mut *self.block;
+        block.counters.shared_bank_conflicts += bank_conflicts(addresses, mask, bytes);
+        for lane in (0..LANES).filter(|lane| mask >> lane & 1 != 0) {
+            let address = addresses[lane];
+            if let Some(text) = block.shared.outside(address, bytes) {
+                return Err(Fault::address(lane as u32, format!("writes {text}")));
+            }
+            if let Some(text) = block.shared.write(address, bytes, &self.warp.clock, lane as u32, false) {
+                return Err(Fault::misuse(lane as u32, text));
+            }
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn judge_global_write(&mut self, addresses: &[usize; LANES], mask: u32, bytes: usize) -> Result<(), Fault> {
+        let (mut touched, mut requested) = (0, 0);
+        let who = self.who();
+        for run in Runs::of(addresses, mask, bytes).each() {
+            if !memory::is_device_range(run.address, run.bytes) || !memory::all_have(run.address, run.bytes, LIVE) {
+                return Err(outside(run, bytes, "writes"));
+            }
+            requested += (run.mask.count_ones() as usize * bytes) as u64;
+            let wrong = if run.step == 0 {
+                // Several lanes, one place: only one of them can be right.
+                let lanes = (0..LANES as u32).filter(|lane| run.mask >> lane & 1 != 0);
+                lanes.into_iter().find_map(|lane| who.write(run.address, bytes, lane, bytes))
+            } else {
+                who.write(run.address, run.bytes, run.lane, run.step)
+            };
+            touched += memory::touch_written(run.address, run.bytes);
+            if let Some((lane, text)) = wrong {
+                let place = memory::describe(addresses[lane as usize]);
+                return Err(Fault::misuse(lane, format!("{text}: {place}")));
+            }
+        }
+        let counters = &mut self.block.counters;
+        counters.global_written += requested;
+        counters.global_written_distinct += touched;
+        counters.global_sectors += sectors(addresses, mask, bytes);
+        counters.global_sectors_least += requested.div_ceil(SECTOR as u64);
+        Ok(())
+    }
+
+    // -------------------------------------------------------------------------------- atomics
+
+    pub fn atomic(&mut self, i: &Instruction, op: (Access, Width, Atomic, Kind, bool), mask: u32) -> Result<(), Fault> {
+        let (access, width, atomic, kind, silent) = op;
+        let mut addresses = self.addresses(i.a, width, access.offset);
+        let bytes = access.bytes as usize;
+        let space = self.resolve(access.space, &mut addresses, mask)?;
+        self.aligned(&addresses, mask, bytes, "adds to")?;
+        let operand = |registers: &super::vector::Registers, register: u32| match (register, access.wide) {
+            (NONE, _) => [0; LANES],
+            (register, true) => registers.wide[register as usize].0,
+            (register, false) => registers.narrow[register as usize].0.map(u64::from),
+        };
+        let b = operand(&self.warp.registers, i.b);
+        let c = operand(&self.warp.registers, i.c);
+        let mut old = [0; LANES];
+        for lane in (0..LANES).filter(|lane| mask >> lane & 1 != 0) {
+            let address = addresses[lane];
+            self.judge_atomic(space, address, bytes, lane as u32)?;
+            // One at a time, of all CPU threads.
+            static LOCK: Mutex<()> = Mutex::new(());
+            let _locked = LOCK.lock();
+            if space == Space::Shared {
+                old[lane] = read_slice(&self.block.shared.bytes, address, access.bytes);
+                let new = combined(atomic, kind, old[lane], b[lane], c[lane]);
+                write_slice(&mut self.block.shared.bytes, address, new, access.bytes);
+            } else {
+                // SAFETY: judged to lie in live memory.
+                unsafe {
+                    old[lane] = read_raw(address, access.bytes);
+                    write_raw(address, combined(atomic, kind, old[lane], b[lane], c[lane]), access.bytes);
+                }
+            }
+            self.block.counters.atomics += 1;
+            self.block.counters.float_atomics += u64::from(kind == Kind::F32);
+        }
+        if !silent {
+            let registers = &mut self.warp.registers;
+            if access.wide {
+                super::vector::put(&mut registers.wide[i.d as usize], old, mask);
+            } else {
+                super::vector::put(&mut registers.narrow[i.d as usize], old.map(|x| x as u32), mask);
+            }
+        }
+        Ok(())
+    }
+
+    /// Atomics take no part in races.
+    fn judge_atomic(&mut self, space: Space, address: usize, bytes: usize, lane: u32) -> Result<(), Fault> {
+        if space == Space::Shared {
+            let outside = self.block.shared.outside(address, bytes);
+            return outside.map_or(Ok(()), |text| Err(Fault::address(lane, format!("adds to {text}"))));
+        }
+        let run = Run { address, bytes, lane, mask: 1 << lane, step: bytes };
+        if !memory::is_device_range(address, bytes) || !memory::all_have(address, bytes, LIVE) {
+            return Err(outside(&run, bytes, "adds to"));
+        }
+        if let Some(at) = memory::first_without(address, bytes, INITIALISED) {
+            let text = format!("reads uninitialised global memory: {}", memory::describe(at));
+            return Err(Fault::address(lane, text));
+        }
+        let counters = &mut self.block.counters;
+        counters.global_read += bytes as u64;
+        counters.global_written += bytes as u64;
+        counters.global_read_distinct += memory::touch_read(address, bytes);
+        counters.global_written_distinct += memory::touch_written(address, bytes);
+        Ok(())
+    }
+
+    /// `cvta`: between generic addresses and those of a space.
+    pub fn convert(&mut self, i: &Instruction, (to_generic, space, wide): (bool, Space, bool), mask: u32) -> Result<(), Fault> {
+        let window = match space {
+            Space::Shared => SHARED_WINDOW,
+            Space::Local => LOCAL_WINDOW,
+            _ => 0,
+        };
+        if !wide && window != 0 {
+            return Err(Fault::misuse(0, "generic addresses of 32 bits are not played"));
+        }
+        let registers = &mut self.warp.registers;
+        if !wide {
+            let out = registers.narrow[i.a as usize].0;
+            super::vector::put(&mut registers.narrow[i.d as usize], out, mask);
+            return Ok(());
+        }
+        let from: Lanes<u64> = registers.wide[i.a as usize];
+        let out = from.0.map(|x| if to_generic { x.wrapping_add(window) } else { x.wrapping_sub(window) });
+        super::vector::put(&mut registers.wide[i.d as usize], out, mask);
+        Ok(())
+    }
+
+    /// `ld.param`: the same for all lanes.
+    pub fn parameter(&mut self, i: &Instruction, (offset, bytes, signed, wide): (u32, u32, bool, bool), mask: u32) {
+        let value = read_slice(&self.launch.arguments, offset as usize, bytes);
+        let value = extended(value, bytes, signed);
+        let registers = &mut self.warp.registers;
+        if wide {
+            super::vector::put(&mut registers.wide[i.d as usize], [value; LANES], mask);
+        } else {
+            super::vector::put(&mut registers.narrow[i.d as usize], [value as u32; LANES], mask);
+        }
+    }
+}
+
+fn doubt(doubtful: &mut Doubtful, lanes: u32, text: String) {
+    match doubtful {
+        Some((all, _)) => *all |= lanes,
+        None => *doubtful = Some((lanes, text.into())),
+    }
+}
+
+/// The first lane of a run that leaves live memory.
+fn outside(run: &Run, bytes: usize, verb: &str) -> Fault {
+    let lanes = (0..LANES as u32).filter(|lane| run.mask >> lane & 1 != 0);
+    let mut found = (run.lane, run.address);
+    for (index, lane) in lanes.enumerate() {
+        let address = run.address + index * run.step;
+        if !memory::is_device_range(address, bytes) || !memory::all_have(address, bytes, LIVE) {
+            found = (lane, address);
+            break;
+        }
+    }
+    let (lane, address) = found;
+    let at = if memory::is_device_range(address, bytes) {
+        memory::first_without(address, bytes, LIVE).unwrap_or(address)
+    } else {
+        address
+    };
+    let text = if memory::is_device_range(address, bytes) || memory::is_device_address(address) {
+        format!("{verb} {bytes} bytes out of bounds: {}", memory::describe(at))
+    } else {
+        format!("{verb} {bytes} bytes at {}", memory::describe(address))
+    };
+    Fault::address(lane, text)
+}
+
+#[inline(always)]
+fn read_slice(from: &[u8], address: usize, bytes: u32) -> u64 {
+    let at = |n: usize| &from[address..address + n];
+    match bytes {
+        1 => u64::from(from[address]),
+        2 => u64::from(u16::from_le_bytes(at(2).try_into().expect("two bytes"))),
+        4 => u64::from(u32::from_le_bytes(at(4).try_into().expect("four bytes"))),
+        _ => u64::from_le_bytes(at(8).try_into().expect("eight bytes")),
+    }
+}
+
+#[inline(always)]
+fn write_slice(to: &mut [u8], address: usize, value: u64, bytes: u32) {
+    let mut put = |value: &[u8]| to[address..address + value.len()].copy_from_slice(value);
+    match bytes {
+        1 => put(&[value as u8]),
+        2 => put(&(value as u16).to_le_bytes()),
+        4 => put(&(value as u32).to_le_bytes()),
+        _ => put(&value.to_le_bytes()),
+    }
+}
+
+/// # Safety
+/// The bytes are live device memory.
+#[inline(always)]
+unsafe fn read_raw(address: usize, bytes: u32) -> u64 {
+    // SAFETY: says the caller.
+    unsafe {
+        match bytes {
+            1 => u64::from((address as *const u8).read()),
+            2 => u64::from((address as *const u16).read_unaligned()),
+            4 => u64::from((address as *const u32).read_unaligned()),
+            _ => (address as *const u64).read_unaligned(),
+        }
+    }
+}
+
+/// # Safety
+/// The bytes are live device memory.
+#[inline(always)]
+unsafe fn write_raw(address: usize, value: u64, bytes: u32) {
+    // SAFETY: says the caller.
+    unsafe {
+        match bytes {
+            1 => (address as *mut u8).write(value as u8),
+            2 => (address as *mut u16).write_unaligned(value as u16),
+            4 => (address as *mut u32).write_unaligned(value as u32),
+            _ => (address as *mut u64).write_unaligned(value),
+        }
+    }
+}
+
+/// What an atomic leaves in memory.
+pub fn combined(atomic: Atomic, kind: Kind, old: u64, b: u64, c: u64) -> u64 {
+    let signed = |x: u64| if kind == Kind::S32 { i64::from(x as i32) } else { x as i64 };
+    let is_signed = matches!(kind, Kind::S32 | Kind::S64);
+    match atomic {
+        Atomic::Add if kind == Kind::F32 => {
+            u64::from((f32::from_bits(old as u32) + f32::from_bits(b as u32)).to_bits())
+        }
+        Atomic::Add => old.wrapping_add(b),
+        Atomic::And => old & b,
+        Atomic::Or => old | b,
+        Atomic::Xor => old ^ b,
+        Atomic::Min if is_signed => if signed(b) < signed(old) { b } else { old },
+        Atomic::Max if is_signed => if signed(b) > signed(old) { b } else { old },
+        Atomic::Min => old.min(b),
+        Atomic::Max => old.max(b),
+        Atomic::Exchange => b,
+        Atomic::CompareExchange => if old == b { c } else { old },
+        Atomic::Increment => if old >= b { 0 } else { old + 1 },
+        Atomic::Decrement => if old == 0 || old > b { b } else { old - 1 },
+    }
+}
+

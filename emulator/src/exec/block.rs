@@ -1,350 +1,270 @@
-//! One block: its fibers, and the order in which they run.
+//! One block: its warps, who runs next, and barriers.
 
-use corosensei::{Coroutine, CoroutineResult};
+use std::rc::Rc;
 
-use super::barrier::{BARRIERS, Barrier};
-use super::collective::lanes;
-use super::copy_async::{InFlight, Row, finish_rows};
-use super::failure::Failure;
-use super::fault;
+use super::failure::{Failure, Fault, lanes};
 use super::launch::Launch;
+use super::race::{self, Clock, WARPS};
 use super::shared::Shared;
-use super::stack::{Slot, Stacks};
-use super::thread::{LANES, Thread, Warp};
+use super::vector::put;
+use super::warp::{Pause, Turn, Wait, Warp};
 use crate::counters::Counters;
-use crate::device::MAX_THREADS;
+use crate::ptx::Program;
+use crate::ptx::program::{File, NONE, Op, Vote};
 use crate::status::Status;
 
-/// What the fibers of the running block share.
+/// Named barriers of a block.
+const BARRIERS: usize = 16;
+
+/// What the warps of the running block share.
 pub struct Block {
-    launch: *const Launch,
-    index: [u32; 3],
-    threads: usize,
-    /// Raw, because a lane works on its warp while it also changes the block.
-    pub warps: Vec<*mut Warp>,
-    /// By thread: the barrier it waits at, plus 1.
-    pub waits: Vec<u8>,
-    pub barriers: Vec<Barrier>,
-    pub in_flight: Vec<InFlight>,
-    /// By warp.
-    pub copy_rows: Vec<Vec<Row>>,
     pub shared: Shared,
     pub counters: Counters,
-    pub failure: Option<Failure>,
+    /// Launch and block, as records of global memory have them.
+    pub place: u64,
+    barriers: [Barrier; BARRIERS],
+    threads: u32,
+    warps: usize,
+}
+
+/// A barrier that some have reached.
+#[derive(Debug, Clone, Default)]
+struct Barrier {
+    arrived: u32,
+    expected: u32,
+    pc: usize,
+    /// What all who have arrived know together.
+    known: [u32; WARPS],
+    /// Threads whose predicate is true.
+    yes: u32,
 }
 
 impl Block {
-    pub fn launch(&self) -> &Launch {
-        // SAFETY: set by `Worker::run`, which borrows the launch for the whole block.
-        unsafe { &*self.launch }
+    /// The warp's clock goes on: what its lanes did so far is known among them.
+    pub fn advance(&mut self, warp: &mut Warp) -> Result<(), Fault> {
+        self.tick()?;
+        warp.clock.now = self.shared.tick;
+        warp.clock.settle(self.warps);
+        Ok(())
     }
 
-    pub fn arch(&self) -> u32 {
-        self.launch().arch
+    fn tick(&mut self) -> Result<(), Fault> {
+        if self.shared.next_tick() {
+            return Ok(());
+        }
+        Err(Fault::misuse(0, "a block that synchronises a million times is not played"))
     }
 
-    pub fn threads(&self) -> usize {
-        self.threads
+    /// A warp reaches a barrier; it waits, unless it only tells that it was there.
+    pub fn arrive(&mut self, program: &Program, warp: &mut Warp, pc: usize, mask: u32) -> Result<(), Fault> {
+        let instruction = &program.code[pc];
+        let Op::Barrier { arrive, .. } = instruction.op else {
+            unreachable!("only barriers are arrived at");
+        };
+        let first = mask.trailing_zeros() as usize;
+        let value = |register: u32| warp.registers.narrow[register as usize].0[first];
+        let id = value(instruction.a) as usize;
+        let expected = match instruction.b {
+            NONE => self.threads,
+            count => value(count),
+        };
+        let misuse = |text: String| Err(Fault::misuse(first as u32, text));
+        let Some(barrier) = self.barriers.get_mut(id) else {
+            return misuse(format!("barrier {id}: there are {BARRIERS}"));
+        };
+        if barrier.arrived == 0 {
+            *barrier = Barrier { expected, pc, ..Barrier::default() };
+        } else if barrier.expected != expected {
+            return misuse(format!("barrier {id} is waited at for {} and for {expected} threads", barrier.expected));
+        } else if program.place(barrier.pc) != program.place(pc) {
+            let (one, other) = (program.place(barrier.pc), program.place(pc));
+            return misuse(format!("the barrier at {one} and the barrier at {other} can never meet"));
+        }
+        // A barrier with a count of its own counts whole warps.
+        barrier.arrived += match instruction.b {
+            NONE => mask.count_ones(),
+            _ => 32,
+        };
+        if instruction.c != NONE {
+            barrier.yes += (warp.registers.predicates[instruction.c as usize] & mask).count_ones();
+        }
+        let known = barrier.known.iter_mut().zip(warp.clock.known);
+        known.for_each(|(all, one)| *all = (*all).max(one));
+        let own = &mut barrier.known[warp.index as usize];
+        *own = (*own).max(warp.clock.now);
+        if arrive {
+            return self.advance(warp);
+        }
+        warp.wait = Some(Wait { barrier: id, pc, mask });
+        Ok(())
     }
 
-    /// "kernel `k`, block (0, 0, 0), thread (5, 0, 0) [warp 0, lane 5]".
-    pub fn locate(&self, linear: u32) -> String {
-        let [x, y, _] = self.launch().block;
-        let thread = (linear % x, linear / x % y, linear / (x * y));
-        let (warp, lane) = (linear / LANES as u32, linear % LANES as u32);
-        format!(
-            "{}, thread {thread:?} [warp {warp}, lane {lane}]",
-            self.name()
-        )
+    /// Lets those go on who wait at barriers that are complete.
+    fn complete(&mut self, program: &Program, warps: &mut [Warp]) -> Result<(), Fault> {
+        for id in 0..BARRIERS {
+            if self.barriers[id].arrived == 0 || self.barriers[id].arrived < self.barriers[id].expected {
+                continue;
+            }
+            let barrier = std::mem::take(&mut self.barriers[id]);
+            self.tick()?;
+            self.counters.barriers += 1;
+            for warp in warps.iter_mut().filter(|warp| warp.wait.is_some_and(|wait| wait.barrier == id)) {
+                let Some(wait) = warp.wait.take() else { continue };
+                let known = warp.clock.known.iter_mut().zip(barrier.known);
+                known.for_each(|(own, all)| *own = (*own).max(all));
+                warp.clock.now = self.shared.tick;
+                warp.clock.settle(self.warps);
+                let instruction = &program.code[wait.pc];
+                let Op::Barrier { vote: Some(vote), .. } = instruction.op else {
+                    continue;
+                };
+                let d = instruction.d as usize;
+                let yes = match vote {
+                    Vote::Count => {
+                        put(&mut warp.registers.narrow[d], [barrier.yes; 32], wait.mask);
+                        continue;
+                    }
+                    Vote::All => barrier.yes == barrier.arrived,
+                    _ => barrier.yes > 0,
+                };
+                let to = &mut warp.registers.predicates[d];
+                *to = *to & !wait.mask | if yes { wait.mask } else { 0 };
+            }
+        }
+        Ok(())
     }
 
-    fn name(&self) -> String {
-        let [x, y, z] = self.index;
-        format!(
-            "kernel `{}`, block ({x}, {y}, {z})",
-            self.launch().kernel.name
-        )
-    }
-
-    /// No fiber can go on: who waits where, and for whom.
-    fn deadlock(&self) -> String {
-        let mut parts = Vec::new();
-        for (id, barrier) in self
-            .barriers
-            .iter()
-            .enumerate()
-            .filter(|(_, one)| one.arrived > 0)
-        {
-            let absent: Vec<String> = (0..self.warps.len())
-                .filter_map(|w| {
-                    // SAFETY: no fiber is running.
-                    let warp = unsafe { &*self.warps[w] };
-                    let waiting = (0..LANES)
-                        .filter(|lane| self.waits.get(w * LANES + lane) == Some(&(id as u8 + 1)))
-                        .fold(0u32, |mask, lane| mask | 1 << lane);
-                    let missing = warp.exist & !waiting;
-                    let gone = missing & !warp.alive;
-                    let note = match (gone == missing, gone) {
-                        (true, _) => " (returned)",
-                        (false, 0) => "",
-                        (false, _) => " (some returned)",
-                    };
-                    (missing != 0).then(|| format!("warp {w} {}{note}", lanes(missing)))
-                })
-                .collect();
-            parts.push(format!(
+    /// No warp can go on: who waits where, and for whom.
+    fn deadlock(&self, program: &Program, warps: &[Warp]) -> String {
+        let waiting = self.barriers.iter().enumerate().filter(|(_, one)| one.arrived > 0);
+        let parts = waiting.map(|(id, barrier)| {
+            let absent = warps.iter().filter_map(|warp| {
+                let here = warp.wait.filter(|wait| wait.barrier == id).map_or(0, |wait| wait.mask);
+                let missing = warp.exist & !here;
+                let note = if missing & !warp.exited == 0 { " (returned)" } else { "" };
+                (missing != 0).then(|| format!("warp {} {}{note}", warp.index, lanes(missing)))
+            });
+            format!(
                 "{} of {} threads wait at the barrier at {}; never arrive: {}",
                 barrier.arrived,
                 barrier.expected,
-                barrier.site,
-                absent.join(", ")
-            ));
-        }
-        for &warp in &self.warps {
-            // SAFETY: no fiber is running.
-            let warp = unsafe { &*warp };
-            for group in &warp.groups {
-                let missing = group.mask & !group.arrived;
-                let note = match missing & warp.alive {
-                    0 => " (returned)",
-                    alive if alive == missing => "",
-                    _ => " (some returned)",
-                };
-                parts.push(format!(
-                    "warp {}: {} wait at {group}; never arrive: {}{note}",
-                    warp.index,
-                    lanes(group.arrived),
-                    lanes(missing)
-                ));
-            }
-        }
-        format!("{}: deadlock: {}", self.name(), parts.join("; "))
+                program.place(barrier.pc),
+                absent.collect::<Vec<_>>().join(", ")
+            )
+        });
+        format!("deadlock: {}", parts.collect::<Vec<_>>().join("; "))
     }
 }
 
-type Fiber = Coroutine<(), (), (), Slot>;
-
 /// A CPU thread's means to run blocks, used again and again.
 pub struct Worker {
-    stacks: Stacks,
-    block: *mut Block,
+    block: Block,
+    warps: Vec<Warp>,
+    unwritten: Vec<((File, u32), Rc<str>)>,
 }
 
 impl Worker {
     pub fn new() -> Self {
         Self {
-            stacks: Stacks::new(MAX_THREADS as usize),
-            block: Box::into_raw(Box::new(Block {
-                launch: std::ptr::null(),
-                index: [0; 3],
-                threads: 0,
-                warps: Vec::new(),
-                waits: Vec::new(),
-                barriers: vec![Barrier::default(); BARRIERS],
-                in_flight: Vec::new(),
-                copy_rows: Vec::new(),
+            block: Block {
                 shared: Shared::new(),
                 counters: Counters::default(),
-                failure: None,
-            })),
+                place: 0,
+                barriers: std::array::from_fn(|_| Barrier::default()),
+                threads: 0,
+                warps: 0,
+            },
+            warps: Vec::new(),
+            unwritten: Vec::new(),
         }
     }
 
     /// Prepares for the blocks of `launch`.
     pub fn start_launch(&mut self, launch: &Launch) {
-        // SAFETY: ours, and no fiber is alive.
-        let block = unsafe { &mut *self.block };
-        block.shared.start_launch(launch.dynamic_shared as usize);
-        block.threads = launch.threads();
-        let threads = block.threads;
-        while block.warps.len() * LANES < threads {
-            block.warps.push(Box::into_raw(Box::new(Warp {
-                inputs: [[0; LANES]; 3],
-                outputs: [[0; LANES]; 2],
-                pointers: [[0; LANES]; 3],
-                index: block.warps.len() as u32,
-                ready: 0,
-                alive: 0,
-                exist: 0,
-                epoch: 0,
-                groups: Vec::new(),
-            })));
-        }
-        while block.warps.len() > threads.div_ceil(LANES) {
-            let warp = block.warps.pop().expect("longer than wanted");
-            // SAFETY: made by `Box::into_raw` above, and popped once.
-            drop(unsafe { Box::from_raw(warp) });
-        }
-        block.waits = vec![0; threads];
-        block.in_flight.resize_with(threads, InFlight::default);
-        block.copy_rows.resize_with(block.warps.len(), Vec::new);
+        let program = &launch.kernel.program;
+        let warps = launch.threads().div_ceil(32);
+        self.block.threads = launch.threads() as u32;
+        self.block.warps = warps;
+        self.block.counters = Counters::default();
+        self.block.shared.start_launch(program, launch.dynamic_shared as usize, warps);
+        self.warps.clear();
+        self.warps.extend((0..warps as u32).map(|index| Warp::new(index, program, launch)));
+        let why = |name: &str| format!("reads register {name}, which was never written").into();
+        let unwritten = program.unwritten.iter();
+        self.unwritten = unwritten.map(|(file, place, name)| ((*file, *place), why(name))).collect();
+    }
+
+    pub fn take_counters(&mut self) -> Counters {
+        std::mem::take(&mut self.block.counters)
     }
 
     /// Runs one block to its end or its failure.
-    pub fn run(
-        &mut self,
-        launch: &Launch,
-        index: [u32; 3],
-        seed: u64,
-    ) -> Result<Counters, Failure> {
-        let run = self.block;
-        // SAFETY: fibers run only inside `resume` below, on this thread; between resumes nothing
-        // else refers to the block, and no borrow of it lives across a resume.
-        unsafe {
-            self.start_block(launch, index);
-            let mut fibers = self.fibers(launch, index);
-            let running = fault::running();
-            let mut random = seed ^ 0x9E37_79B9_7F4A_7C15;
-            let mut left = fibers.len();
-            let warps = (&*run).warps.clone();
-            let mut chosen = 0;
-            while left > 0 {
-                // Mostly stay with the warp (its stacks are in cache), sometimes jump.
-                let dice = next(&mut random);
-                if dice & 31 == 0 || (*warps[chosen]).ready == 0 {
-                    let start = (dice >> 8) as usize % warps.len();
-                    let ready = (0..warps.len()).map(|i| (start + i) % warps.len());
-                    match ready.into_iter().find(|&i| (*warps[i]).ready != 0) {
-                        Some(warp) => chosen = warp,
-                        None => break,
-                    }
-                }
-                let warp = warps[chosen];
-                let (step, first) = ((dice >> 32) as usize | 1, (dice >> 48) as usize);
-                for i in 0..LANES {
-                    let lane = (i * step + first) % LANES;
-                    if (*warp).ready >> lane & 1 == 0 {
-                        continue;
-                    }
-                    let fiber: &mut Fiber = &mut fibers[chosen * LANES + lane];
-                    *running = self.stacks.slot(chosen * LANES + lane).header() as *mut Thread;
-                    let result = fiber.resume(());
-                    *running = std::ptr::null_mut();
-                    if let CoroutineResult::Return(()) = result {
-                        (*warp).ready &= !(1 << lane);
-                        (*warp).alive &= !(1 << lane);
-                        left -= 1;
-                    } else if (&*run).failure.is_some() {
-                        left = 0;
-                        break;
-                    }
-                }
-            }
-            for fiber in &mut fibers {
-                if fiber.started() && !fiber.done() {
-                    // Frames of kernels own nothing; those of the runtime leak at most a message.
-                    fiber.force_reset();
-                }
-            }
-            let run = &mut *run;
-            if let Some(failure) = run.failure.take() {
-                return Err(failure);
-            }
-            if left > 0 {
-                return Err(Failure {
-                    status: Status::ERROR_LAUNCH_FAILED,
-                    message: run.deadlock(),
-                });
-            }
-            Ok(self.finish_block())
+    pub fn run(&mut self, launch: &Launch, (index, linear): ([u32; 3], u64), seed: u64) -> Result<(), Failure> {
+        let program = &*launch.kernel.program;
+        let count = self.warps.len();
+        self.block.place = race::place(crate::memory::launch(), linear);
+        self.block.barriers = std::array::from_fn(|_| Barrier::default());
+        let start = self.block.shared.start_block();
+        for warp in &mut self.warps {
+            let clock = Clock::new(warp.index, start, count);
+            let random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ u64::from(warp.index) << 32;
+            warp.start((program, launch), index, (clock, random), &self.unwritten);
         }
-    }
-
-    /// # Safety
-    /// No fiber of the block is alive.
-    unsafe fn start_block(&mut self, launch: &Launch, index: [u32; 3]) {
-        // SAFETY: no fiber is alive.
-        let block = unsafe { &mut *self.block };
-        block.launch = launch;
-        block.index = index;
-        block.failure = None;
-        block.counters = Counters::default();
-        block.shared.start_block();
-        block.waits.fill(0);
-        block
-            .barriers
-            .iter_mut()
-            .for_each(|barrier| barrier.arrived = 0);
-        block.in_flight.iter_mut().for_each(InFlight::clear);
-        for (w, &warp) in block.warps.iter().enumerate() {
-            let count = (block.threads - w * LANES).min(LANES);
-            let exist = (u64::MAX >> (64 - count)) as u32;
-            // SAFETY: as above.
-            let warp = unsafe { &mut *warp };
-            (warp.ready, warp.alive, warp.exist) = (exist, exist, exist);
-            warp.epoch = 0;
-            warp.groups.clear();
+        let mut random = seed ^ 0x9E37_79B9_7F4A_7C15;
+        let mut ready: Vec<usize> = (0..count).collect();
+        while !ready.is_empty() {
+            let chosen = next(&mut random) as usize % ready.len();
+            let warp = ready[chosen];
+            let branches = 1 + (next(&mut random) >> 20) as u32 % 64;
+            let mut turn = Turn { program, launch, block: &mut self.block, warp: &mut self.warps[warp] };
+            let paused = turn.run(branches).map_err(|(fault, pc)| failure(launch, index, warp, &fault, pc))?;
+            if paused == Pause::Turn {
+                continue;
+            }
+            ready.swap_remove(chosen);
+            if paused == Pause::Barrier {
+                let done = self.block.complete(program, &mut self.warps);
+                done.map_err(|fault| failure(launch, index, warp, &fault, 0))?;
+                let free = |one: &usize| self.warps[*one].wait.is_none() && self.warps[*one].exited != self.warps[*one].exist;
+                ready = (0..count).filter(free).collect();
+            }
         }
-    }
-
-    /// # Safety
-    /// No fiber of the block is alive, and the fibers end before `launch` and the block do.
-    unsafe fn fibers(&mut self, launch: &Launch, index: [u32; 3]) -> Vec<Fiber> {
-        // SAFETY: no fiber is alive.
-        let block = unsafe { &*self.block };
-        let [x, y, _] = launch.block;
-        let run = self.block;
-        let (invoke, arguments) = (launch.kernel.invoke, launch.argument_pointers());
-        (0..block.threads)
-            .map(|linear| {
-                let slot = self.stacks.slot(linear);
-                let header = slot.header() as *mut Thread;
-                let l = linear as u32;
-                // SAFETY: the header is part of the slot, above the fiber's stack.
-                unsafe {
-                    header.write(Thread {
-                        thread: [l % x, l / x % y, l / (x * y)],
-                        block: index,
-                        threads: launch.block,
-                        blocks: launch.grid,
-                        lane: l % LANES as u32,
-                        linear: l,
-                        warp: block.warps[linear / LANES],
-                        dynamic_shared: block.shared.dynamic_base() as *mut u8,
-                        requested_read: 0,
-                        requested_written: 0,
-                        touched_read: 0,
-                        touched_written: 0,
-                        yielder: std::ptr::null(),
-                        run,
-                    });
-                }
-                Fiber::with_stack(slot, move |yielder, ()| {
-                    // SAFETY: `header` outlives the fiber; the arguments outlive the launch, and
-                    // are described by the kernel's own signature.
-                    unsafe {
-                        (*header).yielder = yielder;
-                        invoke(arguments);
-                    }
-                })
-            })
-            .collect()
-    }
-
-    /// # Safety
-    /// No fiber of the block is alive.
-    unsafe fn finish_block(&mut self) -> Counters {
-        // SAFETY: all fibers have returned.
-        let block = unsafe { &mut *self.block };
-        for rows in &mut block.copy_rows {
-            block.counters.cp_async_bank_conflicts += finish_rows(rows);
+        if self.warps.iter().any(|warp| warp.wait.is_some()) {
+            let text = self.block.deadlock(program, &self.warps);
+            return Err(Failure {
+                status: Status::ERROR_LAUNCH_FAILED,
+                message: format!("{}: {text}", place(launch, index)),
+            });
         }
-        for linear in 0..block.threads {
-            // SAFETY: written by `fibers`, kept up by the fiber.
-            let thread = unsafe { &*(self.stacks.slot(linear).header() as *const Thread) };
-            block.counters.global_read += thread.requested_read;
-            block.counters.global_written += thread.requested_written;
-            block.counters.global_read_distinct += thread.touched_read;
-            block.counters.global_written_distinct += thread.touched_written;
-        }
-        block.counters
+        Ok(())
     }
 }
 
-/// Xorshift: the schedule needs variety, not quality.
-fn next(state: &mut u64) -> u64 {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    state.wrapping_mul(0x2545_F491_4F6C_DD1D)
+fn place(launch: &Launch, [x, y, z]: [u32; 3]) -> String {
+    format!("kernel `{}`, block ({x}, {y}, {z})", launch.kernel.name)
+}
+
+/// "kernel `k`, block (0, 0, 0), thread (5, 0, 0) [warp 0, lane 5]: ld.global.f32 at k.cu:3: …".
+fn failure(launch: &Launch, index: [u32; 3], warp: usize, fault: &Fault, pc: usize) -> Failure {
+    let program = &launch.kernel.program;
+    let linear = 32 * warp as u32 + fault.lane;
+    let [x, y, _] = launch.block;
+    let thread = (linear % x, linear / x % y, linear / (x * y));
+    let (spelling, line) = (&program.spellings[pc], program.place(pc));
+    Failure {
+        status: fault.status,
+        message: format!(
+            "{}, thread {thread:?} [warp {warp}, lane {}]: {spelling} at {line}: {}",
+            place(launch, index),
+            fault.lane,
+            fault.text
+        ),
+    }
+}
+
+fn next(random: &mut u64) -> u64 {
+    *random ^= *random << 13;
+    *random ^= *random >> 7;
+    *random ^= *random << 17;
+    *random
 }

@@ -1,6 +1,5 @@
-//! What went wrong inside a kernel, and how a fiber stops for good.
+//! What went wrong inside a kernel.
 
-use super::thread::Thread;
 use crate::status::Status;
 
 /// The first thing that went wrong in a launch.
@@ -11,66 +10,62 @@ pub struct Failure {
     pub message: String,
 }
 
-/// Source position of a collective.
-#[derive(Debug, Clone, Copy)]
-pub struct Site {
-    pub file: *const std::ffi::c_char,
-    pub line: u32,
+/// What a lane did wrong; the caller knows which kernel and block it belongs to.
+#[derive(Debug, Clone)]
+pub struct Fault {
+    pub lane: u32,
+    pub status: Status,
+    pub text: String,
 }
 
-impl PartialEq for Site {
-    fn eq(&self, other: &Self) -> bool {
-        // The compiler may keep one copy of a file's name in each inlined function.
-        self.line == other.line && (self.file == other.file || self.name() == other.name())
-    }
-}
-
-impl Site {
-    fn name(&self) -> std::borrow::Cow<'static, str> {
-        if self.file.is_null() {
-            return "?".into();
+impl Fault {
+    /// A rule of the programming model was broken.
+    pub fn misuse(lane: u32, text: impl Into<String>) -> Self {
+        Self {
+            lane,
+            status: Status::ERROR_LAUNCH_FAILED,
+            text: text.into(),
         }
-        // SAFETY: `__builtin_FILE()` of a loaded kernel: a C string that lives as long as it.
-        unsafe { std::ffi::CStr::from_ptr(self.file) }.to_string_lossy()
     }
-}
 
-impl std::fmt::Display for Site {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.name(), self.line)
-    }
-}
-
-/// Records the failure of the running thread and never returns: its block is abandoned.
-pub fn fail(thread: *mut Thread, status: Status, what: String) -> ! {
-    // SAFETY: called on the thread's own fiber; the borrows end before it pauses.
-    unsafe {
-        let run = &mut *(*thread).run;
-        if run.failure.is_none() {
-            run.failure = Some(Failure {
-                status,
-                message: format!("{}: {what}", run.locate((*thread).linear)),
-            });
+    /// An address leads nowhere.
+    pub fn address(lane: u32, text: impl Into<String>) -> Self {
+        Self {
+            lane,
+            status: Status::ERROR_ILLEGAL_ADDRESS,
+            text: text.into(),
         }
-        drop(what);
-        loop {
-            Thread::pause(thread);
+    }
+
+    /// An address is no multiple of what it must be.
+    pub fn misaligned(lane: u32, text: impl Into<String>) -> Self {
+        Self {
+            lane,
+            status: Status::ERROR_MISALIGNED_ADDRESS,
+            text: text.into(),
         }
     }
 }
 
-/// The source line behind a return address, by `addr2line` where it is installed.
-pub fn source_line(image: &str, offset: usize) -> Option<String> {
-    let output = std::process::Command::new("addr2line")
-        .args(["-e", image, &format!("{:#x}", offset.saturating_sub(1))])
-        .output()
-        .ok()?;
-    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    let place = text.split(" (").next()?;
-    let place = place
-        .rsplit_once("/./")
-        .map_or(place, |(_, file)| file)
-        .trim_start_matches("./")
-        .to_owned();
-    (!place.starts_with("??") && !place.is_empty()).then_some(place)
+/// "lanes 0-7, 9": the set bits.
+pub fn lanes(mask: u32) -> String {
+    let mut parts = Vec::new();
+    let mut lane = 0;
+    while lane < 32 {
+        if mask >> lane & 1 == 0 {
+            lane += 1;
+            continue;
+        }
+        let first = lane;
+        while lane < 32 && mask >> lane & 1 != 0 {
+            lane += 1;
+        }
+        parts.push(if lane - 1 == first {
+            first.to_string()
+        } else {
+            format!("{first}-{}", lane - 1)
+        });
+    }
+    let word = if mask.count_ones() == 1 { "lane" } else { "lanes" };
+    format!("{word} {}", parts.join(", "))
 }

@@ -6,7 +6,6 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock};
 
 use super::block::Worker;
 use super::failure::Failure;
-use super::fault;
 use crate::counters::Counters;
 use crate::module::Kernel;
 
@@ -16,71 +15,23 @@ pub struct Launch {
     pub grid: [u32; 3],
     pub block: [u32; 3],
     pub dynamic_shared: u32,
-    /// Static and dynamic shared memory allowed for this kernel.
-    pub shared_limit: u32,
     pub arch: u32,
-    arguments: Vec<u128>,
-    pointers: Vec<*mut u8>,
+    /// As the kernel reads them: each at its parameter's offset.
+    pub arguments: Vec<u8>,
 }
 
-// SAFETY: `pointers` point into `arguments`, which is never changed after `new`.
-unsafe impl Send for Launch {}
-// SAFETY: as above.
-unsafe impl Sync for Launch {}
-
 impl Launch {
-    /// Takes the arguments as bytes, one vector each.
-    pub fn new(
-        kernel: Arc<Kernel>,
-        (grid, block): ([u32; 3], [u32; 3]),
-        dynamic_shared: u32,
-        shared_limit: u32,
-        arch: u32,
-        values: &[Vec<u8>],
-    ) -> Self {
-        let words = values.iter().map(|value| value.len().div_ceil(16));
-        let mut arguments = vec![0u128; words.sum()];
-        let mut next = arguments.as_mut_ptr().cast::<u8>();
-        let mut pointers = Vec::new();
-        for value in values {
-            pointers.push(next);
-            // SAFETY: each value got its own 16-byte words above.
-            unsafe {
-                std::ptr::copy_nonoverlapping(value.as_ptr(), next, value.len());
-                next = next.add(value.len().next_multiple_of(16));
-            }
-        }
-        Self {
-            kernel,
-            grid,
-            block,
-            dynamic_shared,
-            shared_limit,
-            arch,
-            arguments,
-            pointers,
-        }
-    }
-
     pub fn threads(&self) -> usize {
         self.block.iter().product::<u32>() as usize
-    }
-
-    /// What the kernel's entry wants: a pointer to each argument.
-    pub fn argument_pointers(&self) -> *mut *mut u8 {
-        debug_assert!(self.arguments.len() >= self.pointers.len());
-        self.pointers.as_ptr().cast_mut()
     }
 
     /// The pointers among the arguments, with their parameter's index.
     pub fn device_pointers(&self) -> impl Iterator<Item = (usize, usize)> {
         let parameters = self.kernel.parameters.iter().enumerate();
-        parameters
-            .filter(|(_, one)| one.pointer != 0)
-            .map(|(i, _)| {
-                // SAFETY: a pointer parameter has eight bytes, aligned to 16.
-                (i, unsafe { *(self.pointers[i] as *const usize) })
-            })
+        parameters.filter(|(_, one)| one.pointer).map(|(i, one)| {
+            let bytes = &self.arguments[one.offset as usize..][..8];
+            (i, usize::from_ne_bytes(bytes.try_into().expect("eight bytes")))
+        })
     }
 }
 
@@ -102,7 +53,7 @@ struct Outcome {
     workers_left: usize,
 }
 
-/// Runs the launch; blocks until every block has finished or one has failed.
+/// Runs the launch; waits until every block has finished or one has failed.
 pub fn run(launch: &Arc<Launch>) -> Result<Counters, Failure> {
     let blocks = launch.grid.iter().map(|&n| n as u64).product::<u64>();
     let seed = std::env::var("VITCUDA_EMULATOR_SEED").ok();
@@ -154,7 +105,6 @@ fn pool() -> &'static [Sender<Arc<Job>>] {
             .map(|_| {
                 let (sender, jobs) = channel::<Arc<Job>>();
                 std::thread::spawn(move || {
-                    fault::prepare_cpu_thread();
                     let mut worker = Worker::new();
                     jobs.iter().for_each(|job| work(&mut worker, &job));
                 });
@@ -165,8 +115,7 @@ fn pool() -> &'static [Sender<Arc<Job>>] {
 }
 
 fn work(worker: &mut Worker, job: &Job) {
-    let launch = &*job.launch;
-    let mut counters = Counters::default();
+    let launch = &job.launch;
     let mut failure = None;
     worker.start_launch(launch);
     while !job.failed.load(Ordering::Relaxed) {
@@ -182,16 +131,13 @@ fn work(worker: &mut Worker, job: &Job) {
             .seed
             .wrapping_mul(0xD134_2543_DE82_EF95)
             .wrapping_add(linear);
-        match worker.run(launch, index, mix(seed)) {
-            Ok(block) => counters.add(&block),
-            Err(one) => {
-                job.failed.store(true, Ordering::Relaxed);
-                failure = Some(one);
-            }
+        if let Err(one) = worker.run(launch, (index, linear), mix(seed)) {
+            job.failed.store(true, Ordering::Relaxed);
+            failure = Some(one);
         }
     }
     let mut outcome = job.result.lock().expect("workers do not panic");
-    outcome.counters.add(&counters);
+    outcome.counters.add(&worker.take_counters());
     if outcome.failure.is_none() {
         outcome.failure = failure;
     }

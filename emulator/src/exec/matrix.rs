@@ -1,224 +1,344 @@
-//! `ldmatrix` and `mma`, with the fragment layouts of the PTX ISA ("Matrix fragments for
-//! mma.m16n8k8 / mma.m16n8k16 with floating-point type", "Warp-level matrix load instruction").
+//! `ldmatrix` and `mma.sync`, with the rounding of tensor cores.
 //!
-//! With g = lane / 4 and t = lane % 4, registers low half first:
-//!   A (16×k, row): r0 = (g, 2t..), r1 = (g+8, 2t..), r2 = (g, 2t+8..), r3 = (g+8, 2t+8..)
-//!   B (k×8, col):  r0 = (2t.., g), r1 = (2t+8.., g)
-//!   C, D (16×8):   c0 c1 = (g, 2t..), c2 c3 = (g+8, 2t..)
+//! A tensor core multiplies exactly and adds a block of products and the accumulator at once: all are
+//! aligned to the largest exponent among them, what falls below is cut off, and the sum is rounded
+//! toward zero (Fasi, Higham, Mikaitis and Pranesh 2021, "Numerical behavior of NVIDIA tensor cores").
+//! The block is 4 products wide on sm_75, 8 on sm_80 to sm_89, 16 from sm_90 on. Here nothing is kept
+//! below 2^-23 of the largest: real ones keep up to two bits more.
+//!
+//! A register of a fragment, 32 lanes of two 16-bit elements, is an 8 × 8 matrix, row after row; so
+//! fragments are matrices of such, and lane 4 g + t of a C register has row g and columns 2t, 2t + 1.
 
-use super::block::Block;
-use super::shared::{Problem, Who};
-use super::thread::{LANES, Warp};
-use crate::status::Status;
+use super::access::SHARED_WINDOW;
+use super::failure::{Fault, lanes};
+use super::shared::bank_conflicts;
+use super::vector::{ALL, LANES, Lanes};
+use super::warp::Turn;
+use crate::ptx::program::*;
+use crate::ptx::scalar;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    F16,
-    Bf16,
-}
-
-/// What a warp multiplies with one A fragment: 16 rows of up to 16.
-type Left = [[f32; 16]; 16];
-/// And with one B fragment: up to 16 rows of 8.
-type Right = [[f32; 8]; 16];
-
-/// c[m][n] += a[m]·b[n] for the whole warp, with m = `detail & 0xFF` and n = `detail >> 8`: each
-/// product exact, sums in f32, k ascending.
-///
-/// # Safety
-/// The warp's `pointers` lead to c[m][n][4], a[m][depth / 4] and b[n][depth / 8] of each lane.
-pub unsafe fn mma(warp: &mut Warp, format: Format, depth: usize, detail: u32) {
-    #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2")
-        && is_x86_feature_detected!("fma")
-        && is_x86_feature_detected!("f16c")
-    {
-        // SAFETY: the features were just found; the pointers are the caller's promise.
-        unsafe { mma_avx2(warp, format, depth, detail) };
-        return;
+/// Products that are added at once.
+pub fn block_width(arch: u32) -> usize {
+    match arch {
+        ..80 => 4,
+        80..90 => 8,
+        _ => 16,
     }
-    // SAFETY: as the caller says.
-    unsafe { mma_in(warp, format, depth, detail, half_to_float) }
 }
 
-/// # Safety
-/// As [`mma`], on a processor with AVX2, FMA and F16C.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn mma_avx2(warp: &mut Warp, format: Format, depth: usize, detail: u32) {
-    use std::arch::x86_64::*;
-    let half = |bits| _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(bits))));
-    // SAFETY: as the caller says.
-    unsafe { mma_in(warp, format, depth, detail, half) }
+impl Turn<'_> {
+    /// `.aligned`: all lanes of the warp must be there.
+    pub fn whole_warp(&self, mask: u32) -> Result<(), Fault> {
+        if mask == ALL {
+            return Ok(());
+        }
+        let missing = !self.warp.exist;
+        if missing != 0 {
+            return Err(Fault::misuse(0, format!("wants a whole warp: {} do not exist", lanes(missing))));
+        }
+        let gone = !mask & self.warp.exited;
+        let note = if gone == 0 { "" } else { " (returned)" };
+        let text = format!("divergent lanes: {} are here; never arrive: {}{note}", lanes(mask), lanes(!mask));
+        Err(Fault::misuse(mask.trailing_zeros(), text))
+    }
+
+    #[inline(always)]
+    pub fn load_matrix(&mut self, i: &Instruction, (count, transposed): (u32, bool), (offset, width): (i64, Width), mask: u32) -> Result<(), Fault> {
+        self.whole_warp(mask)?;
+        let mut addresses = self.addresses(i.a, width, offset);
+        for address in &mut addresses {
+            if *address as u64 >= SHARED_WINDOW {
+                *address -= SHARED_WINDOW as usize;
+            }
+        }
+        let rows = 8 * count as usize;
+        // "For .target sm_75, all threads must contain valid addresses."
+        let judged = if self.launch.arch < 80 { LANES } else { rows };
+        for lane in 0..judged {
+            let address = addresses[lane];
+            if address % 16 != 0 {
+                let text = format!("the row {address:#x} of lane {lane} is not aligned to 16 bytes");
+                return Err(Fault::misaligned(lane as u32, text));
+            }
+            if let Some(text) = self.block.shared.outside(address, 16) {
+                return Err(Fault::address(lane as u32, format!("reads {text}")));
+            }
+        }
+        let block = &mut *self.block;
+        for lane in 0..rows {
+            if let Some(text) = block.shared.read(addresses[lane], 16, &self.warp.clock, None) {
+                return Err(Fault::misuse(lane as u32, text));
+            }
+        }
+        block.counters.ldmatrix += 1;
+        for (matrix, &register) in self.program.list(i).iter().enumerate() {
+            let mut of_matrix = [0; LANES];
+            of_matrix[..8].copy_from_slice(&addresses[8 * matrix..8 * matrix + 8]);
+            block.counters.ldmatrix_bank_conflicts += bank_conflicts(&of_matrix, 0xFF, 16);
+            let mut elements = [0u16; 64];
+            for (row, &address) in of_matrix[..8].iter().enumerate() {
+                let bytes = &block.shared.bytes[address..address + 16];
+                for (column, pair) in bytes.chunks_exact(2).enumerate() {
+                    let at = if transposed { 8 * column + row } else { 8 * row + column };
+                    elements[at] = u16::from_le_bytes(pair.try_into().expect("two bytes"));
+                }
+            }
+            let to = &mut self.warp.registers.narrow[register as usize].0;
+            for lane in 0..LANES {
+                to[lane] = u32::from(elements[2 * lane]) | u32::from(elements[2 * lane + 1]) << 16;
+            }
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    pub fn multiply(&mut self, i: &Instruction, element: Element, depth: u32, mask: u32) -> Result<(), Fault> {
+        self.whole_warp(mask)?;
+        let list = self.program.list(i);
+        let (d, rest) = list.split_at(4);
+        let (a, rest) = rest.split_at(depth as usize / 4);
+        let (b, c) = rest.split_at(depth as usize / 8);
+        let file = &mut self.warp.registers.narrow;
+        let fragments = Fragments {
+            a: std::array::from_fn(|n| &file[a[n % a.len()] as usize]),
+            b: std::array::from_fn(|n| &file[b[n % b.len()] as usize]),
+            element,
+            depth: depth as usize,
+            width: block_width(self.launch.arch),
+        };
+        let mut sums: [Lanes<u32>; 4] = std::array::from_fn(|n| file[c[n] as usize]);
+        fragments.multiply(&mut sums);
+        for (register, sum) in d.iter().zip(sums) {
+            file[*register as usize] = sum;
+        }
+        self.block.counters.mma += 1;
+        self.block.counters.mma_flops += 2 * 16 * 8 * u64::from(depth);
+        Ok(())
+    }
 }
 
-/// # Safety
-/// As [`mma`].
-#[inline(always)]
-unsafe fn mma_in(
-    warp: &mut Warp,
-    format: Format,
+/// Operands of one `mma`: registers of A (rows 0-7 and 8-15, then the same of columns 8-15), of B.
+struct Fragments<'a> {
+    a: [&'a Lanes<u32>; 4],
+    b: [&'a Lanes<u32>; 2],
+    element: Element,
     depth: usize,
-    detail: u32,
-    half: impl Fn(u16) -> f32,
-) {
-    let (rows, columns) = ((detail & 0xFF) as usize, (detail >> 8) as usize);
-    let pair = |word: u32| match format {
-        Format::F16 => (half(word as u16), half((word >> 16) as u16)),
-        Format::Bf16 => (
-            f32::from_bits(word << 16),
-            f32::from_bits(word & 0xFFFF_0000),
-        ),
-    };
-    let [to, left, right] = &warp.pointers;
-    let (a_words, b_words) = (depth / 4, depth / 8);
-    let mut b: Vec<Right> = vec![[[0.0; 8]; 16]; columns];
-    for (lane, &first) in right.iter().enumerate() {
-        let (g, t) = (lane / 4, lane % 4 * 2);
-        // SAFETY (here and below): the lane's arrays, of the sizes the caller promised.
-        let words = unsafe { std::slice::from_raw_parts(first as *const u32, columns * b_words) };
-        for (b, words) in b.iter_mut().zip(words.chunks_exact(b_words)) {
-            for (r, &word) in words.iter().enumerate() {
-                let k = t + 8 * r;
-                (b[k][g], b[k + 1][g]) = pair(word);
-            }
+    width: usize,
+}
+
+impl Fragments<'_> {
+    fn multiply(&self, c: &mut [Lanes<u32>; 4]) {
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512dq") {
+            // SAFETY: the processor has what the function is compiled for.
+            unsafe { self.multiply_avx512(c) };
+            return;
+        }
+        self.multiply_plainly(c);
+    }
+
+    fn value(&self, register: &Lanes<u32>, row: usize, column: usize) -> f32 {
+        let at = 8 * row + column;
+        let bits = register.0[at / 2] >> (at % 2 * 16) & 0xFFFF;
+        match self.element {
+            Element::F16 => scalar::f16_value(bits),
+            Element::Bf16 => f32::from_bits(bits << 16),
         }
     }
-    for m in 0..rows {
-        let mut a: Left = [[0.0; 16]; 16];
-        for (lane, &first) in left.iter().enumerate() {
-            let (g, t) = (lane / 4, lane % 4 * 2);
-            let first = (first as *const u32).wrapping_add(m * a_words);
-            // SAFETY: as above.
-            let words = unsafe { std::slice::from_raw_parts(first, a_words) };
-            for (r, &word) in words.iter().enumerate() {
-                let (row, k) = (g + r % 2 * 8, t + r / 2 * 8);
-                (a[row][k], a[row][k + 1]) = pair(word);
-            }
-        }
-        for (n, b) in b.iter().enumerate() {
-            let mut c = [[0f32; 8]; 16];
-            let tile = |lane: usize| (to[lane] as *mut [f32; 4]).wrapping_add(m * columns + n);
+
+    fn multiply_plainly(&self, c: &mut [Lanes<u32>; 4]) {
+        for (register, sums) in c.iter_mut().enumerate() {
+            let (half, odd) = (register / 2, register % 2);
             for lane in 0..LANES {
-                let (g, t) = (lane / 4, lane % 4 * 2);
+                let (row, column) = (lane / 4, lane % 4 * 2 + odd);
+                let product = |k: usize| {
+                    let a = self.value(self.a[k / 8 * 2 + half], row, k % 8);
+                    a * self.value(self.b[k / 8], column, k % 8)
+                };
+                let mut sum = f32::from_bits(sums.0[lane]);
+                for first in (0..self.depth).step_by(self.width) {
+                    let mut products = [0.0; 16];
+                    let count = self.width.min(self.depth - first);
+                    (0..count).for_each(|k| products[k] = product(first + k));
+                    sum = block_sum(sum, &products[..count]);
+                }
+                sums.0[lane] = sum.to_bits();
+            }
+        }
+    }
+
+    /// The same with 16 lanes in a register.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512dq")]
+    fn multiply_avx512(&self, c: &mut [Lanes<u32>; 4]) {
+        use std::arch::x86_64::*;
+        let widen = |register: &Lanes<u32>| -> [__m512; 4] {
+            std::array::from_fn(|quarter| {
+                // SAFETY: a quarter of the register's 128 bytes.
+                let half = unsafe { _mm256_loadu_si256(register.0.as_ptr().add(8 * quarter).cast()) };
+                match self.element {
+                    Element::F16 => _mm512_cvtph_ps(half),
+                    Element::Bf16 => _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(half))),
+                }
+            })
+        };
+        let lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+        let t = _mm512_and_si512(lane, _mm512_set1_epi32(3));
+        // Lane 4 g + t wants row g of A: of four rows in two registers, eight columns each.
+        let rows = _mm512_slli_epi32::<3>(_mm512_srli_epi32::<2>(lane));
+        // And columns 2t of B, rows of its register: t = 0, 1 in the first two registers, 2, 3 behind.
+        let columns = _mm512_slli_epi32::<4>(_mm512_and_si512(t, _mm512_set1_epi32(1)));
+        let behind = _mm512_cmpge_epi32_mask(t, _mm512_set1_epi32(2));
+        let zero = _mm512_setzero_ps();
+        // By half of the rows, half of the lanes, and k; by odd and even columns, and k.
+        let mut a = [[[zero; 16]; 2]; 2];
+        let mut b = [[zero; 16]; 2];
+        for eighth in 0..self.depth / 8 {
+            let quarters = widen(self.b[eighth]);
+            for k in 0..8 {
+                let step = _mm512_set1_epi32(k as i32);
+                for odd in 0..2 {
+                    let index = _mm512_add_epi32(_mm512_add_epi32(columns, step), _mm512_set1_epi32(8 * odd as i32));
+                    let front = _mm512_permutex2var_ps(quarters[0], index, quarters[1]);
+                    let back = _mm512_permutex2var_ps(quarters[2], index, quarters[3]);
+                    b[odd][8 * eighth + k] = _mm512_mask_blend_ps(behind, front, back);
+                }
+            }
+            for half in 0..2 {
+                let quarters = widen(self.a[2 * eighth + half]);
+                for k in 0..8 {
+                    let index = _mm512_add_epi32(rows, _mm512_set1_epi32(k as i32));
+                    a[half][0][8 * eighth + k] = _mm512_permutex2var_ps(quarters[0], index, quarters[1]);
+                    a[half][1][8 * eighth + k] = _mm512_permutex2var_ps(quarters[2], index, quarters[3]);
+                }
+            }
+        }
+        for (register, sums) in c.iter_mut().enumerate() {
+            let (half, odd) = (register / 2, register % 2);
+            for part in 0..2 {
+                // SAFETY: 16 of the 32 lanes.
+                let at: *mut f32 = unsafe { sums.0.as_mut_ptr().add(16 * part).cast() };
                 // SAFETY: as above.
-                let [c0, c1, c2, c3] = unsafe { *tile(lane) };
-                (c[g][t], c[g][t + 1], c[g + 8][t], c[g + 8][t + 1]) = (c0, c1, c2, c3);
-            }
-            for (row, sum) in a.iter().zip(&mut c) {
-                for (&left, right) in row[..depth].iter().zip(b) {
-                    for n in 0..8 {
-                        sum[n] += left * right[n];
-                    }
+                let mut sum = unsafe { _mm512_loadu_ps(at) };
+                for first in (0..self.depth).step_by(self.width) {
+                    let range = first..self.depth.min(first + self.width);
+                    sum = block_sum_avx512(sum, &a[half][part][range.clone()], &b[odd][range]);
                 }
-            }
-            for lane in 0..LANES {
-                let (g, t) = (lane / 4, lane % 4 * 2);
                 // SAFETY: as above.
-                unsafe { *tile(lane) = [c[g][t], c[g][t + 1], c[g + 8][t], c[g + 8][t + 1]] };
+                unsafe { _mm512_storeu_ps(at, sum) };
             }
         }
     }
 }
 
-/// IEEE half to f32, for hosts without the instruction.
-fn half_to_float(bits: u16) -> f32 {
-    let sign = (bits as u32 & 0x8000) << 16;
-    let magnitude = (bits & 0x7FFF) as u32;
-    let scaled = f32::from_bits(magnitude << 13) * f32::from_bits(0x7780_0000); // 2^112
-    let bits = match magnitude >= 0x7C00 {
-        true => 0x7F80_0000 | (magnitude & 0x3FF) << 13,
-        false => scaled.to_bits(),
-    };
-    f32::from_bits(sign | bits)
+/// Exponents below are not told apart: their bits are zeros in any sum that matters.
+const LEAST_EXPONENT: u32 = 24;
+
+/// What a tensor core makes of an accumulator and a block of products.
+fn block_sum(sum: f32, products: &[f32]) -> f32 {
+    let all = products.iter().chain([&sum]);
+    let largest = all.clone().map(|x| x.to_bits() & 0x7FFF_FFFF).max().unwrap_or(0);
+    let exponent = (largest >> 23).max(LEAST_EXPONENT);
+    if exponent == 255 {
+        return products.iter().fold(sum, |sum, x| sum + x);
+    }
+    // Whole numbers below 2^24, which truncation makes.
+    let scale = f32::from_bits((277 - exponent) << 23);
+    let total: i32 = all.map(|x| (x * scale) as i32).sum();
+    let kept = 32 - total.unsigned_abs().leading_zeros();
+    let cut = kept.saturating_sub(24);
+    let toward_zero = total / (1 << cut) * (1 << cut);
+    toward_zero as f32 * f32::from_bits((exponent - 23) << 23)
 }
 
-/// Loads 1, 2 or 4 matrices (`detail & 0xFF`), transposed with `detail & 0x100`. An error names
-/// the lane that brought the bad row address.
-///
-/// # Safety
-/// The warp's second `pointers` lead to arrays of as many registers.
-pub unsafe fn ldmatrix(
-    run: &mut Block,
-    warp: &mut Warp,
-    detail: u32,
-) -> Result<(), (usize, Status, String)> {
-    let count = (detail & 0xFF) as usize;
-    let transposed = detail & 0x100 != 0;
-    for m in 0..count {
-        let mut rows = [[0u16; 8]; 8];
-        let mut offsets = [0; 8];
-        for r in 0..8 {
-            let lane = 8 * m + r;
-            let address = warp.pointers[0][lane] as usize;
-            if !address.is_multiple_of(16) {
-                let text = format!("brings a row address that is no multiple of 16 ({address:#x})");
-                return Err((lane, Status::ERROR_MISALIGNED_ADDRESS, text));
-            }
-            if !run.shared.contains(address) {
-                let text = format!(
-                    "brings a row address outside shared memory: {}",
-                    crate::memory::describe(address)
-                );
-                return Err((lane, Status::ERROR_ILLEGAL_ADDRESS, text));
-            }
-            let who = Who {
-                thread: warp.index * LANES as u32 + lane as u32,
-                warp_epoch: warp.epoch,
-                whole_warp: true,
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512dq")]
+#[inline]
+fn block_sum_avx512(
+    sum: std::arch::x86_64::__m512,
+    a: &[std::arch::x86_64::__m512],
+    b: &[std::arch::x86_64::__m512],
+) -> std::arch::x86_64::__m512 {
+    use std::arch::x86_64::*;
+    let size = |x: __m512| _mm512_castps_si512(_mm512_abs_ps(x));
+    let mut products = [_mm512_setzero_ps(); 16];
+    let mut largest = size(sum);
+    for (product, (a, b)) in products.iter_mut().zip(a.iter().zip(b)) {
+        *product = _mm512_mul_ps(*a, *b);
+        largest = _mm512_max_epu32(largest, size(*product));
+    }
+    let products = &products[..a.len()];
+    let exponent = _mm512_srli_epi32::<23>(largest);
+    let exponent = _mm512_max_epu32(exponent, _mm512_set1_epi32(LEAST_EXPONENT as i32));
+    let scale = _mm512_slli_epi32::<23>(_mm512_sub_epi32(_mm512_set1_epi32(277), exponent));
+    let scale = _mm512_castsi512_ps(scale);
+    let mut total = _mm512_cvttps_epi32(_mm512_mul_ps(sum, scale));
+    for &product in products {
+        total = _mm512_add_epi32(total, _mm512_cvttps_epi32(_mm512_mul_ps(product, scale)));
+    }
+    let back = _mm512_slli_epi32::<23>(_mm512_sub_epi32(exponent, _mm512_set1_epi32(23)));
+    let value = _mm512_cvt_roundepi32_ps::<{ _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC }>(total);
+    let value = _mm512_mul_ps(value, _mm512_castsi512_ps(back));
+    let special = _mm512_cmpeq_epi32_mask(exponent, _mm512_set1_epi32(255));
+    if special == 0 {
+        return value;
+    }
+    let plain = products.iter().fold(sum, |sum, &x| _mm512_add_ps(sum, x));
+    _mm512_mask_blend_ps(special, value, plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_are_cut_off_as_the_paper_measured() {
+        let tiny = f32::from_bits(1); // below everything
+        assert_eq!(block_sum(1.0, &[f32::EPSILON / 2.0; 4]), 1.0, "each product is cut off by itself");
+        assert_eq!(block_sum(0.0, &[f32::EPSILON / 2.0; 4]), 2.0 * f32::EPSILON);
+        assert_eq!(block_sum(-1.0, &[-f32::EPSILON / 2.0; 4]), -1.0, "toward zero");
+        assert_eq!(block_sum(1.0, &[1.0, f32::EPSILON]), 2.0, "the last bit goes when the sum carries");
+        assert_eq!(block_sum(16_777_216.0, &[1.0, -16_777_216.0]), 0.0, "before the sum is known");
+        assert_eq!(block_sum(tiny, &[tiny]), 0.0);
+        assert!(block_sum(f32::INFINITY, &[1.0]).is_infinite());
+        assert!(block_sum(f32::NAN, &[1.0]).is_nan());
+    }
+
+    #[test]
+    fn both_ways_give_the_same_bits() {
+        let mut state = 1u32;
+        let mut draw = || {
+            state = state.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
+            state >> 8 ^ state << 11
+        };
+        for round in 0..400 {
+            let element = if round % 2 == 0 { Element::F16 } else { Element::Bf16 };
+            let mut half = || match (element, draw() % 50) {
+                (_, 0) => draw() & 0xFFFF, // anything, infinities among them
+                (Element::F16, _) => draw() & 0x83FF | 0x3000 + (draw() % 12 << 10),
+                (Element::Bf16, _) => draw() & 0x807F | 0x3F00 + (draw() % 20 << 7),
             };
-            match run.shared.read(address, 16, who) {
-                Ok(()) => {}
-                Err(Problem::Outside(text)) => {
-                    return Err((lane, Status::ERROR_ILLEGAL_ADDRESS, format!("reads {text}")));
-                }
-                Err(Problem::Misuse(text)) => {
-                    return Err((lane, Status::ERROR_LAUNCH_FAILED, text));
+            let mut register = || Lanes(std::array::from_fn(|_| half() | half() << 16));
+            let depth = if round % 3 == 0 { 8 } else { 16 };
+            let operands: [Lanes<u32>; 6] = std::array::from_fn(|_| register());
+            let [a0, a1, a2, a3, b0, b1] = &operands;
+            let fragments = Fragments {
+                a: [a0, a1, a2, a3],
+                b: [b0, b1],
+                element,
+                depth,
+                width: [4, 8, 16][round % 3].min(depth),
+            };
+            let start = std::array::from_fn(|n| Lanes(std::array::from_fn(|lane| (n as f32 - lane as f32 * 0.37).to_bits())));
+            let (mut plain, mut vector): ([Lanes<u32>; 4], _) = (start, start);
+            fragments.multiply_plainly(&mut plain);
+            fragments.multiply(&mut vector);
+            for (plain, vector) in plain.iter().zip(&vector) {
+                for (a, b) in plain.0.iter().zip(vector.0) {
+                    let [a, b] = [*a, b].map(f32::from_bits);
+                    assert!(a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()), "{a:e} {b:e}");
                 }
             }
-            // SAFETY: the 16 bytes were just checked.
-            rows[r] = unsafe { *(address as *const [u16; 8]) };
-            offsets[r] = run.shared.offset(address) as u32;
-        }
-        run.counters.ldmatrix_bank_conflicts += bank_conflicts(&offsets, 16);
-        for lane in 0..LANES {
-            let (g, t) = (lane / 4, lane % 4 * 2);
-            let (first, second) = match transposed {
-                false => (rows[g][t], rows[g][t + 1]),
-                true => (rows[t][g], rows[t + 1][g]),
-            };
-            let to = (warp.pointers[1][lane] as *mut u32).wrapping_add(m);
-            // SAFETY: register m of the lane, says the caller.
-            unsafe { *to = first as u32 | (second as u32) << 16 };
         }
     }
-    run.counters.ldmatrix += 1;
-    Ok(())
-}
-
-/// Cycles beyond the first that 32 banks of 4 bytes need to serve accesses of `bytes` bytes at
-/// these offsets, 128 bytes in all: the most distinct words that one bank has to deliver, less one.
-pub fn bank_conflicts(offsets: &[u32], bytes: u32) -> u64 {
-    // The usual case: as many pieces as fit beside one another, each in its own banks.
-    let slots = 128 / bytes;
-    let taken = offsets
-        .iter()
-        .fold(0u32, |taken, offset| taken | 1 << (offset / bytes % slots));
-    if taken.count_ones() as usize == offsets.len() {
-        return 0;
-    }
-    let mut words = [[u32::MAX; 32]; 32];
-    let mut depth = [0usize; 32];
-    for word in offsets
-        .iter()
-        .flat_map(|&offset| offset / 4..(offset + bytes) / 4)
-    {
-        let bank = word as usize % 32;
-        let used = &mut words[bank][..=depth[bank].min(31)];
-        if !used.contains(&word) {
-            used[depth[bank].min(31)] = word;
-            depth[bank] = (depth[bank] + 1).min(31);
-        }
-    }
-    depth.iter().max().map_or(0, |&most| most.saturating_sub(1)) as u64
 }

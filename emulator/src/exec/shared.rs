@@ -1,200 +1,118 @@
-//! Shared memory of the block that a worker runs, with a shadow that knows who wrote and read it
-//! when: uninitialised reads, races within a block and early reads of `cp.async` data show at once,
-//! whatever the order of the threads.
+//! Shared memory of the block that a worker runs, with records of who wrote and read it when.
 //!
-//! Time is counted in *epochs*: a block barrier starts a new one, `__syncwarp` a new one for its
-//! warp. Two accesses of different threads in one epoch, one of them a write, are a race, unless
-//! both threads are in one warp with a `__syncwarp` between. Tracked in units of two bytes;
-//! accesses of one byte are only checked for initialisation.
+//! Kept for each two bytes: the last write, and for each warp its last read, so that no read is
+//! forgotten however warps synchronise. Bytes alone are judged for initialisation only.
 
-use super::thread::LANES;
+use super::race::Clock;
+use crate::ptx::Program;
 
-const WINDOW_BYTES: usize = 8 << 20;
-const PAGE: usize = 4096;
-/// Dynamic shared memory ends here; static variables come behind.
-const DYNAMIC_BYTES: usize = 256 << 10;
-/// Dynamic shared memory starts at a multiple of this: swizzles and bank numbers rely on it.
-const DYNAMIC_ALIGNMENT: usize = 128;
 const UNIT: usize = 2;
-
-/// In a cell's low half: the bytes are the target of an unfinished `cp.async`.
-const PENDING: u64 = 0x8000;
-/// Reader field: several lanes of warp `reader & 31`.
-const LANES_OF: u64 = 0x4000;
-/// Reader field: threads of several warps.
-const MANY: u64 = 0x7FFF;
-const FIELD: u64 = 0x7FFF;
+/// Clocks have 21 bits in a record.
+const TICKS: u32 = 1 << 21;
+/// What a block may use up.
+const TICKS_OF_A_BLOCK: u32 = 1 << 20;
+/// A record's lower half: for writes warp 5, lane 5 and this, for reads the lane or this.
+const PENDING: u32 = 1;
+const SEVERAL: u32 = 63;
+const TIME: u32 = 11;
 
 /// A piece of shared memory that exists.
 #[derive(Debug, Clone)]
-pub struct Piece {
-    pub base: usize,
-    pub bytes: usize,
-    /// Address of the variable's key for static ones, 0 for the dynamic piece.
-    key: usize,
-    pub name: String,
-}
-
-/// Who accesses: one thread, or a warp as a whole (`ldmatrix`).
-#[derive(Debug, Clone, Copy)]
-pub struct Who {
-    pub thread: u32,
-    pub warp_epoch: u16,
-    pub whole_warp: bool,
-}
-
-/// What is wrong with an access.
-#[derive(Debug)]
-pub enum Problem {
-    Outside(String),
-    Misuse(String),
+struct Piece {
+    base: usize,
+    bytes: usize,
+    name: String,
 }
 
 pub struct Shared {
-    base: usize,
-    writes: *mut u64,
-    reads: *mut u64,
-    pub pieces: Vec<Piece>,
-    next_static: usize,
-    epoch: u32,
-    block_start: u32,
-    /// Whether plain stores are seen, too: without them nothing can be called uninitialised.
-    knows_stores: bool,
+    pub bytes: Vec<u8>,
+    writes: Vec<u32>,
+    /// By warp.
+    reads: Vec<Vec<u32>>,
+    warps: usize,
+    pieces: Vec<Piece>,
+    /// Time, going on with every synchronisation of the worker's blocks.
+    pub tick: u32,
+    start: u32,
 }
 
 impl Shared {
     pub fn new() -> Self {
-        let map = |bytes, protection| {
-            // SAFETY: a fresh anonymous mapping.
-            let start = unsafe {
-                libc::mmap(
-                    std::ptr::null_mut(),
-                    bytes,
-                    protection,
-                    libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
-                    -1,
-                    0,
-                )
-            };
-            assert!(start != libc::MAP_FAILED, "cannot map shared memory");
-            start as usize
-        };
-        let shadow = WINDOW_BYTES / UNIT * size_of::<u64>();
-        let rights = libc::PROT_READ | libc::PROT_WRITE;
         Self {
-            base: map(WINDOW_BYTES, libc::PROT_NONE),
-            writes: map(shadow, rights) as *mut u64,
-            reads: map(shadow, rights) as *mut u64,
+            bytes: Vec::new(),
+            writes: Vec::new(),
+            reads: Vec::new(),
+            warps: 0,
             pieces: Vec::new(),
-            next_static: 0,
-            epoch: 0,
-            block_start: 0,
-            knows_stores: crate::nvrtc::sees_every_access(),
+            tick: 1,
+            start: 1,
         }
     }
 
-    /// Makes room for a launch with `bytes` of dynamic shared memory.
-    pub fn start_launch(&mut self, bytes: usize) {
-        if let [only] = &self.pieces[..]
-            && only.bytes == bytes
-        {
-            return; // as the launch before: leave the mappings alone
-        }
-        // SAFETY: the window is ours, and no block is running.
-        unsafe { libc::mprotect(self.base as *mut _, WINDOW_BYTES, libc::PROT_NONE) };
-        self.pieces.clear();
-        self.next_static = self.base + DYNAMIC_BYTES + 2 * PAGE;
-        let end = self.base + DYNAMIC_BYTES + PAGE;
-        let base = end - bytes.next_multiple_of(DYNAMIC_ALIGNMENT);
-        if bytes > 0 {
-            unprotect(base, end);
-        }
+    /// Makes room for the blocks of a launch.
+    pub fn start_launch(&mut self, program: &Program, dynamic: usize, warps: usize) {
+        let end = program.dynamic_offset as usize + dynamic;
+        let piece = |one: &crate::ptx::program::SharedVariable| Piece {
+            base: one.offset as usize,
+            bytes: one.bytes as usize,
+            name: format!("`{}`", one.name),
+        };
+        self.pieces = program.shared.iter().map(piece).collect();
         self.pieces.push(Piece {
-            base,
-            bytes,
-            key: 0,
+            base: program.dynamic_offset as usize,
+            bytes: dynamic,
             name: "dynamic shared memory".into(),
         });
-    }
-
-    /// Poisons everything for a new block.
-    pub fn start_block(&mut self) {
-        if self.epoch > u32::MAX - (1 << 20) {
-            let shadow = WINDOW_BYTES / UNIT;
-            // SAFETY: both shadows have that many cells.
-            unsafe {
-                std::ptr::write_bytes(self.writes, 0, shadow);
-                std::ptr::write_bytes(self.reads, 0, shadow);
+        let units = end.div_ceil(UNIT) + 1;
+        if self.bytes.len() < end {
+            self.bytes.resize(end, crate::memory::POISON);
+        }
+        if self.writes.len() < units {
+            self.writes.resize(units, 0);
+        }
+        if self.reads.len() < warps {
+            self.reads.resize_with(warps, Vec::new);
+        }
+        for plane in &mut self.reads[..warps] {
+            if plane.len() < units {
+                plane.resize(units, 0);
             }
-            self.epoch = 0;
         }
-        self.epoch += 1;
-        self.block_start = self.epoch;
-        for piece in &self.pieces {
-            // SAFETY: a mapped piece of the window.
-            unsafe {
-                std::ptr::write_bytes(piece.base as *mut u8, crate::memory::POISON, piece.bytes)
-            };
+        self.warps = warps;
+    }
+
+    /// Everything is unwritten; the time at which the block starts.
+    pub fn start_block(&mut self) -> u32 {
+        if self.tick > TICKS - TICKS_OF_A_BLOCK - 2 {
+            self.writes.fill(0);
+            self.reads.iter_mut().for_each(|plane| plane.fill(0));
+            self.tick = 1;
+        }
+        self.tick += 1;
+        self.start = self.tick;
+        self.start
+    }
+
+    /// Time goes on; false if a block has used up what a record can hold.
+    pub fn next_tick(&mut self) -> bool {
+        self.tick += 1;
+        self.tick - self.start < TICKS_OF_A_BLOCK
+    }
+
+    /// Why an access does not lie in one piece.
+    #[inline(always)]
+    pub fn outside(&self, address: usize, bytes: usize) -> Option<String> {
+        // The last piece is dynamic shared memory, where most accesses go.
+        match self.pieces.last() {
+            Some(last) if address >= last.base && address + bytes <= last.base + last.bytes => None,
+            _ => self.judge_place(address, bytes),
         }
     }
 
-    /// A block barrier was completed.
-    pub fn next_epoch(&mut self) {
-        self.epoch += 1;
-    }
-
-    pub fn dynamic_base(&self) -> usize {
-        self.pieces[0].base
-    }
-
-    /// The static variable `key`, created (at the end of its own pages) when met first.
-    pub fn static_variable(&mut self, key: usize, bytes: usize, align: usize, name: &str) -> usize {
-        if let Some(piece) = self.pieces.iter().find(|piece| piece.key == key) {
-            return piece.base;
-        }
-        let pages = bytes.next_multiple_of(PAGE);
-        let end = self.next_static + pages;
-        assert!(
-            end + PAGE <= self.base + WINDOW_BYTES,
-            "static shared memory is bounded"
-        );
-        let base = (end - bytes) & !(align - 1);
-        unprotect(self.next_static, end);
-        self.next_static = end + PAGE;
-        // SAFETY: just made writable.
-        unsafe { std::ptr::write_bytes(base as *mut u8, crate::memory::POISON, bytes) };
-        self.pieces.push(Piece {
-            base,
-            bytes,
-            key,
-            name: format!("`{name}`"),
-        });
-        base
-    }
-
-    /// Bytes of all static variables met so far.
-    pub fn static_bytes(&self) -> usize {
-        self.pieces[1..].iter().map(|piece| piece.bytes).sum()
-    }
-
-    /// Whether the address belongs to this worker's window.
-    pub fn contains(&self, address: usize) -> bool {
-        address.wrapping_sub(self.base) < WINDOW_BYTES
-    }
-
-    /// Offset of an address in its piece: what a bank number is computed from.
-    pub fn offset(&self, address: usize) -> usize {
-        let piece = self
-            .pieces
-            .iter()
-            .find(|one| address.wrapping_sub(one.base) < one.bytes);
-        piece.map_or(0, |one| address - one.base)
-    }
-
-    fn check_bounds(&self, address: usize, bytes: usize) -> Result<(), Problem> {
-        let inside = |one: &Piece| address >= one.base && address + bytes <= one.base + one.bytes;
-        if self.pieces.iter().any(inside) {
-            return Ok(());
+    fn judge_place(&self, address: usize, bytes: usize) -> Option<String> {
+        let inside = |one: &&Piece| address >= one.base && address + bytes <= one.base + one.bytes;
+        if self.pieces.iter().rev().find(inside).is_some() {
+            return None;
         }
         let near = self.pieces.iter().min_by_key(|one| {
             one.base
@@ -202,17 +120,12 @@ impl Shared {
                 .max(address.saturating_sub(one.base + one.bytes))
         });
         let piece = near.expect("the dynamic piece always exists");
-        Err(Problem::Outside(format!(
+        Some(format!(
             "{bytes} bytes at offset {} of {}, which has {} bytes",
             address as i64 - piece.base as i64,
             piece.name,
             piece.bytes
-        )))
-    }
-
-    fn cells(&self, address: usize, bytes: usize) -> std::ops::Range<usize> {
-        let first = (address - self.base) / UNIT;
-        first..(address + bytes - 1 - self.base) / UNIT + 1
+        ))
     }
 
     fn place(&self, address: usize) -> String {
@@ -220,174 +133,188 @@ impl Shared {
             .pieces
             .iter()
             .find(|one| address.wrapping_sub(one.base) < one.bytes);
-        piece.map_or(String::new(), |one| {
-            format!("offset {} of {}", address - one.base, one.name)
-        })
+        piece.map_or(String::new(), |one| format!("offset {} of {}", address - one.base, one.name))
     }
 
-    fn stamp(&self, who: Who) -> u64 {
-        let reader = match who.whole_warp {
-            true => LANES_OF | (who.thread as u64 / LANES as u64),
-            false => who.thread as u64,
-        };
-        (self.epoch as u64) << 32 | (who.warp_epoch as u64) << 16 | reader
+    fn units(address: usize, bytes: usize) -> std::ops::Range<usize> {
+        address / UNIT..(address + bytes - 1) / UNIT + 1
     }
 
-    /// Whether what `cell` (writer or reader) did is ordered before what `who` does now.
-    fn ordered(&self, cell: u64, who: Who) -> bool {
-        let field = cell & FIELD;
-        if (cell >> 32) as u32 != self.epoch {
-            return true;
-        }
-        if field == MANY {
-            return false;
-        }
-        let warp = match field & LANES_OF != 0 {
-            true => field & 31,
-            false => field / LANES as u64,
-        };
-        let alone = field & LANES_OF == 0 && field == who.thread as u64 && !who.whole_warp;
-        alone || (warp == who.thread as u64 / LANES as u64 && (cell >> 16) as u16 != who.warp_epoch)
-    }
-
-    /// Checks and notes a read.
-    pub fn read(&mut self, address: usize, bytes: usize, who: Who) -> Result<(), Problem> {
-        self.check_bounds(address, bytes)?;
-        if !self.knows_stores {
-            return self.check_arrived(address, bytes);
-        }
-        let stamp = self.stamp(who);
-        let mut last = u64::MAX; // no cell looks like this
-        for i in self.cells(address, bytes) {
-            // SAFETY: the window is in bounds, so its cells are.
-            let (write, read) = unsafe { (*self.writes.add(i), &mut *self.reads.add(i)) };
-            if write != last {
-                if ((write >> 32) as u32) < self.block_start {
-                    return Err(Problem::Misuse(format!(
-                        "reads uninitialised shared memory: {}",
-                        self.place(address)
-                    )));
-                }
-                if write & PENDING != 0 {
-                    return Err(self.too_early(address, write));
-                }
-                if bytes > 1 && !self.ordered(write, who) {
-                    return Err(Problem::Misuse(format!(
-                        "reads what thread {} wrote with no barrier between (race): {}",
-                        write & 0x3FF,
-                        self.place(address)
-                    )));
-                }
-                last = write;
+    /// Notes a read by `lane`, or by lanes of the whole warp; what is wrong with it.
+    #[inline(always)]
+    pub fn read(&mut self, address: usize, bytes: usize, clock: &Clock, lane: Option<u32>) -> Option<String> {
+        let units = Self::units(address, bytes);
+        let window = clock.least.wrapping_sub(self.start);
+        let start = self.start;
+        let known = clock.least >= start
+            && self.writes[units.clone()]
+                .iter()
+                .fold(true, |all, cell| all & ((cell >> TIME).wrapping_sub(start) <= window) & (cell & PENDING == 0));
+        let wrong = if known { None } else { self.judge_read(address, bytes, clock, lane) };
+        if bytes > 1 {
+            let stamp = clock.now << TIME | lane.unwrap_or(SEVERAL);
+            for cell in &mut self.reads[clock.warp as usize][units] {
+                // Another lane's read at the same time is not forgotten.
+                let merged = clock.now << TIME | SEVERAL;
+                let same_time = *cell >> TIME == clock.now;
+                *cell = if same_time && *cell != stamp { merged } else { stamp };
             }
-            let seen = *read;
-            if seen != stamp {
-                *read = match (seen >> 32) as u32 == self.epoch && seen & FIELD != stamp & FIELD {
-                    false => stamp,
-                    true => merge(seen, stamp),
+        }
+        wrong
+    }
+
+    #[cold]
+    fn judge_read(&self, address: usize, bytes: usize, clock: &Clock, lane: Option<u32>) -> Option<String> {
+        for unit in Self::units(address, bytes) {
+            let cell = self.writes[unit];
+            let (warp, writer, time) = (cell >> 6 & 31, cell >> 1 & 31, cell >> TIME);
+            if time < self.start {
+                return Some(format!("reads uninitialised shared memory: {}", self.place(address)));
+            }
+            let thread = warp * 32 + writer;
+            if cell & PENDING != 0 {
+                return Some(format!(
+                    "reads the target of a cp.async of thread {thread} before that thread waited for it: {}",
+                    self.place(address)
+                ));
+            }
+            if bytes > 1 && !clock.after((warp, Some(writer), time), lane) {
+                return Some(format!(
+                    "reads what thread {thread} wrote with no barrier between (race): {}",
+                    self.place(address)
+                ));
+            }
+        }
+        None
+    }
+
+    /// Notes a write; `pending` for the target of a `cp.async`. What is wrong with it.
+    #[inline(always)]
+    pub fn write(&mut self, address: usize, bytes: usize, clock: &Clock, lane: u32, pending: bool) -> Option<String> {
+        let units = Self::units(address, bytes);
+        let before = |cells: &[u32], mask: u32| {
+            cells.iter().fold(true, |all, cell| all & (cell >> TIME <= clock.least) & (cell & mask == 0))
+        };
+        let known = before(&self.writes[units.clone()], PENDING)
+            && self.reads[..self.warps].iter().all(|plane| before(&plane[units.clone()], 0));
+        let wrong = if known { None } else { self.judge_write(address, bytes, clock, lane) };
+        let stamp = clock.now << TIME | clock.warp << 6 | lane << 1 | u32::from(pending);
+        self.writes[units].fill(stamp);
+        wrong
+    }
+
+    #[cold]
+    fn judge_write(&self, address: usize, bytes: usize, clock: &Clock, lane: u32) -> Option<String> {
+        for unit in Self::units(address, bytes) {
+            let cell = self.writes[unit];
+            let (warp, writer, time) = (cell >> 6 & 31, cell >> 1 & 31, cell >> TIME);
+            if time >= self.start {
+                let thread = warp * 32 + writer;
+                if cell & PENDING != 0 {
+                    return Some(format!(
+                        "writes over the target of an unfinished cp.async of thread {thread}: {}",
+                        self.place(address)
+                    ));
+                }
+                if bytes > 1 && !clock.after((warp, Some(writer), time), Some(lane)) {
+                    return Some(format!(
+                        "writes what thread {thread} wrote with no barrier between (race): {}",
+                        self.place(address)
+                    ));
+                }
+            }
+            for (warp, plane) in self.reads[..self.warps].iter().enumerate() {
+                let (time, reader) = (plane[unit] >> TIME, plane[unit] & SEVERAL);
+                let reader = (reader != SEVERAL).then_some(reader);
+                if time < self.start || bytes == 1 || clock.after((warp as u32, reader, time), Some(lane)) {
+                    continue;
+                }
+                let who = match reader {
+                    Some(lane) => format!("thread {}", warp * 32 + lane as usize),
+                    None => format!("lanes of warp {warp}"),
                 };
+                return Some(format!(
+                    "writes what {who} read with no barrier between (race): {}",
+                    self.place(address)
+                ));
             }
         }
-        Ok(())
+        None
     }
 
-    fn check_arrived(&self, address: usize, bytes: usize) -> Result<(), Problem> {
-        // SAFETY: the caller checked the bounds.
-        let mut cells = self
-            .cells(address, bytes)
-            .map(|i| unsafe { *self.writes.add(i) });
-        let early = |&cell: &u64| (cell >> 32) as u32 >= self.block_start && cell & PENDING != 0;
-        cells
-            .find(early)
-            .map_or(Ok(()), |cell| Err(self.too_early(address, cell)))
+    /// The `cp.async` of this lane into these bytes has finished: its thread sees them.
+    pub fn finish_pending(&mut self, address: usize, bytes: usize, clock: &Clock, lane: u32) {
+        let stamp = clock.now << TIME | clock.warp << 6 | lane << 1;
+        self.writes[Self::units(address, bytes)].fill(stamp);
     }
+}
 
-    fn too_early(&self, address: usize, cell: u64) -> Problem {
-        Problem::Misuse(format!(
-            "reads the target of a cp.async of thread {} before that thread waited for it: {}",
-            cell & 0x3FF,
-            self.place(address)
-        ))
+/// Cycles that shared memory needs for an access beyond the least for its size: 32 banks of four
+/// bytes, one word of each bank a cycle, the lanes of 128 bytes together.
+#[inline(always)]
+pub fn bank_conflicts(addresses: &[usize; 32], mask: u32, bytes: usize) -> u64 {
+    let first = addresses[0];
+    if mask == u32::MAX && (0..32).fold(true, |all, lane| all & (addresses[lane] == first + lane * bytes)) {
+        return 0;
     }
+    let group = (128 / bytes.max(4)).min(32);
+    let words = bytes.div_ceil(4);
+    let mut conflicts = 0;
+    for first in (0..32).step_by(group) {
+        let lanes = (first..first + group).filter(|lane| mask >> lane & 1 != 0);
+        let mut banks = 0u32;
+        let apart = lanes.clone().all(|lane| {
+            (0..words).all(|word| {
+                let bank = 1 << ((addresses[lane] / 4 + word) % 32);
+                let free = banks & bank == 0;
+                banks |= bank;
+                free
+            })
+        });
+        if apart {
+            continue;
+        }
+        conflicts += conflicts_of(addresses, mask, (first..first + group, words));
+    }
+    conflicts
+}
 
-    /// Checks and notes a write; `pending` for the target of a `cp.async`.
-    pub fn write(
-        &mut self,
-        address: usize,
-        bytes: usize,
-        who: Who,
-        pending: bool,
-    ) -> Result<(), Problem> {
-        self.check_bounds(address, bytes)?;
-        let stamp = self.stamp(who) | if pending { PENDING } else { 0 };
-        for i in self.cells(address, bytes) {
-            // SAFETY: as in `read`.
-            let (write, read) = unsafe { (&mut *self.writes.add(i), *self.reads.add(i)) };
-            if !self.knows_stores {
-                *write = stamp;
+/// Of lanes that are served together.
+#[inline(never)]
+fn conflicts_of(addresses: &[usize; 32], mask: u32, (lanes, words): (std::ops::Range<usize>, usize)) -> u64 {
+    // Distinct words of each bank.
+    let mut seen: [[usize; 8]; 32] = [[usize::MAX; 8]; 32];
+    let mut counts = [0usize; 32];
+    for lane in lanes.filter(|lane| mask >> lane & 1 != 0) {
+        for word in 0..words {
+            let word = addresses[lane] / 4 + word;
+            let bank = word % 32;
+            if seen[bank][..counts[bank].min(8)].contains(&word) {
                 continue;
             }
-            let live = (*write >> 32) as u32 >= self.block_start;
-            if live && *write & PENDING != 0 {
-                return Err(Problem::Misuse(format!(
-                    "writes over the target of an unfinished cp.async of thread {}: {}",
-                    *write & 0x3FF,
-                    self.place(address)
-                )));
+            if counts[bank] < 8 {
+                seen[bank][counts[bank]] = word;
             }
-            if bytes > 1 && !self.ordered(*write, who) {
-                return Err(Problem::Misuse(format!(
-                    "writes what thread {} wrote with no barrier between (race): {}",
-                    *write & 0x3FF,
-                    self.place(address)
-                )));
-            }
-            if bytes > 1 && !self.ordered(read, who) {
-                let reader = match read & FIELD {
-                    MANY => "threads of several warps".to_owned(),
-                    lanes if lanes & LANES_OF != 0 => format!("lanes of warp {}", lanes & 31),
-                    thread => format!("thread {thread}"),
-                };
-                return Err(Problem::Misuse(format!(
-                    "writes what {reader} read with no barrier between (race): {}",
-                    self.place(address)
-                )));
-            }
-            *write = stamp;
-        }
-        Ok(())
-    }
-
-    /// The `cp.async` of `who` into these bytes has finished.
-    pub fn finish_pending(&mut self, address: usize, bytes: usize, who: Who) {
-        let stamp = self.stamp(who);
-        for i in self.cells(address, bytes) {
-            // SAFETY: bounds were checked when the copy was issued.
-            unsafe { *self.writes.add(i) = stamp };
+            counts[bank] += 1;
         }
     }
+    let cycles = counts.into_iter().max().unwrap_or(0);
+    cycles.saturating_sub(1) as u64
 }
 
-/// Two reads in one epoch by different readers: how to remember both.
-fn merge(seen: u64, now: u64) -> u64 {
-    let warp = |cell: u64| match cell & FIELD {
-        MANY => u64::MAX,
-        field if field & LANES_OF != 0 => field & 31,
-        field => field / LANES as u64,
-    };
-    let front = now & !FIELD;
-    match warp(seen) == warp(now) {
-        // An earlier warp epoch is ordered already; the same one needs both lanes remembered.
-        true if (seen ^ now) & 0xFFFF_0000 != 0 => now,
-        true => front | LANES_OF | warp(now),
-        false => front | MANY,
+#[cfg(test)]
+mod tests {
+    use super::bank_conflicts;
+
+    #[test]
+    fn conflicts_of_known_patterns() {
+        let row = |stride: usize| std::array::from_fn(|lane| lane * stride);
+        assert_eq!(bank_conflicts(&row(4), u32::MAX, 4), 0);
+        assert_eq!(bank_conflicts(&row(8), u32::MAX, 4), 1, "every other word");
+        assert_eq!(bank_conflicts(&row(128), u32::MAX, 4), 31, "one bank");
+        assert_eq!(bank_conflicts(&[64; 32], u32::MAX, 4), 0, "a broadcast");
+        assert_eq!(bank_conflicts(&row(16), u32::MAX, 16), 0, "four groups of eight lanes");
+        assert_eq!(bank_conflicts(&row(32), u32::MAX, 16), 4, "two words of a bank in each group");
+        assert_eq!(bank_conflicts(&row(8), u32::MAX, 8), 0);
     }
-}
-
-fn unprotect(from: usize, to: usize) {
-    let start = from & !(PAGE - 1);
-    let rights = libc::PROT_READ | libc::PROT_WRITE;
-    // SAFETY: pages of the window.
-    let refused = unsafe { libc::mprotect(start as *mut _, to - start, rights) };
-    assert_eq!(refused, 0, "cannot map shared memory");
 }

@@ -10,12 +10,9 @@ use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
-use super::compile::{Source, compile};
-use super::{interface, options};
+use super::real::{Source, nvrtc};
+use super::{mutation, store};
 use crate::module::pack;
-
-/// What `nvrtcGetSupportedArchs` lists.
-pub const ARCHITECTURES: [c_int; 9] = [75, 80, 86, 87, 89, 90, 100, 103, 120];
 
 const SUCCESS: c_int = 0;
 const OUT_OF_INPUT: c_int = 3; // NVRTC_ERROR_INVALID_INPUT
@@ -27,11 +24,10 @@ const NAME_NOT_VALID: c_int = 10;
 
 #[derive(Default)]
 struct Program {
-    name: String,
-    source: String,
-    headers: Vec<(String, String)>,
+    source: Source,
     expressions: Vec<CString>,
     log: CString,
+    ptx: Option<CString>,
     cubin: Option<Vec<u8>>,
 }
 
@@ -57,14 +53,14 @@ unsafe fn string(text: *const c_char) -> Option<String> {
     })
 }
 
-/// 13, and a minor number that changes with the emulator: caches must not mix its cubins with
-/// those of a GPU, nor with those of another build.
+/// That of the real one; 0.0 where there is none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvrtcVersion(major: *mut c_int, minor: *mut c_int) -> c_int {
+    let version = nvrtc().map_or((0, 0), |nvrtc| nvrtc.version);
     // SAFETY: NVRTC's contract.
     unsafe {
-        *major = 13;
-        *minor = 1000 + (interface() % 1_000_000) as c_int;
+        *major = version.0 as c_int;
+        *minor = version.1 as c_int;
     }
     SUCCESS
 }
@@ -86,17 +82,22 @@ pub extern "C" fn nvrtcGetErrorString(result: c_int) -> *const c_char {
     text.as_ptr()
 }
 
+fn architectures() -> &'static [c_int] {
+    nvrtc().map_or(&[], |nvrtc| &nvrtc.architectures)
+}
+
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvrtcGetNumSupportedArchs(count: *mut c_int) -> c_int {
     // SAFETY: NVRTC's contract.
-    unsafe { *count = ARCHITECTURES.len() as c_int };
+    unsafe { *count = architectures().len() as c_int };
     SUCCESS
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvrtcGetSupportedArchs(archs: *mut c_int) -> c_int {
+    let known = architectures();
     // SAFETY: NVRTC's contract: room for as many as the call above says.
-    unsafe { std::ptr::copy_nonoverlapping(ARCHITECTURES.as_ptr(), archs, ARCHITECTURES.len()) };
+    unsafe { std::ptr::copy_nonoverlapping(known.as_ptr(), archs, known.len()) };
     SUCCESS
 }
 
@@ -119,10 +120,9 @@ pub unsafe extern "C" fn nvrtcCreateProgram(
             return OUT_OF_INPUT;
         };
         let name = string(name).filter(|name| !name.is_empty());
+        let name = name.unwrap_or("default_program".into());
         let made = Program {
-            name: name.unwrap_or("default_program".into()),
-            source: text,
-            headers,
+            source: Source { name, text, headers },
             ..Program::default()
         };
         let mut programs = programs();
@@ -160,45 +160,63 @@ pub unsafe extern "C" fn nvrtcCompileProgram(
     let Some(arguments) = arguments else {
         return OUT_OF_INPUT;
     };
-    let log = |text: String| CString::new(text.replace('\0', "")).unwrap_or_default();
-    let options = match options::parse(&arguments) {
-        Ok(options) => options,
-        Err(text) => {
-            return with(program, |one| {
-                one.log = log(text + "\n");
-                INVALID_OPTION
-            });
-        }
-    };
     // Compiled outside the lock: programs are compiled in parallel.
-    let mut taken = (String::new(), String::new(), Vec::new());
+    let mut source = Source::default();
     let known = with(program, |one| {
-        taken = (one.name.clone(), one.source.clone(), one.headers.clone());
+        source = one.source.clone();
         SUCCESS
     });
     if known != SUCCESS {
         return known;
     }
-    let (name, text, headers) = &taken;
-    let compiled = compile(
-        &Source {
-            name,
-            text,
-            headers,
-        },
-        &options,
-    );
+    let (options, arch) = virtual_options(&arguments);
+    let compiled = mutated(source).and_then(|source| store::compile(&source, &options));
+    let (result, log) = match compiled {
+        Ok(compiled) => (compiled.result, compiled.log),
+        Err(why) => (Err(COMPILATION), why),
+    };
     with(program, |one| {
-        one.log = log(compiled.log);
-        one.cubin = compiled
-            .object
-            .map(|object| pack(&object, options.arch, interface()));
-        if one.cubin.is_some() {
-            SUCCESS
-        } else {
-            COMPILATION
-        }
+        one.log = CString::new(log.replace('\0', "")).unwrap_or_default();
+        let Ok(ptx) = &result else {
+            return result.as_ref().err().copied().unwrap_or(COMPILATION);
+        };
+        one.ptx = CString::new(ptx.clone()).ok();
+        one.cubin = arch.map(|arch| pack(ptx, arch, nvrtc().map_or((0, 0), |nvrtc| nvrtc.version)));
+        SUCCESS
     })
+}
+
+/// The text with the slip that `VITCUDA_EMULATOR_MUTATION` names.
+fn mutated(mut source: Source) -> Result<Source, String> {
+    source.text = mutation::apply(&source.name, &source.text)?.into_owned();
+    for (name, text) in &mut source.headers {
+        *text = mutation::apply(name, text)?.into_owned();
+    }
+    Ok(source)
+}
+
+/// The options for PTX, and the real architecture that was asked for. ptxas is not asked, so its
+/// options go.
+fn virtual_options(arguments: &[String]) -> (Vec<String>, Option<u32>) {
+    let mut arch = None;
+    let mut options = Vec::new();
+    let mut skip = false;
+    for argument in arguments {
+        let (name, value) = argument.split_once('=').unwrap_or((argument, ""));
+        match name {
+            _ if std::mem::take(&mut skip) => {}
+            "--ptxas-options" | "-Xptxas" => skip = value.is_empty(),
+            "--gpu-architecture" | "-arch" if value.starts_with("sm_") => {
+                arch = value[3..].trim_end_matches(['a', 'f']).parse().ok();
+                options.push(format!("{name}=compute_{}", &value[3..]));
+            }
+            _ => options.push(argument.clone()),
+        }
+    }
+    if !options.iter().any(|one| one == "--generate-line-info" || one == "-lineinfo") {
+        options.push("--generate-line-info".to_owned()); // messages name lines
+    }
+    (options, arch)
 }
 
 #[unsafe(no_mangle)]
@@ -245,17 +263,29 @@ pub unsafe extern "C" fn nvrtcGetCUBIN(program: usize, cubin: *mut c_char) -> c_
     })
 }
 
-/// There is no PTX; programs that load what they get do not notice.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvrtcGetPTXSize(program: usize, size: *mut usize) -> c_int {
-    // SAFETY: same contract.
-    unsafe { nvrtcGetCUBINSize(program, size) }
+    with(program, |one| {
+        let Some(ptx) = &one.ptx else {
+            return INVALID_PROGRAM;
+        };
+        // SAFETY: NVRTC's contract.
+        unsafe { *size = ptx.as_bytes_with_nul().len() };
+        SUCCESS
+    })
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvrtcGetPTX(program: usize, ptx: *mut c_char) -> c_int {
-    // SAFETY: same contract.
-    unsafe { nvrtcGetCUBIN(program, ptx) }
+    with(program, |one| {
+        let Some(text) = &one.ptx else {
+            return INVALID_PROGRAM;
+        };
+        let bytes = text.as_bytes_with_nul();
+        // SAFETY: NVRTC's contract: room for the size given above.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr().cast(), ptx, bytes.len()) };
+        SUCCESS
+    })
 }
 
 #[unsafe(no_mangle)]
@@ -278,7 +308,7 @@ pub unsafe extern "C" fn nvrtcGetLoweredName(
     lowered: *mut *const c_char,
 ) -> c_int {
     with(program, |one| {
-        if one.cubin.is_none() {
+        if one.ptx.is_none() {
             return NO_LOWERED_NAMES;
         }
         // SAFETY: NVRTC's contract.

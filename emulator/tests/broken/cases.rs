@@ -10,7 +10,7 @@ use crate::programs::*;
 
 macro_rules! case {
     ($name:literal, $arch:literal, $status:ident, [$($message:literal),*], $run:expr) => {
-        Case { name: $name, arch: $arch, status: stringify!($status), message: &[$($message),*], run: $run }
+        Case { name: $name, arch: $arch, status: stringify!($status), message: &[$($message),*], settings: &[], run: $run }
     };
 }
 
@@ -21,36 +21,48 @@ pub const CASES: &[Case] = &[
     case!("missing __syncthreads", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `missing_barrier`", "of `x`", "thread (", "test.cu:"], |d| d.run("missing_barrier", 64)),
     case!("missing __syncthreads before shared memory is used again", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `missing_second_barrier`", "(race)"], |d| d.run("missing_second_barrier", 64)),
     case!("missing __syncwarp", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `missing_syncwarp`", "(race)"], |d| d.run("missing_syncwarp", 32)),
-    case!("ldmatrix without a barrier after the stores", 75, CUDA_ERROR_LAUNCH_FAILED, ["kernel `ldmatrix_too_early`", "ldmatrix at test.cu:", "(race)"], |d| d.run("ldmatrix_too_early", 32)),
-    case!("a barrier some threads never reach", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `partial_barrier`", "block (", "40 of 64 threads wait at the barrier at test.cu:", "warp 1 lanes 8-31 (returned)"], |d| d.run("partial_barrier", 64)),
+    case!("ldmatrix without a barrier after the stores", 75, CUDA_ERROR_LAUNCH_FAILED, ["kernel `ldmatrix_too_early`", "ldmatrix.sync.aligned.m8n8.x1.shared.b16 at", "test.cu:", "(race)"], |d| d.run("ldmatrix_too_early", 32)),
+    case!("a barrier some threads never reach", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `partial_barrier`", "block (", "thread (", "lanes 0-7 of warp 1 wait at the barrier", "lanes 8-31"], |d| d.run("partial_barrier", 64)),
     case!("two barriers that cannot meet", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `different_barriers`", "can never meet"], |d| d.run("different_barriers", 64)),
     // Divergence
-    case!("divergent lanes at a shuffle", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `divergent_shuffle`", "__shfl_xor_sync", "lanes 16-31 (returned)"], |d| d.run("divergent_shuffle", 32)),
+    case!("divergent lanes at a shuffle", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `divergent_shuffle`", "shfl.sync.bfly.b32 at test.cu:", "lanes 16-31"], |d| d.run("divergent_shuffle", 32)),
     case!("divergent lanes at two shuffles", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `divergent_shuffles`", "divergent lanes", "can never meet"], |d| d.run("divergent_shuffles", 32)),
     case!("a shuffle from a lane outside the mask", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `shuffle_from_outside`", "which is not in the mask"], |d| d.run("shuffle_from_outside", 32)),
-    case!("divergent lanes at a vote", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `divergent_vote`", "__ballot_sync", "never arrive: lane 3 (returned)"], |d| d.run("divergent_vote", 32)),
+    case!("divergent lanes at a vote", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `divergent_vote`", "vote.sync.ballot.b32", "lane 3"], |d| d.run("divergent_vote", 32)),
     case!("divergent lanes at ldmatrix", 75, CUDA_ERROR_LAUNCH_FAILED, ["kernel `divergent_ldmatrix`", "ldmatrix", "never arrive: lanes 0-7"], |d| d.run("divergent_ldmatrix", 32)),
-    case!("divergent lanes at mma", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `divergent_mma`", "mma.m16n8k16 f16", "never arrive: lane 31"], |d| d.run("divergent_mma", 32)),
+    case!("divergent lanes at mma", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `divergent_mma`", "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32", "never arrive: lane 31"], |d| d.run("divergent_mma", 32)),
     case!("mma in a warp of 16 threads", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `whole_mma`", "lanes 16-31 do not exist"], |d| d.run("whole_mma", 16)),
     // Asynchronous copies
     case!("cp.async read before its wait", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `copy_not_waited`", "before that thread waited for it"], |d| copy(d, "copy_not_waited")),
     case!("cp.async waited for one group too few", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `copy_waited_too_little`", "before that thread waited for it"], |d| copy(d, "copy_waited_too_little")),
     case!("cp.async of another thread without a barrier", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `copy_without_barrier`", "of dynamic shared memory"], |d| copy(d, "copy_without_barrier")),
-    case!("cp.async into a buffer still being read", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `copy_over_readers`", "cp.async at test.cu:", "(race)"], |d| copy(d, "copy_over_readers")),
+    case!("cp.async into a buffer still being read", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `copy_over_readers`", "cp.async.cg.shared.global at", "test.cu:", "(race)"], |d| copy(d, "copy_over_readers")),
     case!("misaligned cp.async", 80, CUDA_ERROR_MISALIGNED_ADDRESS, ["kernel `copy_misaligned`", "not aligned to 16 bytes"], |d| copy(d, "copy_misaligned")),
-    case!("cp.async past the end of its source", 80, CUDA_ERROR_ILLEGAL_ADDRESS, ["kernel `copy_out_of_bounds`", "cp.async at test.cu:", "past the end of a live allocation of 1024 bytes"], |d| copy(d, "copy_out_of_bounds")),
+    case!("cp.async past the end of its source", 80, CUDA_ERROR_ILLEGAL_ADDRESS, ["kernel `copy_out_of_bounds`", "cp.async.cg.shared.global at", "test.cu:", "past the end of a live allocation of 1024 bytes"], |d| copy(d, "copy_out_of_bounds")),
     // Memory
     case!("global read out of bounds", 80, CUDA_ERROR_ILLEGAL_ADDRESS, ["kernel `read_beyond`", "thread (0, 0, 0)", "reads 4 bytes out of bounds", "0 bytes past the end of a live allocation of 400 bytes", "test.cu:"], |d| d.run_on("read_beyond", &mut d.zeros(100), &d.zeros(100), 100)),
     case!("global write out of bounds", 80, CUDA_ERROR_ILLEGAL_ADDRESS, ["kernel `write_before`", "writes 4 bytes out of bounds", "4 bytes before a live allocation"], |d| d.run_on("write_before", &mut d.zeros(100), &d.zeros(100), 100)),
     case!("global write past the end", 80, CUDA_ERROR_ILLEGAL_ADDRESS, ["kernel `write_beyond`", "thread (5, 0, 0)", "writes 4 bytes out of bounds", "0 bytes past the end of a live allocation of 512 bytes"], |d| d.run_on("write_beyond", &mut d.zeros(128), &d.zeros(128), 128)),
-    case!("misaligned global access", 80, CUDA_ERROR_MISALIGNED_ADDRESS, ["argument 1", "aligned to 16 bytes"], misaligned_pack),
+    case!("misaligned global access", 80, CUDA_ERROR_MISALIGNED_ADDRESS, ["kernel `copy_pack`", "reads 16 bytes at a misaligned address"], misaligned_pack),
     case!("misaligned global access inside a kernel", 80, CUDA_ERROR_MISALIGNED_ADDRESS, ["kernel `read_between`", "reads 4 bytes at a misaligned address"], |d| d.run_on("read_between", &mut d.zeros(100), &d.zeros(100), 2)),
     case!("shared access out of bounds", 80, CUDA_ERROR_ILLEGAL_ADDRESS, ["kernel `shared_beyond`", "writes 4 bytes at offset 256 of dynamic shared memory, which has 256 bytes"], |d| d.run_shared("shared_beyond", 64, 256)),
     case!("static shared access out of bounds", 80, CUDA_ERROR_ILLEGAL_ADDRESS, ["kernel `static_shared_beyond`", "offset 128 of `tile`, which has 128 bytes"], |d| d.run("static_shared_beyond", 33)),
     case!("uninitialised shared memory", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `shared_uninitialised`", "reads uninitialised shared memory"], |d| d.run("shared_uninitialised", 32)),
     case!("uninitialised global memory", 80, CUDA_ERROR_ILLEGAL_ADDRESS, ["kernel `sum_of`", "reads uninitialised global memory: ", "byte 0 of a live allocation of 400 bytes"], |d| { let fresh = unsafe { d.stream.alloc::<f32>(100) }?; d.run_on("sum_of", &mut d.zeros(100), &fresh, 100) }),
     case!("a pointer the host made up", 80, CUDA_ERROR_ILLEGAL_ADDRESS, ["kernel `follow`", "no device memory"], made_up_pointer),
-    case!("a local array out of bounds", 80, CUDA_ERROR_ILLEGAL_ADDRESS, ["kernel `recursion`"], |d| d.run("recursion", 32)),
+    case!("a local array out of bounds", 80, CUDA_ERROR_ILLEGAL_ADDRESS, ["kernel `local_beyond`", "of its local memory of 32 bytes"], |d| d.run_on("local_beyond", &mut d.zeros(100), &d.zeros(100), 100)),
+    case!("uninitialised local memory", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `local_uninitialised`", "reads uninitialised local memory"], |d| d.run_on("local_uninitialised", &mut d.zeros(100), &d.zeros(100), 5)),
+    case!("a register that nothing wrote", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `unwritten_register`", "reads register", "which was never written"], |d| d.run("unwritten_register", 32)),
+    case!("recursion, whose stack has no bound", 80, CUDA_ERROR_INVALID_IMAGE, ["kernel `recursion`", "calls itself", "stack overflow"], recursion),
+    case!("an instruction that is not known", 80, CUDA_ERROR_INVALID_IMAGE, ["kernel `unknown`", "test.cu:", "vadd.u32.u32.u32", "is not played"], unknown_instruction),
+    // Races in global memory
+    case!("two blocks write one place", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `blocks_write_one_place`", "writes what thread 0 of block", "(race)"], |d| d.run_blocks("blocks_write_one_place", 2)),
+    case!("a block reads what another writes", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `blocks_read_what_others_write`", "of block", "(race)"], |d| d.run_blocks("blocks_read_what_others_write", 2)),
+    case!("a block writes what another reads", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `blocks_write_what_others_read`", "(race)"], |d| d.run_blocks("blocks_write_what_others_read", 2)),
+    case!("threads of a block without a barrier, in global memory", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `threads_without_barrier`", "(race)"], |d| d.run_blocks("threads_without_barrier", 1)),
+    case!("lanes without __syncwarp, in global memory", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `lanes_without_syncwarp`", "(race)"], |d| d.run_blocks("lanes_without_syncwarp", 1)),
+    case!("lanes that write one place at once", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `lanes_write_one_place`", "writes what thread", "(race)"], |d| d.run_blocks("lanes_write_one_place", 1)),
+    case!("a barrier of half the warps orders the others not", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `half_a_barrier`", "(race)"], |d| d.run("half_a_barrier", 64)),
     case!("integer division by zero", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `divide`", "integer division by zero"], |d| d.run_on("divide", &mut d.zeros(64), &d.zeros(64), 0)),
     case!("use after free", 80, CUDA_ERROR_ILLEGAL_ADDRESS, ["kernel `sum_of`", "argument 1", "byte 0 of a freed allocation of 400 bytes"], use_after_free),
     case!("free while work is queued", 80, CUDA_ERROR_ILLEGAL_ADDRESS, ["kernel `sum_of`", "a freed allocation"], free_in_other_stream),
@@ -84,5 +96,5 @@ pub const CASES: &[Case] = &[
     case!("a stream of nobody", 80, CUDA_ERROR_INVALID_HANDLE, ["is no stream of this context"], |_| unsafe { sys::cuStreamSynchronize(0x1234_5670 as sys::CUstream).result() }),
     case!("a destroyed event", 80, CUDA_ERROR_INVALID_HANDLE, ["is no event"], |d| { let event = d.stream.record_event(None)?; unsafe { sys::cuEventDestroy_v2(event.cu_event()).result()?; sys::cuEventSynchronize(event.cu_event()).result() } }),
     // Notes
-    case!("float atomics are noted", 80, CUDA_SUCCESS, ["kernel `float_atomics`: 64 float atomics"], |d| d.run("float_atomics", 32)),
+    case!("float atomics are noted", 80, CUDA_SUCCESS, ["kernel `float_atomics`: 64 float atomics"], |d| d.run("float_atomics", 64)),
 ];

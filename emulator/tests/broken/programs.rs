@@ -57,7 +57,13 @@ impl Device {
 
     pub fn run_shared(&self, name: &str, threads: u32, shared: u32) -> Outcome {
         let mut out = self.zeros(1024);
-        run!(self, name, geometry(2, threads, shared), &mut out)
+        run!(self, name, geometry(1, threads, shared), &mut out)
+    }
+
+    /// Runs `name(float* out)` on `blocks` blocks of 64 threads.
+    pub fn run_blocks(&self, name: &str, blocks: u32) -> Outcome {
+        let mut out = self.zeros(2048);
+        run!(self, name, geometry(blocks, 64, 0), &mut out)
     }
 
     /// Runs `name(float* out, const float* in, int n)`.
@@ -95,11 +101,41 @@ pub fn misaligned_pack(device: &Device) -> Outcome {
     let between = x.slice(1..);
     run!(
         device,
-        "sum_of_packs",
+        "copy_pack",
         geometry(1, 1, 0),
         &mut out,
         &between
     )
+}
+
+/// Loads `kernel` of a text of its own: the whole module is refused.
+fn refused(device: &Device, text: &str, kernel: &str) -> Outcome {
+    let cubin = compile(text, 80, &[]).expect("it compiles");
+    let module = device.context.load_module(Ptx::from_binary(cubin))?;
+    module.load_function(kernel).map(drop)
+}
+
+pub fn recursion(device: &Device) -> Outcome {
+    let text = r#"
+__device__ __noinline__ float deeper(float* out, int depth) {
+  float local[64];
+  for (int i = 0; i < 64; i++) local[i] = out[i] + depth;
+  return depth == 0 ? local[0] : deeper(out, depth - 1) + local[depth % 64];
+}
+extern "C" __global__ void recursion(float* out) { out[threadIdx.x] = deeper(out, 1 << 20); }
+"#;
+    refused(device, text, "recursion")
+}
+
+pub fn unknown_instruction(device: &Device) -> Outcome {
+    let text = r#"
+extern "C" __global__ void unknown(unsigned* out) {
+  unsigned x = out[0];
+  asm volatile("vadd.u32.u32.u32 %0, %0, %0;" : "+r"(x));
+  out[0] = x;
+}
+"#;
+    refused(device, text, "unknown")
 }
 
 pub fn made_up_pointer(device: &Device) -> Outcome {

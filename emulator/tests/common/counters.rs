@@ -13,6 +13,9 @@ pub struct Counters {
     pub global_written: u64,
     pub global_read_distinct: u64,
     pub global_written_distinct: u64,
+    pub global_sectors: u64,
+    pub global_sectors_least: u64,
+    pub shared_bank_conflicts: u64,
     pub mma: u64,
     pub mma_flops: u64,
     pub ldmatrix: u64,
@@ -23,6 +26,7 @@ pub struct Counters {
     pub warp_collectives: u64,
     pub atomics: u64,
     pub float_atomics: u64,
+    pub warp_instructions: u64,
     pub nanoseconds: u64,
 }
 

@@ -12,7 +12,7 @@ mod counters;
 mod first;
 
 pub use counters::{Counters, counters, host_synchronisations, reset_counters};
-pub use first::stand_first;
+pub use first::{stand_first, trial};
 
 /// Texts of the project's headers, as in-memory headers.
 const HEADERS: [(&str, &str); 2] = [

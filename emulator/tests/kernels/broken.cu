@@ -167,16 +167,21 @@ extern "C" __global__ void sum_of(float* out, const float* in, int n) {
   out[threadIdx.x] = sum;
 }
 
-extern "C" __global__ void sum_of_packs(float* out, const Pack<float>* in) { out[0] = in[0].at[0] + in[0].at[3]; }
+extern "C" __global__ void copy_pack(Pack<float>* out, const Pack<float>* in) { out[0] = in[0]; }
 
 extern "C" __global__ void follow(float* out, unsigned long long address) { out[0] = *reinterpret_cast<const float*>(address); }
 
-__device__ __noinline__ float deeper(float* out, int depth) {
-  float local[64];
-  for (int i = 0; i < 64; i++) local[i] = out[i] + depth;
-  return depth == 0 ? local[0] : deeper(out, depth - 1) + local[depth % 64];
+extern "C" __global__ void local_beyond(float* out, const float* in, int n) {
+  float x[8];
+  for (int i = 0; i < 8; i++) x[i] = in[i];
+  out[threadIdx.x] = x[n];
 }
-extern "C" __global__ void recursion(float* out) { out[threadIdx.x] = deeper(out, 1 << 20); }
+
+extern "C" __global__ void local_uninitialised(float* out, const float* in, int n) {
+  float x[8];
+  for (int i = 0; i < n; i++) x[i] = in[i];
+  out[threadIdx.x] = x[n];
+}
 
 extern "C" __global__ void divide(float* out, const float* in, int n) { out[threadIdx.x] = 100 / n; }
 
@@ -206,7 +211,50 @@ extern "C" __global__ void __launch_bounds__(64) bounded(float* out) { out[threa
 extern "C" __global__ void float_atomics(float* out) { atomicAdd(out, 1.0f); }
 
 // The last thread wins, whichever that is.
-extern "C" __global__ void order_dependent(float* state) { state[0] = threadIdx.x; }
+extern "C" __global__ void order_dependent(float* state) { atomicExch(state, (float)threadIdx.x); }
+
+// Global memory: nothing orders the blocks of a launch, and only barriers the threads of a block.
+extern "C" __global__ void blocks_write_one_place(float* out) { if (threadIdx.x == 0) out[0] = blockIdx.x; }
+
+extern "C" __global__ void blocks_read_what_others_write(float* out) {
+  out[blockIdx.x * blockDim.x + threadIdx.x] = 1.0f;
+  out[1024 + blockIdx.x * blockDim.x + threadIdx.x] = out[(blockIdx.x * blockDim.x + threadIdx.x + 64) % 128];
+}
+
+extern "C" __global__ void blocks_write_what_others_read(float* out) {
+  const float seen = out[512 + threadIdx.x];
+  if (blockIdx.x == 1) out[512 + threadIdx.x] = 2.0f;
+  out[blockIdx.x * blockDim.x + threadIdx.x] = seen;
+}
+
+extern "C" __global__ void threads_without_barrier(float* out) {
+  out[threadIdx.x] = threadIdx.x;
+  out[64 + threadIdx.x] = out[63 - threadIdx.x];
+}
+
+extern "C" __global__ void lanes_without_syncwarp(float* out) {
+  out[threadIdx.x] = threadIdx.x;
+  out[64 + threadIdx.x] = out[threadIdx.x ^ 1];
+}
+
+extern "C" __global__ void lanes_write_one_place(float* out) { out[threadIdx.x / 2] = threadIdx.x; }
+
+// Warps that only one of two barriers orders.
+extern "C" __global__ void half_a_barrier(float* out) {
+  __shared__ float x[64];
+  if (threadIdx.x < 32) x[threadIdx.x] = 1.0f;
+  asm volatile("bar.sync 1, 64;" ::: "memory");
+  if (threadIdx.x >= 32) x[threadIdx.x] = 2.0f;
+  asm volatile("bar.sync 2, 32;" ::: "memory");
+  out[threadIdx.x] = x[threadIdx.x ^ 32];
+}
+
+// Inline assembly that reads a register which nothing has written.
+extern "C" __global__ void unwritten_register(float* out) {
+  float y;
+  asm volatile("{ .reg .f32 x; add.f32 %0, x, 0f3F800000; }" : "=f"(y));
+  out[threadIdx.x] = y;
+}
 
 #if __CUDA_ARCH__ >= 800
 // c = a b with a: (16, 16), b the first eight columns of a.

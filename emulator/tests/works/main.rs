@@ -10,11 +10,12 @@ mod streams;
 
 use std::sync::Arc;
 
+use common::trial;
 use cudarc::driver::{CudaContext, LaunchConfig};
 use gemm::*;
 use half::{bf16, f16};
 use kernels::*;
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Arguments;
 use primitives::*;
 use streams::*;
 
@@ -31,7 +32,7 @@ fn main() {
     common::stand_first();
     let mut tests = Vec::new();
     let mut test = |name: String, ordinal: usize, body: fn(&Arc<CudaContext>)| {
-        tests.push(Trial::test(name, move || {
+        tests.push(trial(name, move || {
             body(&CudaContext::new(ordinal).expect("the device is played"));
             Ok(())
         }));

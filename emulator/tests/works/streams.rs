@@ -151,11 +151,24 @@ pub fn pinned(context: &Arc<CudaContext>) {
 pub fn memory(context: &Arc<CudaContext>) {
     let stream = context.new_stream().expect("a stream");
     let (before, total) = context.mem_get_info().expect("known");
-    let x = unsafe { stream.alloc::<u8>(1 << 20) }.expect("memory");
-    assert_eq!(context.mem_get_info().expect("known").0, before - (1 << 20));
-    drop(x);
+    let granules = || {
+        let taken = before - context.mem_get_info().expect("known").0;
+        assert!(taken.is_multiple_of(2 << 20), "{taken} bytes");
+        taken >> 21
+    };
+    let take = |bytes| unsafe { stream.alloc::<u8>(bytes) }.expect("memory");
+    let (x, y) = (take(1 << 20), take(1 << 20));
+    assert_eq!(granules(), 1, "two small allocations share a granule");
+    let z = take(1);
+    assert_eq!(granules(), 2, "a third has no room in it");
+    let large = take((2 << 20) + 1);
+    assert_eq!(granules(), 4, "a large one has its own");
+    drop((x, z));
     stream.synchronize().expect("nothing fails");
-    assert_eq!(context.mem_get_info().expect("known").0, before);
+    assert_eq!(granules(), 3, "one of those that shared is still there");
+    drop((y, large));
+    stream.synchronize().expect("nothing fails");
+    assert_eq!(granules(), 0);
     assert!(
         unsafe { stream.alloc::<u8>(total) }.is_err() || before == total,
         "more than there is"

@@ -13,18 +13,18 @@ use vitcuda::ops::{REGISTRY, gpu_check};
 
 /// Checks each operation in each element type that the GPU has: against the f64 reference, and
 /// equal bits from run to run. All are run; the failures are the error.
-pub fn run(gpu: Gpu, global: &Global) -> Outcome {
-    let mut gpus = vec![gpu];
-    if gpus[0].properties().capability >= ElementType::Bf16.needs() {
-        gpus.push(Gpu::open(gpus[0].ordinal(), ElementType::Bf16)?);
-    }
+pub fn run(gpu: &Gpu, global: &Global) -> Outcome {
+    let bf16 = match gpu.properties().capability >= ElementType::Bf16.needs() {
+        true => Some(Gpu::open(gpu.ordinal(), ElementType::Bf16)?),
+        false => None,
+    };
     let mut failures = Vec::new();
     for op in REGISTRY {
         let Some(op) = op.gpu() else {
             global.notice(format_args!("{} has no kernels yet", op.name()));
             continue;
         };
-        for gpu in &gpus {
+        for gpu in std::iter::once(gpu).chain(&bf16) {
             let start = Instant::now();
             let checks = check(op, gpu)?;
             let (count, failed) = (checks.len(), checks.iter().flatten().count());
@@ -66,7 +66,8 @@ fn check(op: &dyn GpuOp, gpu: &Gpu) -> Result<Vec<Option<String>>, Error> {
     for case in op.cases().into_iter().filter(|case| op.takes(case)) {
         for &pass in op.passes() {
             let verdict = gpu_check::check(op, &case, pass, gpu, &mut |_| ())?;
-            checks.push(verdict.map(|wrong| format!("{} {}", gpu.element(), wrong)));
+            let name = format!("{} {} {case} {pass}", gpu.element(), op.name());
+            checks.push(verdict.map(|wrong| format!("{name}: {wrong}")));
         }
     }
     Ok(checks)

@@ -2,6 +2,7 @@
 
 mod full;
 mod kernels;
+mod prove;
 
 use std::sync::Arc;
 
@@ -34,6 +35,9 @@ pub struct DoctorArgs {
     /// Also run every kernel on the GPU and compare it with the CPU, forward and backward
     #[arg(long)]
     pub full: bool,
+    /// Then plant faults into the kernels, one after the other, and see each found by its check
+    #[arg(long, requires = "full")]
+    pub prove: bool,
 }
 
 /// One line of the report.
@@ -83,7 +87,14 @@ pub fn run(args: &DoctorArgs, global: &Global) -> Outcome {
         kernels::print(&nvrtc, &config, global)?;
     }
     match (args.full, global.device) {
-        (true, _) => full::run(findings.gpu?, global),
+        (true, _) => {
+            let gpu = findings.gpu?;
+            full::run(&gpu, global)?;
+            match args.prove {
+                true => prove::run(&gpu, global),
+                false => Ok(()),
+            }
+        }
         // Asked for by name, a GPU that cannot be used is a failure.
         (false, DeviceChoice::Cuda(_)) => Ok(findings.gpu.map(drop)?),
         (false, _) => Ok(()),
@@ -100,7 +111,7 @@ fn examine(choice: DeviceChoice) -> Findings {
             wanted.driver = Some(driver.version);
             lines.push(Line::found(
                 "driver",
-                format!("{}, CUDA {major}.{minor}", cuda::LIBRARY),
+                format!("{}, CUDA {major}.{minor}", driver.library.display()),
             ));
         }
         Err(error) => lines.push(Line::missing("driver", error)),
@@ -172,6 +183,13 @@ fn details(gpu: &Gpu) -> Vec<Line> {
                 properties.shared_per_multiprocessor >> 10,
                 properties.shared_per_block >> 10,
             ),
+        ),
+        Line::found(
+            "tensor cores",
+            match properties.lacks_tensor_cores() {
+                true => "none (GTX 16 and its like): the same results, many times slower",
+                false => "yes",
+            },
         ),
     ]
 }

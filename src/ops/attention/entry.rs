@@ -171,15 +171,25 @@ impl Attention {
         tensors: &[Vec<T>],
         round: impl Fn(T) -> T + Copy,
     ) -> Vec<Vec<T>> {
+        Self::by_head(case, tensors, |[q, k, v]| {
+            (plain::attention(q, k, v, round), plain::log_sum_exp(q, k))
+        })
+    }
+
+    /// A value for each of the outputs: `of_head` has those of a head's, rows one after the other.
+    pub(super) fn by_head<T: Real>(
+        case: &Case,
+        tensors: &[Vec<T>],
+        of_head: impl Fn([Head<T>; 3]) -> (Vec<T>, Vec<T>),
+    ) -> Vec<Vec<T>> {
         let shape = Self::shape(case);
         let queries = Self::queries(case).count(shape.tokens);
         let mut out = vec![T::zero(); shape.images * queries * shape.width()];
         let mut lse = Vec::new();
         for b in 0..shape.images {
             for head in 0..shape.heads {
-                let [q, k, v] = Self::plain_heads(case, tensors, b, head);
-                lse.extend(plain::log_sum_exp(q, k));
-                let rows = plain::attention(q, k, v, round);
+                let (rows, of_queries) = of_head(Self::plain_heads(case, tensors, b, head));
+                lse.extend(of_queries);
                 for (i, row) in rows.chunks_exact(shape.head_size).enumerate() {
                     let at = (b * queries + i) * shape.width() + head * shape.head_size;
                     out[at..][..shape.head_size].copy_from_slice(row);
@@ -205,6 +215,19 @@ impl Attention {
         dy: &[Vec<T>],
         round: impl Fn(T) -> T + Copy,
     ) -> Vec<Option<Vec<T>>> {
+        Self::gradients_by_head(case, tensors, dy, |d_out, [q, k, v]| {
+            plain::attention_backward(d_out, q, k, v, round)
+        })
+    }
+
+    /// A value for each of the gradients: `of_head` has those of a head's queries, keys and values,
+    /// rows one after the other. Those of the bias are sums.
+    pub(super) fn gradients_by_head<T: Real>(
+        case: &Case,
+        tensors: &[Vec<T>],
+        dy: &[Vec<T>],
+        of_head: impl Fn(Head<T>, [Head<T>; 3]) -> [Vec<T>; 3],
+    ) -> Vec<Option<Vec<T>>> {
         let shape = Self::shape(case);
         let queries = Self::queries(case).count(shape.tokens);
         let mut d: Vec<Vec<T>> = tensors.iter().map(|v| vec![T::nan(); v.len()]).collect();
@@ -220,7 +243,7 @@ impl Attention {
                     count: queries,
                     size: shape.head_size,
                 };
-                let parts = plain::attention_backward(d_out, heads[0], heads[1], heads[2], round);
+                let parts = of_head(d_out, heads);
                 for (part, (rows, head)) in parts.iter().zip(heads).enumerate() {
                     let tensor = if part == 0 { 0 } else { last };
                     let first = b * image_sizes[tensor.min(1)] + head.at;

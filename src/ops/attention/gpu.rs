@@ -2,6 +2,7 @@
 //!
 //! Head sizes are multiples of 8 up to 128 ([`check`]); any number of tokens.
 
+mod allowance;
 mod entry;
 mod geometry;
 

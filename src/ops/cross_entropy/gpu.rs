@@ -3,10 +3,13 @@
 use super::CrossEntropy;
 use crate::device::kernels::{CrossEntropyForwardBackward, CrossEntropyLoss};
 use crate::device::structs::StepState;
-use crate::device::{Element, Geometry, Gpu, Kernel, Properties, Ptr, Slice, Specialisation};
+use crate::device::{
+    Element, ElementType, Geometry, Gpu, Kernel, Properties, Ptr, Slice, Specialisation,
+};
 use crate::error::Result;
 use crate::ops::gemm::Accumulate;
 use crate::ops::gpu::{GpuOp, ModelDims, Plan, Storage, Stored};
+use crate::ops::gpu_rounding::{EXP, LOG};
 use crate::ops::registry::{Case, Gradients, Pass};
 
 /// Of both kernels.
@@ -122,6 +125,30 @@ impl CrossEntropy {
     }
 }
 
+impl CrossEntropy {
+    /// What `expf` and `logf` may add to the error of the loss, and of each logit's gradient.
+    ///
+    /// Image b's part of the loss is Σq log Σ exp(…) / W and more: there a relative error of the sum is
+    /// an absolute one of its logarithm. The gradient's p has `expf` above and below.
+    fn losses(&self, case: &Case, inputs: &[Vec<f64>]) -> (f64, Vec<f64>) {
+        let classes = case.dim("K");
+        let weighted = case.variant.contains("weighted");
+        let weight = |class: usize| if weighted { inputs[2][class] } else { 1.0 };
+        let labels: Vec<usize> = inputs[1].iter().map(|&label| label as usize).collect();
+        let total: f64 = labels.iter().map(|&label| weight(label)).sum();
+        let spread = Self::smoothing(case) / classes as f64 * (0..classes).map(weight).sum::<f64>();
+        let (mut loss, mut logits) = (0.0, Vec::new());
+        for (row, label) in inputs[0].chunks_exact(classes).zip(labels) {
+            let q = ((1.0 - Self::smoothing(case)) * weight(label) + spread) / total;
+            let top = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let sum: f64 = row.iter().map(|v| (v - top).exp()).sum();
+            loss += q * (EXP + sum.ln() * LOG);
+            logits.extend(row.iter().map(|v| (v - top).exp() / sum * q * 2.0 * EXP));
+        }
+        (loss, logits)
+    }
+}
+
 impl GpuOp for CrossEntropy {
     fn stored(&self, _: &Case) -> Stored {
         use Storage::{Element, F32};
@@ -167,5 +194,28 @@ impl GpuOp for CrossEntropy {
             Plan::of::<CrossEntropyForwardBackward>(specialisation(), THREADS),
             Plan::of::<CrossEntropyLoss>(specialisation(), THREADS),
         ]
+    }
+
+    fn forward_allowance(
+        &self,
+        _: &Properties,
+        _: ElementType,
+        case: &Case,
+        inputs: &[Vec<f64>],
+    ) -> Vec<Vec<f64>> {
+        vec![vec![self.losses(case, inputs).0]]
+    }
+
+    fn backward_allowance(
+        &self,
+        _: &Properties,
+        _: ElementType,
+        case: &Case,
+        inputs: &[Vec<f64>],
+        dy: &[Vec<f64>],
+    ) -> Gradients<f64> {
+        let mut logits = self.losses(case, inputs).1;
+        logits.iter_mut().for_each(|loss| *loss *= dy[0][0].abs());
+        vec![Some(logits), None, None]
     }
 }

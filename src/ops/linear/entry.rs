@@ -11,7 +11,7 @@ use crate::ops::registry::{Case, Input, Op, Role, real_passes};
 pub struct Linear;
 
 impl Linear {
-    pub(super) fn shape(case: &Case) -> Shape {
+    pub(in crate::ops) fn shape(case: &Case) -> Shape {
         Shape {
             rows: case.dim("N"),
             inputs: case.dim("I"),
@@ -124,7 +124,10 @@ impl Op for Linear {
             Case::new(&[("N", 7), ("I", 50), ("O", 33)]).variant("gelu"),
             Case::new(&[("N", 197), ("I", 24), ("O", 72)]),
             Case::new(&[("N", 514), ("I", 40), ("O", 10)]).variant("residual"),
+            // Tiles of two bands in two columns.
+            Case::new(&[("N", 600), ("I", 8), ("O", 72)]),
             Case::new(&[("N", 3), ("I", 20), ("O", 390)]).variant("gelu"),
+            Case::new(&[("N", 9), ("I", 16), ("O", 24)]).variant("gelu"),
         ]
     }
 

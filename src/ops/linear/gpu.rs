@@ -3,6 +3,7 @@
 //! The weight (outputs, inputs) is the 16-bit copy; biases and the gradients of parameters are f32.
 //! The rows of activations may lie apart. All launchers panic if a tensor is too short.
 
+pub(in crate::ops) mod allowance;
 mod check;
 mod launch;
 mod plans;

@@ -2,6 +2,8 @@
 //! their epilogues. h = fc1 x and gelu(h) reach memory, both (N, F) and packed: the backward pass
 //! reads both.
 
+mod allowance;
+
 use super::linear::Shape as Linear;
 use super::linear::gpu::{
     self as linear, Layer, WeightPlan, backward_weight_and_bias, gelu_parts, weight_bytes,
@@ -289,5 +291,26 @@ impl GpuOp for Mlp {
         [round(&dx), dy[0].clone(), dw1, db1, dw2, db2]
             .map(Some)
             .into()
+    }
+
+    fn forward_allowance(
+        &self,
+        gpu: &Properties,
+        element: ElementType,
+        case: &Case,
+        inputs: &[Vec<f64>],
+    ) -> Vec<Vec<f64>> {
+        Self::forward_losses(gpu, element, case, inputs)
+    }
+
+    fn backward_allowance(
+        &self,
+        gpu: &Properties,
+        element: ElementType,
+        case: &Case,
+        inputs: &[Vec<f64>],
+        dy: &[Vec<f64>],
+    ) -> Gradients<f64> {
+        Self::backward_losses(gpu, element, case, inputs, dy)
     }
 }

@@ -37,7 +37,7 @@ use work::{Position, Work};
 #[derive(Debug)]
 pub struct CudaEngine {
     // In the order in which they are given back: graphs use memory, memory is the device's.
-    graphs: HashMap<Work, Graph>,
+    graphs: HashMap<Work, Option<Graph>>,
     memory: Memory,
     input: Input,
     /// What a step tells.

@@ -59,17 +59,24 @@ impl Position {
 }
 
 impl CudaEngine {
-    /// Issues `work` on the input that is in place: as a graph, which is captured the first time.
+    /// Issues `work` on the input that is in place: as a graph, which is captured the first time, or
+    /// kernel by kernel with `VITCUDA_GRAPH=0`.
     pub(super) fn run(&mut self, work: Work) -> Result<()> {
         if !self.graphs.contains_key(&work) {
             let kernels = self.gpu.rehearse(|| self.issue(&self.gpu, work))?;
             self.gpu.prepare(&kernels)?;
-            let graph = self.gpu.capture(|| self.issue(&self.gpu, work))?;
+            let graph = match self.gpu.takes_graphs() {
+                true => Some(self.gpu.capture(|| self.issue(&self.gpu, work))?),
+                false => None,
+            };
             self.graphs.insert(work, graph);
         }
-        // SAFETY: the graph uses the engine's memory, which never grows or moves and is given back
-        // after the graphs, and the modules of `gpu`, which stay loaded.
-        unsafe { self.graphs[&work].launch() }
+        match &self.graphs[&work] {
+            // SAFETY: the graph uses the engine's memory, which never grows or moves and is given
+            // back after the graphs, and the modules of `gpu`, which stay loaded.
+            Some(graph) => unsafe { graph.launch() },
+            None => self.issue(&self.gpu, work),
+        }
     }
 
     fn issue(&self, gpu: &Gpu, work: Work) -> Result<()> {

@@ -196,4 +196,25 @@ impl GpuOp for Attention {
             .map(|(d, storage)| d.map(|d| storage.round(element, &d)))
             .collect()
     }
+
+    fn forward_allowance(
+        &self,
+        gpu: &Properties,
+        element: ElementType,
+        case: &Case,
+        inputs: &[Vec<f64>],
+    ) -> Vec<Vec<f64>> {
+        Self::forward_losses(gpu, element, case, inputs)
+    }
+
+    fn backward_allowance(
+        &self,
+        gpu: &Properties,
+        element: ElementType,
+        case: &Case,
+        inputs: &[Vec<f64>],
+        dy: &[Vec<f64>],
+    ) -> Gradients<f64> {
+        Self::backward_losses(gpu, element, case, inputs, dy)
+    }
 }

@@ -50,12 +50,7 @@ impl Tiling {
             33..=64 => 12,
             _ => 8,
         };
-        // In all but the narrowest heads longer rows spill, on sm_75 or on sm_90.
-        let longest = match width {
-            0..=16 => usize::MAX,
-            17..=32 => 288,
-            _ => 272,
-        };
+        let longest = longest_row(gpu.capability.0, width);
         let (block, most_warps) = match whole_row_registers(width, keys) {
             0..=130 => (keys, 16),
             131..=150 => (keys, 12),
@@ -110,6 +105,26 @@ fn padded(count: usize) -> usize {
 /// lanes), the sums, the strip itself, and what the compiler wants for its schedule.
 fn whole_row_registers(width: usize, keys: usize) -> usize {
     keys / 2 + width + 34
+}
+
+/// Most keys whose scores one of NVRTC's releases from 12.0 on keeps in a thread's 255 registers; of
+/// longer rows some spill.
+///
+/// sm_75 multiplies a fragment in two halves and copies through registers, and from 12.4 to 13.0 its
+/// compiler wants more for both than before and after. Elsewhere the ends are those of sm_90.
+fn longest_row(family: u32, width: usize) -> usize {
+    match (family, width) {
+        (7, ..=16) => 288,
+        (7, ..=32) => 224,
+        (7, ..=48) => 208,
+        (7, ..=64) => 240,
+        (7, ..=80) => 176,
+        (7, ..=96) => 144,
+        (7, _) => 128,
+        (_, ..=16) => usize::MAX,
+        (_, ..=32) => 288,
+        (_, _) => 272,
+    }
 }
 
 /// The walked side in shared memory.

@@ -231,6 +231,27 @@ impl GpuOp for Linear {
         gradients[0] = gradients[0].take().map(|dx| round(&dx));
         gradients
     }
+
+    fn forward_allowance(
+        &self,
+        gpu: &Properties,
+        element: ElementType,
+        case: &Case,
+        inputs: &[Vec<f64>],
+    ) -> Vec<Vec<f64>> {
+        Self::forward_losses(gpu, element, case, inputs)
+    }
+
+    fn backward_allowance(
+        &self,
+        gpu: &Properties,
+        element: ElementType,
+        case: &Case,
+        inputs: &[Vec<f64>],
+        dy: &[Vec<f64>],
+    ) -> Gradients<f64> {
+        Self::backward_losses(gpu, element, case, inputs, dy)
+    }
 }
 
 /// Bytes of [`backward_weight`](super::backward_weight): dy, x, dW, the parts of a split sum, the sums of squares.

@@ -6,7 +6,8 @@ use crate::device::{Buffer, Element, ElementType, Gpu, Properties};
 use crate::error::Result;
 use crate::ops::gemm::Accumulate;
 use crate::ops::gpu::{GpuOp, ModelDims, Plan, Storage, Stored};
-use crate::ops::linear::gpu::WeightPlan;
+use crate::ops::gpu_rounding::TensorCore;
+use crate::ops::linear::gpu::{WeightPlan, allowance};
 use crate::ops::patch_embed::{PatchEmbed, Shape};
 use crate::ops::registry::{self, Case, Pass};
 use crate::ops::{column_sum, plain};
@@ -57,8 +58,29 @@ impl Tensors {
 
 impl PatchEmbed {
     /// The images as the product reads them.
-    fn rounded_pixels(element: ElementType, case: &Case, inputs: &[Vec<f32>]) -> Vec<f32> {
+    pub(in crate::ops) fn rounded_pixels(
+        element: ElementType,
+        case: &Case,
+        inputs: &[Vec<f32>],
+    ) -> Vec<f32> {
         Storage::Element.round(element, &Self::plain_pixels(case, inputs))
+    }
+
+    /// The patches as the product reads them.
+    pub(in crate::ops) fn patches(
+        element: ElementType,
+        case: &Case,
+        inputs: &[Vec<f64>],
+    ) -> Vec<f64> {
+        let shape = Self::shape(case);
+        let pixels = allowance::as_elements(element, &Self::plain_pixels(case, inputs));
+        let mut patches = Vec::with_capacity(shape.patches() * shape.values());
+        for image in pixels.chunks_exact(shape.pixels()) {
+            for t in 0..shape.tokens() - 1 {
+                patches.extend((0..shape.values()).map(|v| image[plain::pixel(shape, t, v)]));
+            }
+        }
+        patches
     }
 }
 
@@ -192,5 +214,40 @@ impl GpuOp for PatchEmbed {
         let pixels = Self::rounded_pixels(element, case, inputs);
         let d = plain::patch_embed_backward(&dy[0], &pixels, Self::shape(case));
         std::iter::once(None).chain(d.map(Some)).collect()
+    }
+
+    fn forward_allowance(
+        &self,
+        gpu: &Properties,
+        element: ElementType,
+        case: &Case,
+        inputs: &[Vec<f64>],
+    ) -> Vec<Vec<f64>> {
+        let core = TensorCore::of(gpu.capability, element);
+        let (shape, patches) = (Self::shape(case), Self::patches(element, case, inputs));
+        let losses = allowance::product(core, &patches, &inputs[3], shape.values());
+        // The class rows are no product.
+        let class = vec![0.0; shape.width];
+        let images = losses.chunks_exact((shape.tokens() - 1) * shape.width);
+        let x = images.map(|image| [&class, image].concat());
+        vec![x.collect::<Vec<_>>().concat()]
+    }
+
+    fn backward_allowance(
+        &self,
+        gpu: &Properties,
+        element: ElementType,
+        case: &Case,
+        inputs: &[Vec<f64>],
+        dy: &[Vec<f64>],
+    ) -> registry::Gradients<f64> {
+        let core = TensorCore::of(gpu.capability, element);
+        let (shape, patches) = (Self::shape(case), Self::patches(element, case, inputs));
+        let image = shape.tokens() * shape.width;
+        let rows = dy[0].chunks_exact(image).map(|image| &image[shape.width..]);
+        let dy = rows.collect::<Vec<_>>().concat();
+        let weight = allowance::weight_gradient(core, gpu, &dy, &patches, shape.product());
+        let sums = |input: usize| Some(vec![0.0; inputs[input].len()]);
+        vec![None, sums(1), sums(2), Some(weight), sums(4)]
     }
 }

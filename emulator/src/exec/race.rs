@@ -1,0 +1,259 @@
+//! Who did what when: the clocks of a block's warps, and what is known of each word of global memory.
+//!
+//! Each warp has a clock that goes on when it synchronises, and for every other warp the time up to
+//! which it knows what that one did (vector clocks: Lamport 1978, Mattern 1989; for races: FastTrack,
+//! Flanagan and Freund 2009). Two accesses of one place, one of them a write, are a race unless the
+//! earlier one is known to the later one's warp. Lanes of a warp know each other after `__syncwarp`.
+//! Blocks of a launch never know each other.
+//!
+//! A word of global memory has two records, of the last write and the last read. What does not fit
+//! (reads of several threads) is widened to the least circle that holds them: lanes of a warp, warps
+//! of a block, blocks.
+
+use crate::memory;
+
+/// Warps of a block, at most.
+pub const WARPS: usize = 32;
+
+/// What a warp knows.
+#[derive(Debug, Clone)]
+pub struct Clock {
+    pub warp: u32,
+    pub now: u32,
+    /// Up to when it knows of each warp.
+    pub known: [u32; WARPS],
+    /// When the block started.
+    pub start: u32,
+    /// Everything up to here is known of all warps, its own lanes included.
+    pub least: u32,
+}
+
+impl Clock {
+    pub fn new(warp: u32, start: u32, warps: usize) -> Self {
+        let mut clock = Self {
+            warp,
+            now: start,
+            known: [start - 1; WARPS],
+            start,
+            least: 0,
+        };
+        clock.settle(warps);
+        clock
+    }
+
+    /// Computes `least` anew.
+    pub fn settle(&mut self, warps: usize) {
+        let others = (0..warps).filter(|&one| one != self.warp as usize);
+        let least = others.map(|one| self.known[one]).min().unwrap_or(u32::MAX);
+        self.least = least.min(self.now - 1);
+    }
+
+    /// Whether what `lane` (none: several) of `warp` did at `time` comes before what `own` does now.
+    pub fn after(&self, (warp, lane, time): (u32, Option<u32>, u32), own: Option<u32>) -> bool {
+        if warp == self.warp {
+            time < self.now || (lane.is_some() && lane == own)
+        } else {
+            self.known[warp as usize] >= time
+        }
+    }
+}
+
+// A record: launch 14 | block 16 | kind 2 | warp 5, lane 5 | time since the block's start 18 | bytes 4.
+const LAUNCH: u32 = 50;
+const BLOCK: u32 = 34;
+const KIND: u32 = 32;
+const THREAD: u32 = 22;
+const TIME: u32 = 4;
+const LAST_TIME: u64 = (1 << 18) - 1;
+
+const ONE_THREAD: u64 = 0;
+const ONE_WARP: u64 = 1;
+const ONE_BLOCK: u64 = 2;
+const SEVERAL_BLOCKS: u64 = 3;
+
+/// Who accesses global memory now.
+#[derive(Debug, Clone)]
+pub struct Who<'a> {
+    pub clock: &'a Clock,
+    /// Launch and block, in their places.
+    pub place: u64,
+}
+
+/// Launch and block in a record's form.
+pub fn place(launch: u64, block: u64) -> u64 {
+    (launch & 0x3FFF) << LAUNCH | (block & 0xFFFF) << BLOCK
+}
+
+impl Who<'_> {
+    fn record(&self, lane: u32) -> u64 {
+        let time = u64::from(self.clock.now - self.clock.start).min(LAST_TIME);
+        let thread = u64::from(self.clock.warp << 5 | lane);
+        self.place | ONE_THREAD << KIND | thread << THREAD | time << TIME
+    }
+
+    /// Whether what a record tells comes before what `lane` does now.
+    fn after(&self, record: u64, lane: u32) -> bool {
+        if record >> LAUNCH != self.place >> LAUNCH {
+            return true;
+        }
+        let time = record >> TIME & LAST_TIME;
+        if record >> BLOCK != self.place >> BLOCK || record >> KIND & 3 == SEVERAL_BLOCKS {
+            return false;
+        }
+        if time == LAST_TIME {
+            return true; // too late in the block to tell
+        }
+        let time = self.clock.start + time as u32;
+        let (warp, who) = ((record >> (THREAD + 5)) as u32 & 31, (record >> THREAD) as u32 & 31);
+        match record >> KIND & 3 {
+            ONE_THREAD => self.clock.after((warp, Some(who), time), Some(lane)),
+            ONE_WARP => self.clock.after((warp, None, time), Some(lane)),
+            _ => self.clock.least >= time,
+        }
+    }
+
+    fn describe(&self, record: u64) -> String {
+        let thread = record >> THREAD & 0x3FF;
+        if record >> BLOCK != self.place >> BLOCK {
+            return format!("thread {thread} of block {}", record >> BLOCK & 0xFFFF);
+        }
+        match record >> KIND & 3 {
+            ONE_THREAD => format!("thread {thread}"),
+            ONE_WARP => format!("lanes of warp {}", thread >> 5),
+            ONE_BLOCK => "threads of several warps".to_owned(),
+            _ => "threads of several blocks".to_owned(),
+        }
+    }
+
+    /// Notes reads of `bytes` from `address` on, each lane's `step` bytes one after the other from
+    /// `lane` on (`step` 0: `lane` reads them all, for others, too). What is wrong, and whose read.
+    #[inline(always)]
+    pub fn read(&self, address: usize, bytes: usize, lane: u32, step: usize) -> Option<(u32, String)> {
+        let (writes, reads) = words(address, bytes);
+        let launch = self.place >> LAUNCH;
+        let old = |records: &[u64]| records.iter().fold(true, |all, one| all & (one >> LAUNCH != launch));
+        if !old(writes) {
+            return self.judge_read(address, bytes, lane, step);
+        }
+        let own = self.record(lane);
+        if old(reads) && step >= 4 && address % 4 == 0 {
+            fill(reads, own | 0xF, step);
+            return None;
+        }
+        // Nobody may write what several blocks have read: no further reader matters.
+        let several = self.place & !(0xFFFF << BLOCK) | SEVERAL_BLOCKS << KIND | 0xF;
+        let mask = !(0xFFFF << BLOCK | 0x3FF << THREAD | LAST_TIME << TIME);
+        if reads.iter().fold(true, |all, one| all & (one & mask == several)) {
+            return None;
+        }
+        self.judge_read(address, bytes, lane, step)
+    }
+
+    fn judge_read(&self, address: usize, bytes: usize, lane: u32, step: usize) -> Option<(u32, String)> {
+        let (writes, reads) = words(address, bytes);
+        let launch = self.place >> LAUNCH;
+        let own = self.record(0);
+        let mut wrong = None;
+        each_word(address, bytes, step, |i, mask, offset| {
+            let lane = lane + offset as u32;
+            let write = writes[i];
+            if write & mask != 0 && !self.after(write, lane) && wrong.is_none() {
+                wrong = Some((lane, format!("reads what {} writes with nothing between (race)", self.describe(write))));
+            }
+            let mine = own | u64::from(lane) << THREAD | mask;
+            let seen = reads[i];
+            reads[i] = if seen >> LAUNCH != launch || seen & mask == 0 { mine } else { self.merged(seen, mine, step == 0) };
+        });
+        wrong
+    }
+
+    /// The least circle that holds two reads of one launch.
+    fn merged(&self, seen: u64, mine: u64, several: bool) -> u64 {
+        let bytes = seen & mine & 0xF;
+        let mine = mine & !0xF | bytes;
+        let kind = |kind: u64| mine & !(3 << KIND) | kind << KIND;
+        if seen >> KIND & 3 == SEVERAL_BLOCKS || seen >> BLOCK != mine >> BLOCK {
+            return kind(SEVERAL_BLOCKS);
+        }
+        let same_warp = seen >> (THREAD + 5) & 31 == mine >> (THREAD + 5) & 31;
+        match seen >> KIND & 3 {
+            ONE_BLOCK => kind(ONE_BLOCK),
+            _ if !same_warp => {
+                // What is known to come before leaves the circle.
+                if self.after(seen, (mine >> THREAD) as u32 & 31) { mine } else { kind(ONE_BLOCK) }
+            }
+            ONE_THREAD if seen >> THREAD & 31 == mine >> THREAD & 31 && !several => mine,
+            _ if (seen ^ mine) >> TIME & LAST_TIME != 0 => mine,
+            _ => kind(ONE_WARP),
+        }
+    }
+
+    /// Notes writes, as [`Who::read`] does reads.
+    #[inline(always)]
+    pub fn write(&self, address: usize, bytes: usize, lane: u32, step: usize) -> Option<(u32, String)> {
+        let (writes, reads) = words(address, bytes);
+        let launch = self.place >> LAUNCH;
+        let old = |records: &[u64]| records.iter().fold(true, |all, one| all & (one >> LAUNCH != launch));
+        if step >= 4 && address % 4 == 0 && old(writes) && old(reads) {
+            fill(writes, self.record(lane) | 0xF, step);
+            return None;
+        }
+        self.judge_write(address, bytes, lane, step)
+    }
+
+    fn judge_write(&self, address: usize, bytes: usize, lane: u32, step: usize) -> Option<(u32, String)> {
+        let (writes, reads) = words(address, bytes);
+        let own = self.record(0);
+        let mut wrong = None;
+        each_word(address, bytes, step, |i, mask, offset| {
+            let lane = lane + offset as u32;
+            for (record, verb) in [(writes[i], "writes"), (reads[i], "reads")] {
+                if record & mask != 0 && !self.after(record, lane) && wrong.is_none() {
+                    let who = self.describe(record);
+                    wrong = Some((lane, format!("writes what {who} {verb} with nothing between (race)")));
+                }
+            }
+            writes[i] = own | u64::from(lane) << THREAD | mask;
+        });
+        wrong
+    }
+}
+
+/// Gives consecutive words the record of consecutive lanes, `step` bytes each.
+#[inline(always)]
+fn fill(records: &mut [u64], first: u64, step: usize) {
+    let shift = (step / 4).trailing_zeros();
+    for (i, record) in records.iter_mut().enumerate() {
+        *record = first + (((i >> shift) as u64) << THREAD);
+    }
+}
+
+/// Records of writes and reads of the words that the range touches.
+///
+/// CPU threads that run blocks of one launch change them without a lock: where two blocks race, one
+/// of them finds the other's record at another time or with another seed.
+#[inline(always)]
+fn words(address: usize, bytes: usize) -> (&'static mut [u64], &'static mut [u64]) {
+    let first = address & !3;
+    let count = (address + bytes - first).div_ceil(4);
+    let [writes, reads] = memory::records(first);
+    // SAFETY: the planes cover the whole arena, whose range was checked, for the whole process.
+    unsafe { (std::slice::from_raw_parts_mut(writes, count), std::slice::from_raw_parts_mut(reads, count)) }
+}
+
+/// Each piece of a word that belongs to one lane: index of the word, its bytes as bits, lane.
+fn each_word(address: usize, bytes: usize, step: usize, mut piece: impl FnMut(usize, u64, usize)) {
+    let base = address & !3;
+    let mut at = address;
+    while at < address + bytes {
+        let mut end = ((at & !3) + 4).min(address + bytes);
+        if step != 0 {
+            let lane = (at - address) / step;
+            end = end.min(address + (lane + 1) * step);
+        }
+        let mask = ((1u64 << (end - at)) - 1) << (at & 3);
+        let lane = if step == 0 { 0 } else { (at - address) / step };
+        piece((at - base) / 4, mask, lane);
+        at = end;
+    }
+}

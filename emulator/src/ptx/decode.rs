@@ -1,0 +1,1219 @@
+//! Statements to instructions. Every spelling that is not listed here is refused by name.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::flow;
+use super::inline::{Flat, flatten};
+use super::program::*;
+use super::scalar::{self, b, d, f};
+use super::syntax::{Function, Module, Operand, Statement, Variable, type_bytes};
+
+type Result<T, E = String> = std::result::Result<T, E>;
+
+/// The kernels of a module. `address_of` gives a variable of the module its place in memory.
+pub fn kernels(module: &Arc<Module>, address_of: &mut dyn FnMut(&Variable) -> u64) -> Result<Vec<Program>> {
+    let entries = module.functions.iter().filter(|function| function.entry);
+    entries
+        .map(|kernel| {
+            kernel_program(module, kernel, address_of)
+                .map_err(|what| format!("kernel `{}`: {what}", kernel.name))
+        })
+        .collect()
+}
+
+/// Between static variables of shared memory, so that leaving one is seen. Banks stay as they are.
+const SHARED_GAP: u32 = 128;
+
+fn kernel_program(
+    module: &Arc<Module>,
+    kernel: &Function,
+    address_of: &mut dyn FnMut(&Variable) -> u64,
+) -> Result<Program> {
+    let flat = flatten(module, kernel)?;
+    let mut decoder = Decoder::new(module, kernel, &flat, address_of);
+    decoder.layout_local();
+    for (index, statement) in flat.statements.iter().enumerate() {
+        decoder.current = index;
+        decoder
+            .statement(statement)
+            .map_err(|what| format!("{}: `{}`: {what}", module.place(statement.place), spell(statement)))?;
+    }
+    // Falling off the end is returning.
+    decoder.code.push(Instruction { op: Op::Exit, ..EMPTY });
+    decoder.places.push(flat.statements.last().map_or(0, |last| last.place));
+    decoder.finish(&flat)
+}
+
+/// An instruction without registers.
+const EMPTY: Instruction = Instruction {
+    op: Op::Nop,
+    guard: NONE,
+    negated: false,
+    d: NONE,
+    a: NONE,
+    b: NONE,
+    c: NONE,
+    list: (0, 0),
+};
+
+fn spell(statement: &Statement) -> String {
+    let operand = |one: &Operand| -> String { spell_operand(one) };
+    let operands: Vec<String> = statement.operands.iter().map(operand).collect();
+    format!("{} {}", statement.opcode, operands.join(", "))
+}
+
+fn spell_operand(operand: &Operand) -> String {
+    match operand {
+        Operand::Name(name) => name.clone(),
+        Operand::Integer(value) => (*value as i64).to_string(),
+        Operand::Float(bits) => format!("{:?}", f32::from_bits(*bits)),
+        Operand::Double(bits) => format!("{:?}", f64::from_bits(*bits)),
+        Operand::Address { base, offset } => format!("[{base}+{offset}]"),
+        Operand::List(list) => {
+            let parts: Vec<String> = list.iter().map(spell_operand).collect();
+            format!("{{{}}}", parts.join(", "))
+        }
+    }
+}
+
+struct Decoder<'a> {
+    module: &'a Arc<Module>,
+    kernel: &'a Function,
+    flat: &'a Flat,
+    address_of: &'a mut dyn FnMut(&Variable) -> u64,
+    /// Registers, constants and special registers share one numbering.
+    numbers: HashMap<String, u32>,
+    constants: HashMap<(File, u64), u32>,
+    files: Vec<File>,
+    names: Vec<String>,
+    contents: Vec<(u32, Content)>,
+    code: Vec<Instruction>,
+    places: Vec<u32>,
+    lists: Vec<u32>,
+    shared: Vec<SharedVariable>,
+    shared_end: u32,
+    static_shared: u32,
+    local: HashMap<String, u32>,
+    local_bytes: u32,
+    parameters: Vec<Parameter>,
+    current: usize,
+    /// First instruction of each statement.
+    starts: Vec<usize>,
+}
+
+fn file_of(kind: &str) -> File {
+    match kind {
+        "pred" => File::Predicate,
+        "b64" | "u64" | "s64" | "f64" => File::Wide,
+        _ => File::Narrow,
+    }
+}
+
+impl<'a> Decoder<'a> {
+    fn new(
+        module: &'a Arc<Module>,
+        kernel: &'a Function,
+        flat: &'a Flat,
+        address_of: &'a mut dyn FnMut(&Variable) -> u64,
+    ) -> Self {
+        let mut end = 0;
+        let parameters = kernel.parameters.iter().map(|one| {
+            let offset = u32::next_multiple_of(end, one.align.max(1));
+            end = offset + one.bytes;
+            Parameter { offset, bytes: one.bytes, align: one.align, pointer: false, truth: false }
+        });
+        Self {
+            parameters: parameters.collect(),
+            module,
+            kernel,
+            flat,
+            address_of,
+            numbers: HashMap::new(),
+            constants: HashMap::new(),
+            files: Vec::new(),
+            names: Vec::new(),
+            contents: Vec::new(),
+            code: Vec::new(),
+            places: Vec::new(),
+            lists: Vec::new(),
+            shared: Vec::new(),
+            shared_end: 0,
+            static_shared: 0,
+            local: HashMap::new(),
+            local_bytes: 0,
+            current: 0,
+            starts: Vec::new(),
+        }
+    }
+
+    fn layout_local(&mut self) {
+        for variable in self.flat.variables.iter().filter(|one| one.space == "local") {
+            let offset = self.local_bytes.next_multiple_of(variable.align.max(1));
+            self.local.insert(variable.name.clone(), offset);
+            self.local_bytes = offset + variable.bytes;
+        }
+    }
+
+    // ------------------------------------------------------------------------------ registers
+
+    fn new_number(&mut self, file: File, name: &str) -> u32 {
+        self.files.push(file);
+        self.names.push(name.to_owned());
+        self.files.len() as u32 - 1
+    }
+
+    fn constant(&mut self, file: File, value: u64) -> u32 {
+        let value = if file == File::Wide { value } else { value & 0xFFFF_FFFF };
+        if let Some(&found) = self.constants.get(&(file, value)) {
+            return found;
+        }
+        let number = self.new_number(file, "a constant");
+        self.contents.push((number, Content::Constant(value)));
+        self.constants.insert((file, value), number);
+        number
+    }
+
+    fn special(&mut self, name: &str) -> Option<u32> {
+        let dimension = |text: &str| ["x", "y", "z"].iter().position(|one| *one == text);
+        let (base, part) = name.split_once('.').unwrap_or((name, ""));
+        let content = match (base, dimension(part)) {
+            ("%tid", Some(i)) => Content::Thread(i),
+            ("%ntid", Some(i)) => Content::BlockSize(i),
+            ("%ctaid", Some(i)) => Content::Block(i),
+            ("%nctaid", Some(i)) => Content::Blocks(i),
+            ("%laneid", None) => Content::Lane,
+            ("%warpid", None) => Content::Warp,
+            ("%lanemask_eq", None) => Content::LaneMask(|lane| 1 << lane),
+            ("%lanemask_lt", None) => Content::LaneMask(|lane| (1 << lane) - 1),
+            ("%lanemask_le", None) => Content::LaneMask(|lane| u32::MAX >> (31 - lane)),
+            ("%lanemask_gt", None) => Content::LaneMask(|lane| !(u32::MAX >> (31 - lane))),
+            ("%lanemask_ge", None) => Content::LaneMask(|lane| u32::MAX << lane),
+            ("%dynamic_smem_size", None) => Content::DynamicShared,
+            ("WARP_SZ", None) => Content::Constant(32),
+            _ => return None,
+        };
+        let number = self.new_number(File::Narrow, name);
+        self.numbers.insert(name.to_owned(), number);
+        self.contents.push((number, content));
+        Some(number)
+    }
+
+    /// The register, special register or address that a name stands for.
+    fn named(&mut self, name: &str, file: File) -> Result<u32> {
+        if let Some(&number) = self.numbers.get(name) {
+            return self.of_file(number, file, name);
+        }
+        if let Some(kind) = self.flat.registers.get(name) {
+            let number = self.new_number(file_of(kind), name);
+            self.numbers.insert(name.to_owned(), number);
+            return self.of_file(number, file, name);
+        }
+        if let Some(number) = self.special(name) {
+            return self.of_file(number, file, name);
+        }
+        let (content, _) = self.symbol(name)?;
+        Ok(self.content(file, content))
+    }
+
+    /// A place for an address.
+    fn content(&mut self, file: File, content: Content) -> u32 {
+        let Content::Constant(value) = content else {
+            let number = self.new_number(file, "the start of dynamic shared memory");
+            self.contents.push((number, content));
+            return number;
+        };
+        self.constant(file, value)
+    }
+
+    fn of_file(&self, number: u32, file: File, name: &str) -> Result<u32> {
+        if self.files[number as usize] == file {
+            return Ok(number);
+        }
+        Err(format!("`{name}` is no register of this width"))
+    }
+
+    /// Address of a variable in its own space.
+    fn symbol(&mut self, name: &str) -> Result<(Content, Space)> {
+        if let Some(&offset) = self.local.get(name) {
+            return Ok((Content::Constant(u64::from(offset)), Space::Local));
+        }
+        let own = self.flat.variables.iter().find(|one| one.name == name);
+        let variable = own.or_else(|| self.module.variables.iter().find(|one| one.name == name));
+        let variable = variable.ok_or_else(|| format!("`{name}` is not declared"))?;
+        if variable.space == "shared" {
+            return Ok((self.shared_variable(variable), Space::Shared));
+        }
+        Ok((Content::Constant((self.address_of)(variable)), Space::Global))
+    }
+
+    fn shared_variable(&mut self, variable: &Variable) -> Content {
+        if variable.external {
+            return Content::DynamicStart;
+        }
+        let name = demangled(&variable.name);
+        if let Some(found) = self.shared.iter().find(|one| one.name == name && one.bytes == variable.bytes) {
+            return Content::Constant(u64::from(found.offset));
+        }
+        let align = variable.align.max(1);
+        self.static_shared = self.static_shared.next_multiple_of(align) + variable.bytes;
+        let offset = self.shared_end.next_multiple_of(align.max(SHARED_GAP));
+        self.shared_end = offset + variable.bytes.next_multiple_of(SHARED_GAP) + SHARED_GAP;
+        self.shared.push(SharedVariable { name, offset, bytes: variable.bytes });
+        Content::Constant(u64::from(offset))
+    }
+
+    fn source(&mut self, operand: &Operand, file: File) -> Result<u32> {
+        match operand {
+            Operand::Name(name) => self.named(name, file),
+            Operand::Integer(value) => Ok(self.constant(file, *value)),
+            Operand::Float(bits) if file == File::Narrow => Ok(self.constant(file, u64::from(*bits))),
+            Operand::Double(bits) if file == File::Wide => Ok(self.constant(file, *bits)),
+            other => Err(format!("{} cannot be read here", spell_operand(other))),
+        }
+    }
+
+    fn target(&mut self, operand: &Operand, file: File) -> Result<u32> {
+        match operand {
+            Operand::Name(name) if self.flat.registers.contains_key(name.as_str()) => self.named(name, file),
+            Operand::Name(name) if name == "_" => Ok(self.new_number(file, "_")),
+            other => Err(format!("{} cannot be written", spell_operand(other))),
+        }
+    }
+
+    fn elements(&self, operand: &Operand) -> Vec<Operand> {
+        match operand {
+            Operand::List(list) => list.clone(),
+            one => vec![one.clone()],
+        }
+    }
+
+    fn list(&mut self, registers: &[u32]) -> (u32, u32) {
+        let start = self.lists.len() as u32;
+        self.lists.extend_from_slice(registers);
+        (start, registers.len() as u32)
+    }
+
+    fn push(&mut self, statement: &Statement, mut instruction: Instruction) -> Result<()> {
+        if let Some((name, negated)) = &statement.guard {
+            instruction.guard = self.named(name, File::Predicate)?;
+            instruction.negated = *negated;
+        }
+        self.code.push(instruction);
+        self.places.push(statement.place);
+        Ok(())
+    }
+
+    // ----------------------------------------------------------------------------- statements
+
+    fn statement(&mut self, statement: &Statement) -> Result<()> {
+        self.starts.push(self.code.len());
+        let parts: Vec<&str> = statement.opcode.split('.').filter(|part| !part.is_empty()).collect();
+        let made = match parts[0] {
+            "bra" => self.branch(statement)?,
+            "ret" | "exit" => Instruction { op: Op::Exit, ..EMPTY },
+            "trap" => Instruction { op: Op::Trap, ..EMPTY },
+            "membar" | "fence" => self.fence(&parts)?,
+            "nanosleep" | "prefetch" | "prefetchu" => EMPTY,
+            "vprintf" | "__assertfail" => self.system(statement)?,
+            "mov" => self.mov(statement, &parts)?,
+            "ld" | "ldu" | "st" => self.access(statement, &parts)?,
+            "cvta" => self.convert_address(statement, &parts)?,
+            "setp" => self.set(statement, &parts)?,
+            "selp" => self.select(statement, &parts)?,
+            "atom" | "red" => self.atomic(statement, &parts)?,
+            "bar" | "barrier" => self.barrier(statement, &parts)?,
+            "shfl" => self.shuffle(statement, &parts)?,
+            "vote" => self.vote(statement, &parts)?,
+            "redux" => self.reduce(statement, &parts)?,
+            "activemask" => {
+                let d = self.target(&statement.operands[0], File::Narrow)?;
+                Instruction { op: Op::ActiveMask, d, ..EMPTY }
+            }
+            "cp" => self.copy_async(statement)?,
+            "ldmatrix" => self.load_matrix(statement)?,
+            "mma" => self.multiply(statement)?,
+            "bfi" => self.bit_insert(statement)?,
+            "div" | "rem" if !parts.last().is_some_and(|kind| kind.starts_with('f')) => {
+                self.divide(statement, &parts)?
+            }
+            "and" | "or" | "xor" | "not" if parts[1] == "pred" => self.logic(statement, parts[0])?,
+            _ => self.arithmetic(statement)?,
+        };
+        self.push(statement, made)
+    }
+
+    fn branch(&mut self, statement: &Statement) -> Result<Instruction> {
+        let [Operand::Name(label)] = &statement.operands[..] else {
+            return Err("a branch wants one label".to_owned());
+        };
+        let target = self.flat.labels.get(label);
+        let target = *target.ok_or_else(|| format!("no label `{label}`"))?;
+        // A statement's number for now; `finish` makes an instruction's of it.
+        Ok(Instruction { op: Op::Branch { target: target as u32, meet: NONE }, ..EMPTY })
+    }
+
+    fn fence(&mut self, parts: &[&str]) -> Result<Instruction> {
+        if parts.contains(&"proxy") || parts.contains(&"mbarrier_init") {
+            return Err("is not played".to_owned());
+        }
+        Ok(Instruction { op: Op::Fence, ..EMPTY })
+    }
+
+    fn system(&mut self, statement: &Statement) -> Result<Instruction> {
+        let mut registers = Vec::new();
+        for operand in &statement.operands {
+            let Operand::Name(name) = operand else {
+                return Err("an argument that is no register".to_owned());
+            };
+            let kind = self.flat.registers.get(name).map_or("b64", String::as_str);
+            registers.push(self.named(name, file_of(kind))?);
+        }
+        let op = if statement.opcode == "vprintf" { Op::Print } else { Op::Assert };
+        Ok(Instruction { op, list: self.list(&registers), ..EMPTY })
+    }
+
+    fn mov(&mut self, statement: &Statement, parts: &[&str]) -> Result<Instruction> {
+        let [to, from] = &statement.operands[..] else {
+            return Err("mov has two operands".to_owned());
+        };
+        let kind = *parts.last().expect("a type");
+        if parts.len() != 2 || (type_bytes(kind).is_none() && kind != "pred") {
+            return Err("is not played".to_owned());
+        }
+        let file = file_of(kind);
+        if let Operand::List(halves) = from {
+            let d = self.target(to, file)?;
+            return self.halves(halves, (d, NONE), file, true);
+        }
+        if let Operand::List(halves) = to {
+            let a = self.source(from, file)?;
+            return self.halves(halves, (NONE, a), file, false);
+        }
+        let d = self.target(to, file)?;
+        let a = self.source(from, file)?;
+        let op = match file {
+            File::Narrow => Op::Mov,
+            File::Wide => Op::MovW,
+            File::Predicate => Op::MovP,
+        };
+        Ok(Instruction { op, d, a, ..EMPTY })
+    }
+
+    fn halves(&mut self, halves: &[Operand], (d, a): (u32, u32), file: File, pack: bool) -> Result<Instruction> {
+        if halves.len() != 2 || file == File::Predicate {
+            return Err("a register of two halves is played, no other".to_owned());
+        }
+        let mut registers = Vec::new();
+        for half in halves {
+            registers.push(if pack { self.source(half, File::Narrow)? } else { self.target(half, File::Narrow)? });
+        }
+        let op = match (file, pack) {
+            (File::Wide, true) => Op::Pack32,
+            (File::Wide, false) => Op::Unpack32,
+            (_, true) => Op::Pack16,
+            (_, false) => Op::Unpack16,
+        };
+        Ok(Instruction { op, d, a, list: self.list(&registers), ..EMPTY })
+    }
+
+    // --------------------------------------------------------------------------------- memory
+
+    /// Address register, its width and the constant part.
+    fn address(&mut self, operand: &Operand, space: Space) -> Result<(u32, Width, i64)> {
+        let Operand::Address { base, offset } = operand else {
+            return Err("an address is expected in brackets".to_owned());
+        };
+        if let Some(kind) = self.flat.registers.get(base) {
+            let file = file_of(kind);
+            let width = match file {
+                File::Narrow => Width::Narrow,
+                File::Wide => Width::Wide,
+                File::Predicate => return Err("a predicate as an address".to_owned()),
+            };
+            return Ok((self.named(base, file)?, width, *offset));
+        }
+        let (start, found) = if base.is_empty() { (Content::Constant(0), space) } else { self.symbol(base)? };
+        if found != space {
+            return Err(format!("`{base}` lies in another space"));
+        }
+        Ok((self.content(File::Wide, start), Width::Wide, *offset))
+    }
+
+    fn access(&mut self, statement: &Statement, parts: &[&str]) -> Result<Instruction> {
+        const PASSED_OVER: [&str; 18] = [
+            "nc", "ca", "cg", "cs", "lu", "cv", "wb", "wt", "weak", "volatile", "cta", "L1::evict_last",
+            "L1::no_allocate", "L1::evict_first", "L2::64B", "L2::128B", "L2::256B", "relaxed",
+        ];
+        let store = parts[0] == "st";
+        let kind = *parts.last().expect("a type");
+        let bytes = type_bytes(kind).filter(|&bytes| bytes <= 8).ok_or("an unknown type")?;
+        let (mut space, mut count, mut constant) = (Space::Generic, 1, false);
+        for part in &parts[1..parts.len() - 1] {
+            match *part {
+                "global" => space = Space::Global,
+                "const" => (space, constant) = (Space::Global, true),
+                "shared" | "shared::cta" => space = Space::Shared,
+                "local" => space = Space::Local,
+                "param" => return self.parameter(statement, kind),
+                "v2" => count = 2,
+                "v4" => count = 4,
+                other if PASSED_OVER.contains(&other) => {}
+                other => return Err(format!("`.{other}` is not played")),
+            }
+        }
+        if store && constant {
+            return Err("constants cannot be written".to_owned());
+        }
+        let (values, address) = if store {
+            (&statement.operands[1], &statement.operands[0])
+        } else {
+            (&statement.operands[0], &statement.operands[1])
+        };
+        let (a, width, offset) = self.address(address, space)?;
+        let values = self.elements(values);
+        if values.len() != count as usize {
+            return Err(format!("{} registers for {count} elements", values.len()));
+        }
+        // Registers may be wider than what is moved.
+        let mut registers = Vec::new();
+        let mut wide = false;
+        for value in &values {
+            let file = match value {
+                Operand::Name(name) => self.flat.registers.get(name).map_or(file_of(kind), |kind| file_of(kind)),
+                _ => file_of(kind),
+            };
+            wide = file == File::Wide;
+            registers.push(if store { self.source(value, file)? } else { self.target(value, file)? });
+        }
+        let signed = kind.starts_with('s');
+        let access = Access { space, bytes, count, signed, wide, offset };
+        let list = self.list(&registers);
+        let op = if store { Op::Store(access, width) } else { Op::Load(access, width) };
+        Ok(Instruction { op, a, list, ..EMPTY })
+    }
+
+    /// `ld.param` of the kernel's own.
+    fn parameter(&mut self, statement: &Statement, kind: &str) -> Result<Instruction> {
+        let [to, Operand::Address { base, offset }] = &statement.operands[..] else {
+            return Err("a parameter's address is expected".to_owned());
+        };
+        if matches!(to, Operand::List(_)) {
+            return Err("vectors of parameters are not played".to_owned());
+        }
+        let index = self.kernel.parameters.iter().position(|one| one.name == *base);
+        let index = index.ok_or_else(|| format!("no parameter `{base}`"))?;
+        let bytes = type_bytes(kind).ok_or("an unknown type")?;
+        let file = self.flat.registers.get(match to {
+            Operand::Name(name) => name.as_str(),
+            _ => "",
+        });
+        let file = file_of(file.ok_or("a parameter goes to a register")?);
+        let d = self.target(to, file)?;
+        let op = Op::Parameter {
+            offset: self.parameters[index].offset + *offset as u32,
+            bytes,
+            signed: kind.starts_with('s'),
+            wide: file == File::Wide,
+        };
+        Ok(Instruction { op, d, ..EMPTY })
+    }
+
+    fn convert_address(&mut self, statement: &Statement, parts: &[&str]) -> Result<Instruction> {
+        let to_generic = parts[1] != "to";
+        let space = match parts[parts.len() - 2] {
+            "global" | "const" => Space::Global,
+            "shared" | "shared::cta" => Space::Shared,
+            "local" => Space::Local,
+            other => return Err(format!("the space `.{other}` is not played")),
+        };
+        let wide = *parts.last().expect("a type") == "u64";
+        let file = if wide { File::Wide } else { File::Narrow };
+        let d = self.target(&statement.operands[0], file)?;
+        let a = self.source(&statement.operands[1], file)?;
+        Ok(Instruction { op: Op::Convert { to_generic, space, wide }, d, a, ..EMPTY })
+    }
+
+    fn atomic(&mut self, statement: &Statement, parts: &[&str]) -> Result<Instruction> {
+        const ORDERS: [&str; 8] = ["relaxed", "acquire", "release", "acq_rel", "gpu", "cta", "sys", "noftz"];
+        let silent = parts[0] == "red";
+        let kind_name = *parts.last().expect("a type");
+        let (mut space, mut atomic) = (Space::Generic, None);
+        for part in &parts[1..parts.len() - 1] {
+            match *part {
+                "global" => space = Space::Global,
+                "shared" | "shared::cta" => space = Space::Shared,
+                "add" => atomic = Some(Atomic::Add),
+                "and" => atomic = Some(Atomic::And),
+                "or" => atomic = Some(Atomic::Or),
+                "xor" => atomic = Some(Atomic::Xor),
+                "min" => atomic = Some(Atomic::Min),
+                "max" => atomic = Some(Atomic::Max),
+                "exch" => atomic = Some(Atomic::Exchange),
+                "cas" => atomic = Some(Atomic::CompareExchange),
+                "inc" => atomic = Some(Atomic::Increment),
+                "dec" => atomic = Some(Atomic::Decrement),
+                other if ORDERS.contains(&other) => {}
+                other => return Err(format!("`.{other}` is not played")),
+            }
+        }
+        let kind = match kind_name {
+            "u32" | "b32" => Kind::U32,
+            "s32" => Kind::S32,
+            "u64" | "b64" => Kind::U64,
+            "s64" => Kind::S64,
+            "f32" => Kind::F32,
+            other => return Err(format!("atomics of `{other}` are not played")),
+        };
+        let file = file_of(kind_name);
+        let mut operands = statement.operands.iter();
+        let d = match silent {
+            true => NONE,
+            false => self.target(operands.next().ok_or("a target is missing")?, file)?,
+        };
+        let (a, width, offset) = self.address(operands.next().ok_or("an address is missing")?, space)?;
+        let b = self.source(operands.next().ok_or("a value is missing")?, file)?;
+        let c = match operands.next() {
+            Some(operand) => self.source(operand, file)?,
+            None => NONE,
+        };
+        let wide = file == File::Wide;
+        let bytes = if wide { 8 } else { 4 };
+        let access = Access { space, bytes, count: 1, signed: false, wide, offset };
+        let atomic = atomic.ok_or("an operation is missing")?;
+        Ok(Instruction { op: Op::Atomic { access, width, atomic, kind, silent }, d, a, b, c, ..EMPTY })
+    }
+
+    fn copy_async(&mut self, statement: &Statement) -> Result<Instruction> {
+        let operands = &statement.operands;
+        let bytes = |index: usize| match operands.get(index) {
+            Some(Operand::Integer(value)) => Ok(*value as u32),
+            _ => Err("a size must be a number".to_owned()),
+        };
+        match statement.opcode.as_str() {
+            "cp.async.commit_group" => return Ok(Instruction { op: Op::CommitCopies, ..EMPTY }),
+            "cp.async.wait_group" => return Ok(Instruction { op: Op::WaitCopies(bytes(0)?), ..EMPTY }),
+            "cp.async.wait_all" => return Ok(Instruction { op: Op::WaitCopies(NONE), ..EMPTY }),
+            "cp.async.cg.shared.global" | "cp.async.ca.shared.global" => {}
+            "cp.async.cg.shared.global.L2::128B" | "cp.async.ca.shared.global.L2::128B" => {}
+            _ => return Err("is not played".to_owned()),
+        }
+        let size = bytes(2)?;
+        let allowed: &[u32] = if statement.opcode.contains(".cg.") { &[16] } else { &[4, 8, 16] };
+        if !allowed.contains(&size) {
+            return Err(format!("{size} bytes cannot be copied by it"));
+        }
+        let (d, target, to) = self.address(&operands[0], Space::Shared)?;
+        let (a, width, from) = self.address(&operands[1], Space::Global)?;
+        if width != Width::Wide {
+            return Err("a global address has 64 bits".to_owned());
+        }
+        let b = match operands.get(3) {
+            Some(operand) => self.source(operand, File::Narrow)?,
+            None => self.constant(File::Narrow, u64::from(size)),
+        };
+        // The target address is read: it is `c`.
+        Ok(Instruction { op: Op::CopyAsync { bytes: size, offsets: (from, to), target }, a, b, c: d, ..EMPTY })
+    }
+
+    fn load_matrix(&mut self, statement: &Statement) -> Result<Instruction> {
+        let (count, transposed) = match statement.opcode.as_str() {
+            "ldmatrix.sync.aligned.m8n8.x1.shared.b16" => (1, false),
+            "ldmatrix.sync.aligned.m8n8.x2.shared.b16" => (2, false),
+            "ldmatrix.sync.aligned.m8n8.x4.shared.b16" => (4, false),
+            "ldmatrix.sync.aligned.m8n8.x1.trans.shared.b16" => (1, true),
+            "ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16" => (2, true),
+            "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16" => (4, true),
+            _ => return Err("is not played".to_owned()),
+        };
+        let registers = self.elements(&statement.operands[0]);
+        if registers.len() != count {
+            return Err(format!("{} registers for {count} matrices", registers.len()));
+        }
+        let registers = registers.iter().map(|one| self.target(one, File::Narrow));
+        let registers = registers.collect::<Result<Vec<_>>>()?;
+        let (a, width, offset) = self.address(&statement.operands[1], Space::Shared)?;
+        let op = Op::LoadMatrix { count: count as u32, transposed, offset, width };
+        Ok(Instruction { op, a, list: self.list(&registers), ..EMPTY })
+    }
+
+    fn multiply(&mut self, statement: &Statement) -> Result<Instruction> {
+        let (element, depth) = match statement.opcode.as_str() {
+            "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32" => (Element::F16, 8),
+            "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32" => (Element::F16, 16),
+            "mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32" => (Element::Bf16, 8),
+            "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32" => (Element::Bf16, 16),
+            _ => return Err("is not played".to_owned()),
+        };
+        let target = &self.module.target;
+        let number: u32 = target.trim_start_matches("sm_").trim_end_matches(['a', 'f']).parse().unwrap_or(0);
+        if number < 80 && (element, depth) != (Element::F16, 8) {
+            return Err(format!("needs sm_80, this is {target}"));
+        }
+        // d, a, b, c one after another.
+        let mut registers = Vec::new();
+        let counts = [4, depth as usize / 4, depth as usize / 8, 4];
+        for (index, (operand, count)) in statement.operands.iter().zip(counts).enumerate() {
+            let elements = self.elements(operand);
+            if elements.len() != count {
+                return Err(format!("{} registers in operand {index}, {count} are expected", elements.len()));
+            }
+            for one in &elements {
+                registers.push(match index {
+                    0 => self.target(one, File::Narrow)?,
+                    _ => self.source(one, File::Narrow)?,
+                });
+            }
+        }
+        if statement.operands.len() != 4 {
+            return Err("mma has four operands".to_owned());
+        }
+        Ok(Instruction { op: Op::Multiply { element, depth }, list: self.list(&registers), ..EMPTY })
+    }
+
+    // ------------------------------------------------------------------------ warps and blocks
+
+    fn barrier(&mut self, statement: &Statement, parts: &[&str]) -> Result<Instruction> {
+        let parts: Vec<&str> = parts.iter().copied().filter(|part| *part != "cta").collect();
+        let operands = &statement.operands;
+        if parts[1..] == ["warp", "sync"] {
+            let a = self.source(&operands[0], File::Narrow)?;
+            return Ok(Instruction { op: Op::SyncWarp, a, ..EMPTY });
+        }
+        let (vote, arrive) = match parts[1] {
+            "sync" => (None, false),
+            "arrive" => (None, true),
+            "red" => match parts[2] {
+                "popc" => (Some(Vote::Count), false),
+                "and" => (Some(Vote::All), false),
+                "or" => (Some(Vote::Any), false),
+                _ => return Err("is not played".to_owned()),
+            },
+            _ => return Err("is not played".to_owned()),
+        };
+        let mut made = Instruction { op: Op::Barrier { vote, arrive }, ..EMPTY };
+        let mut rest = &operands[..];
+        if let Some(vote) = vote {
+            let file = if vote == Vote::Count { File::Narrow } else { File::Predicate };
+            made.d = self.target(&rest[0], file)?;
+            made.c = self.predicate(&rest[rest.len() - 1])?;
+            rest = &rest[1..rest.len() - 1];
+        }
+        made.a = self.source(rest.first().ok_or("a barrier's number is missing")?, File::Narrow)?;
+        if let Some(count) = rest.get(1) {
+            made.b = self.source(count, File::Narrow)?;
+        }
+        Ok(made)
+    }
+
+    /// A predicate operand that may be negated: that one is computed first.
+    fn predicate(&mut self, operand: &Operand) -> Result<u32> {
+        match operand {
+            Operand::Name(name) if name.starts_with('!') => {
+                let a = self.named(&name[1..], File::Predicate)?;
+                let d = self.new_number(File::Predicate, name);
+                self.code.push(Instruction { op: Op::NotP, d, a, ..EMPTY });
+                self.places.push(self.flat.statements[self.current].place);
+                Ok(d)
+            }
+            other => self.source_predicate(other),
+        }
+    }
+
+    fn source_predicate(&mut self, operand: &Operand) -> Result<u32> {
+        match operand {
+            Operand::Name(name) => self.named(name, File::Predicate),
+            Operand::Integer(value) => {
+                let all = if *value == 0 { 0 } else { 0xFFFF_FFFF };
+                Ok(self.constant(File::Predicate, all))
+            }
+            other => Err(format!("{} is no predicate", spell_operand(other))),
+        }
+    }
+
+    fn shuffle(&mut self, statement: &Statement, parts: &[&str]) -> Result<Instruction> {
+        let how = match parts[1..] {
+            ["sync", "idx", "b32"] => Shuffle::Index,
+            ["sync", "up", "b32"] => Shuffle::Up,
+            ["sync", "down", "b32"] => Shuffle::Down,
+            ["sync", "bfly", "b32"] => Shuffle::Butterfly,
+            _ => return Err("is not played".to_owned()),
+        };
+        // d[|p], a, b, c, mask
+        let operands = &statement.operands;
+        let found = operands.len() == 6;
+        if operands.len() != 5 && !found {
+            return Err("a shuffle has five operands".to_owned());
+        }
+        let shift = usize::from(found);
+        let d = self.target(&operands[0], File::Narrow)?;
+        let mut registers = Vec::new();
+        if found {
+            registers.push(self.target(&operands[1], File::Predicate)?);
+        }
+        registers.push(self.source(&operands[4 + shift], File::Narrow)?);
+        let a = self.source(&operands[1 + shift], File::Narrow)?;
+        let b = self.source(&operands[2 + shift], File::Narrow)?;
+        let c = self.source(&operands[3 + shift], File::Narrow)?;
+        let list = self.list(&registers);
+        Ok(Instruction { op: Op::Shuffle { how, found }, d, a, b, c, list, ..EMPTY })
+    }
+
+    fn vote(&mut self, statement: &Statement, parts: &[&str]) -> Result<Instruction> {
+        let vote = match parts[1..] {
+            ["sync", "all", "pred"] => Vote::All,
+            ["sync", "any", "pred"] => Vote::Any,
+            ["sync", "uni", "pred"] => Vote::Uniform,
+            ["sync", "ballot", "b32"] => Vote::Ballot,
+            _ => return Err("is not played".to_owned()),
+        };
+        let file = if vote == Vote::Ballot { File::Narrow } else { File::Predicate };
+        let d = self.target(&statement.operands[0], file)?;
+        let c = self.predicate(&statement.operands[1])?;
+        let a = self.source(&statement.operands[2], File::Narrow)?;
+        Ok(Instruction { op: Op::Vote(vote), d, a, c, ..EMPTY })
+    }
+
+    fn reduce(&mut self, statement: &Statement, parts: &[&str]) -> Result<Instruction> {
+        let (atomic, kind) = match parts[1..] {
+            ["sync", "add", "s32" | "u32"] => (Atomic::Add, Kind::U32),
+            ["sync", "min", "s32"] => (Atomic::Min, Kind::S32),
+            ["sync", "max", "s32"] => (Atomic::Max, Kind::S32),
+            ["sync", "min", "u32"] => (Atomic::Min, Kind::U32),
+            ["sync", "max", "u32"] => (Atomic::Max, Kind::U32),
+            ["sync", "and", "b32"] => (Atomic::And, Kind::U32),
+            ["sync", "or", "b32"] => (Atomic::Or, Kind::U32),
+            ["sync", "xor", "b32"] => (Atomic::Xor, Kind::U32),
+            _ => return Err("is not played".to_owned()),
+        };
+        let d = self.target(&statement.operands[0], File::Narrow)?;
+        let b = self.source(&statement.operands[1], File::Narrow)?;
+        let a = self.source(&statement.operands[2], File::Narrow)?;
+        Ok(Instruction { op: Op::Reduce(atomic, kind), d, a, b, ..EMPTY })
+    }
+
+    // ------------------------------------------------------------------ predicates and choices
+
+    fn set(&mut self, statement: &Statement, parts: &[&str]) -> Result<Instruction> {
+        let test = test(parts[1]).ok_or("an unknown comparison")?;
+        let kind = match *parts.last().expect("a type") {
+            "s16" => Kind::S16,
+            "u16" | "b16" => Kind::U16,
+            "s32" => Kind::S32,
+            "u32" | "b32" => Kind::U32,
+            "f32" => Kind::F32,
+            "s64" => Kind::S64,
+            "u64" | "b64" => Kind::U64,
+            "f64" => Kind::F64,
+            other => return Err(format!("`{other}` is not compared")),
+        };
+        let file = match kind {
+            Kind::S64 | Kind::U64 | Kind::F64 => File::Wide,
+            _ => File::Narrow,
+        };
+        let logic = match parts.get(2) {
+            Some(&"and") => Some(Logic::And),
+            Some(&"or") => Some(Logic::Or),
+            Some(&"xor") => Some(Logic::Xor),
+            _ => None,
+        };
+        let expected = 2 + usize::from(logic.is_some()) + 1;
+        let operands = &statement.operands;
+        if parts.len() != expected || operands.len() != expected {
+            return Err("is not played".to_owned());
+        }
+        let d = self.target(&operands[0], File::Predicate)?;
+        let a = self.source(&operands[1], file)?;
+        let b = self.source(&operands[2], file)?;
+        let mut made = Instruction { op: Op::Nop, d, a, b, ..EMPTY };
+        let mut with = None;
+        if let Some(logic) = logic {
+            made.c = self.predicate(&operands[3])?;
+            with = Some(logic);
+        }
+        made.op = Op::Set { test, kind, with };
+        Ok(made)
+    }
+
+    fn select(&mut self, statement: &Statement, parts: &[&str]) -> Result<Instruction> {
+        let kind = parts[1];
+        let file = file_of(kind);
+        if parts.len() != 2 || type_bytes(kind).is_none() {
+            return Err("is not played".to_owned());
+        }
+        let operands = &statement.operands;
+        let d = self.target(&operands[0], file)?;
+        let a = self.source(&operands[1], file)?;
+        let b = self.source(&operands[2], file)?;
+        let c = self.predicate(&operands[3])?;
+        let op = if file == File::Wide { Op::SelectW } else { Op::Select };
+        Ok(Instruction { op, d, a, b, c, ..EMPTY })
+    }
+
+    fn logic(&mut self, statement: &Statement, name: &str) -> Result<Instruction> {
+        let operands = &statement.operands;
+        let d = self.target(&operands[0], File::Predicate)?;
+        let a = self.source_predicate(&operands[1])?;
+        let op = match name {
+            "not" => return Ok(Instruction { op: Op::NotP, d, a, ..EMPTY }),
+            "and" => Op::LogicP(Logic::And),
+            "or" => Op::LogicP(Logic::Or),
+            _ => Op::LogicP(Logic::Xor),
+        };
+        let b = self.source_predicate(&operands[2])?;
+        Ok(Instruction { op, d, a, b, ..EMPTY })
+    }
+
+    fn bit_insert(&mut self, statement: &Statement) -> Result<Instruction> {
+        if statement.opcode != "bfi.b32" {
+            return Err("is not played".to_owned());
+        }
+        let operands = &statement.operands;
+        let d = self.target(&operands[0], File::Narrow)?;
+        let mut sources = [0; 4];
+        for (to, operand) in sources.iter_mut().zip(&operands[1..]) {
+            *to = self.source(operand, File::Narrow)?;
+        }
+        let [a, b, c, length] = sources;
+        Ok(Instruction { op: Op::Bfi, d, a, b, c, list: self.list(&[length]), ..EMPTY })
+    }
+
+    fn divide(&mut self, statement: &Statement, parts: &[&str]) -> Result<Instruction> {
+        let remainder = parts[0] == "rem";
+        let (function, wide): (Scalar, bool) = match (parts[1], remainder) {
+            ("s32", false) => (|x, y, _| (x as i32).wrapping_div(y as i32) as u32 as u64, false),
+            ("s32", true) => (|x, y, _| (x as i32).wrapping_rem(y as i32) as u32 as u64, false),
+            ("u32" | "u16", false) => (|x, y, _| x / y, false),
+            ("u32" | "u16", true) => (|x, y, _| x % y, false),
+            ("s64", false) => (|x, y, _| (x as i64).wrapping_div(y as i64) as u64, true),
+            ("s64", true) => (|x, y, _| (x as i64).wrapping_rem(y as i64) as u64, true),
+            ("u64", false) => (|x, y, _| x / y, true),
+            ("u64", true) => (|x, y, _| x % y, true),
+            _ => return Err("is not played".to_owned()),
+        };
+        let file = if wide { File::Wide } else { File::Narrow };
+        let d = self.target(&statement.operands[0], file)?;
+        let a = self.source(&statement.operands[1], file)?;
+        let b = self.source(&statement.operands[2], file)?;
+        let op = Op::Divide { function, wide };
+        Ok(Instruction { op, d, a, b, ..EMPTY })
+    }
+
+    // ----------------------------------------------------------------------------- arithmetic
+
+    fn arithmetic(&mut self, statement: &Statement) -> Result<Instruction> {
+        let (op, files) = arithmetic(&statement.opcode).ok_or("is not played")?;
+        if statement.operands.len() != files.len() {
+            let (wanted, given) = (files.len(), statement.operands.len());
+            return Err(format!("{given} operands, {wanted} are expected"));
+        }
+        let mut made = Instruction { op, ..EMPTY };
+        made.d = self.target(&statement.operands[0], files[0])?;
+        for (i, operand) in statement.operands.iter().enumerate().skip(1) {
+            let number = self.source(operand, files[i])?;
+            match i {
+                1 => made.a = number,
+                2 => made.b = number,
+                _ => made.c = number,
+            }
+        }
+        Ok(made)
+    }
+
+    // --------------------------------------------------------------------------------- the end
+
+    fn finish(mut self, flat: &Flat) -> Result<Program> {
+        self.starts.push(self.code.len() - 1);
+        for instruction in &mut self.code {
+            if let Op::Branch { target, .. } = &mut instruction.op {
+                *target = self.starts[*target as usize] as u32;
+            }
+        }
+        let mut spellings = vec![String::new(); self.code.len()];
+        for (statement, &start) in flat.statements.iter().zip(&self.starts) {
+            spellings[start] = statement.opcode.clone();
+        }
+        self.note_parameters();
+        let registers = flow::Registers { files: self.files, names: self.names, contents: self.contents };
+        let allocated = flow::allocate(&mut self.code, &mut self.lists, &registers)?;
+        Ok(Program {
+            name: self.kernel.name.clone(),
+            code: self.code,
+            lists: self.lists,
+            places: self.places,
+            effects: allocated.effects,
+            spellings,
+            narrow: allocated.counts[0],
+            wide: allocated.counts[1],
+            predicates: allocated.counts[2],
+            contents: allocated.contents,
+            unwritten: allocated.unwritten,
+            parameter_bytes: self.parameters.last().map_or(0, |last| last.offset + last.bytes),
+            parameters: self.parameters,
+            max_threads: self.kernel.max_threads,
+            min_blocks: self.kernel.min_blocks,
+            dynamic_offset: self.shared_end,
+            shared: self.shared,
+            static_shared: self.static_shared,
+            local_bytes: self.local_bytes,
+            module: self.module.clone(),
+        })
+    }
+
+    /// Which parameters become global addresses, and which bytes are truth values: those that are
+    /// only compared with zero.
+    fn note_parameters(&mut self) {
+        let constants: HashMap<u32, u64> = self.constants.iter().map(|(&(_, value), &number)| (number, value)).collect();
+        for index in 0..self.parameters.len() {
+            let parameter = &self.parameters[index];
+            let loads = self.code.iter().filter(|one| match one.op {
+                Op::Parameter { offset, .. } => offset == parameter.offset,
+                _ => false,
+            });
+            let loaded: Vec<u32> = loads.map(|one| one.d).collect();
+            let uses = |one: &&Instruction| loaded.contains(&one.a);
+            let pointer = self.code.iter().filter(uses).any(|one| match one.op {
+                Op::Convert { to_generic: false, space: Space::Global, .. } => true,
+                Op::Load(access, _) | Op::Store(access, _) => access.space != Space::Shared,
+                _ => false,
+            });
+            let mut uses = self.code.iter().filter(uses);
+            let truth = parameter.bytes == 1
+                && !loaded.is_empty()
+                && uses.all(|one| match one.op {
+                    Op::Set { test: Test::Eq | Test::Ne, .. } => constants.get(&one.b) == Some(&0),
+                    _ => false,
+                });
+            self.parameters[index].pointer = pointer && parameter.bytes == 8;
+            self.parameters[index].truth = truth;
+        }
+    }
+}
+
+fn test(name: &str) -> Option<Test> {
+    Some(match name {
+        "eq" => Test::Eq,
+        "ne" => Test::Ne,
+        "lt" | "lo" => Test::Lt,
+        "le" | "ls" => Test::Le,
+        "gt" | "hi" => Test::Gt,
+        "ge" | "hs" => Test::Ge,
+        "equ" => Test::Equ,
+        "neu" => Test::Neu,
+        "ltu" => Test::Ltu,
+        "leu" => Test::Leu,
+        "gtu" => Test::Gtu,
+        "geu" => Test::Geu,
+        "num" => Test::Num,
+        "nan" => Test::Nan,
+        _ => return None,
+    })
+}
+
+/// The variable's own name in one that C++ has mangled: `_ZZ4namevE4tile` is `tile`.
+fn demangled(name: &str) -> String {
+    if !name.starts_with("_ZZ") {
+        return name.split('@').next().unwrap_or(name).to_owned();
+    }
+    let plain = name.split('@').next().unwrap_or(name);
+    let is_digit = |c: char| c.is_ascii_digit();
+    let starts = plain.char_indices().filter(|&(i, c)| is_digit(c) && !plain[..i].ends_with(is_digit));
+    let found = starts.filter_map(|(i, _)| {
+        let digits: String = plain[i..].chars().take_while(|&c| is_digit(c)).collect();
+        let rest = &plain[i + digits.len()..];
+        (digits.parse() == Ok(rest.len()) && !rest.is_empty()).then(|| rest.to_owned())
+    });
+    found.last().unwrap_or_else(|| plain.to_owned())
+}
+
+const N: File = File::Narrow;
+const W: File = File::Wide;
+
+/// Instructions whose operands are registers alone: what they do, and the files of target and sources.
+fn arithmetic(opcode: &str) -> Option<(Op, Vec<File>)> {
+    let narrow = |op: Op, sources: usize| Some((op, vec![N; sources + 1]));
+    let wide = |op: Op, sources: usize| Some((op, vec![W; sources + 1]));
+    match opcode {
+        "add.s32" | "add.u32" => narrow(Op::Add, 2),
+        "sub.s32" | "sub.u32" => narrow(Op::Sub, 2),
+        "mul.lo.s32" | "mul.lo.u32" => narrow(Op::Mul, 2),
+        "mad.lo.s32" | "mad.lo.u32" => narrow(Op::Mad, 3),
+        "and.b32" | "and.b16" => narrow(Op::And, 2),
+        "or.b32" | "or.b16" => narrow(Op::Or, 2),
+        "xor.b32" | "xor.b16" => narrow(Op::Xor, 2),
+        "not.b32" => narrow(Op::Not, 1),
+        "min.s32" => narrow(Op::MinS, 2),
+        "max.s32" => narrow(Op::MaxS, 2),
+        "shl.b32" => narrow(Op::Shl, 2),
+        "shr.u32" | "shr.b32" | "shr.u16" | "shr.b16" => narrow(Op::ShrU, 2),
+        "shr.s32" => narrow(Op::ShrS, 2),
+        "add.f32" | "add.rn.f32" => narrow(Op::AddF, 2),
+        "sub.f32" | "sub.rn.f32" => narrow(Op::SubF, 2),
+        "mul.f32" | "mul.rn.f32" => narrow(Op::MulF, 2),
+        "fma.rn.f32" => narrow(Op::FmaF, 3),
+        "neg.f32" => narrow(Op::NegF, 1),
+        "abs.f32" => narrow(Op::AbsF, 1),
+        "min.f32" => narrow(Op::MinF, 2),
+        "max.f32" => narrow(Op::MaxF, 2),
+        "div.rn.f32" => narrow(Op::DivF, 2),
+        "sqrt.rn.f32" => narrow(Op::SqrtF, 1),
+        "ex2.approx.ftz.f32" | "ex2.approx.f32" => narrow(Op::Ex2F, 1),
+        "rcp.approx.ftz.f32" | "rcp.approx.f32" => narrow(Op::RcpF, 1),
+        "add.s64" | "add.u64" => wide(Op::AddW, 2),
+        "sub.s64" | "sub.u64" => wide(Op::SubW, 2),
+        "mul.lo.s64" | "mul.lo.u64" => wide(Op::MulW, 2),
+        "shl.b64" => Some((Op::ShlW, vec![W, W, N])),
+        "mul.wide.u32" => Some((Op::MulWideU, vec![W, N, N])),
+        "mul.wide.s32" => Some((Op::MulWideS, vec![W, N, N])),
+        "mad.wide.u32" => Some((Op::MadWideU, vec![W, N, N, W])),
+        "mad.wide.s32" => Some((Op::MadWideS, vec![W, N, N, W])),
+        "cvt.u64.u32" | "cvt.s64.u32" => Some((Op::WidenU, vec![W, N])),
+        "cvt.s64.s32" | "cvt.u64.s32" => Some((Op::WidenS, vec![W, N])),
+        "cvt.u32.u64" | "cvt.s32.s64" | "cvt.u32.s64" | "cvt.s32.u64" => Some((Op::Narrow, vec![N, W])),
+        "cvt.u32.u16" | "cvt.s32.u16" | "cvt.u32.s32" | "cvt.s32.u32" => narrow(Op::Mov, 1),
+        "cvt.f32.f16" => narrow(Op::F32FromF16, 1),
+        "cvt.rn.f16.f32" => narrow(Op::F16FromF32, 1),
+        "cvt.rn.f16x2.f32" => narrow(Op::F16x2FromF32, 2),
+        "cvt.rn.bf16x2.f32" => narrow(Op::Bf16x2FromF32, 2),
+        "cvt.rn.f32.s32" => narrow(Op::F32FromS32, 1),
+        _ => rare(opcode),
+    }
+}
+
+/// Those that a function of one lane serves.
+fn rare(opcode: &str) -> Option<(Op, Vec<File>)> {
+    let made = |function: Scalar, files: &[File]| {
+        let is_wide = |i: usize| files.get(i) == Some(&W);
+        let op = Op::Scalar { function, wide_d: is_wide(0), wide: [is_wide(1), is_wide(2), is_wide(3)] };
+        Some((op, files.to_vec()))
+    };
+    match opcode {
+        // 16 bits: zeros above.
+        "add.s16" | "add.u16" => made(|x, y, _| (x + y) & 0xFFFF, &[N, N, N]),
+        "sub.s16" | "sub.u16" => made(|x, y, _| x.wrapping_sub(y) & 0xFFFF, &[N, N, N]),
+        "mul.lo.s16" | "mul.lo.u16" => made(|x, y, _| (x * y) & 0xFFFF, &[N, N, N]),
+        "mul.wide.u16" => made(|x, y, _| x * y, &[N, N, N]),
+        "mul.wide.s16" => made(|x, y, _| (i32::from(x as i16) * i32::from(y as i16)) as u32 as u64, &[N, N, N]),
+        "not.b16" => made(|x, _, _| !x & 0xFFFF, &[N, N]),
+        "shl.b16" => made(|x, y, _| if y > 15 { 0 } else { (x << y) & 0xFFFF }, &[N, N, N]),
+        "shr.s16" => made(|x, y, _| (i32::from(x as i16) >> y.min(15)) as u64 & 0xFFFF, &[N, N, N]),
+        // 32 bits.
+        "mul.hi.u32" => made(|x, y, _| (x * y) >> 32, &[N, N, N]),
+        "mul.hi.s32" => made(|x, y, _| ((i64::from(x as i32) * i64::from(y as i32)) >> 32) as u32 as u64, &[N, N, N]),
+        "mad.hi.u32" => made(|x, y, z| ((x * y) >> 32) + z, &[N, N, N, N]),
+        "min.u32" | "min.u16" => made(|x, y, _| x.min(y), &[N, N, N]),
+        "max.u32" | "max.u16" => made(|x, y, _| x.max(y), &[N, N, N]),
+        "neg.s32" => made(|x, _, _| (x as u32).wrapping_neg().into(), &[N, N]),
+        "abs.s32" => made(|x, _, _| (x as i32).unsigned_abs().into(), &[N, N]),
+        "popc.b32" => made(|x, _, _| x.count_ones().into(), &[N, N]),
+        "clz.b32" => made(|x, _, _| (x as u32).leading_zeros().into(), &[N, N]),
+        "brev.b32" => made(|x, _, _| (x as u32).reverse_bits().into(), &[N, N]),
+        "prmt.b32" => made(scalar::permute, &[N, N, N, N]),
+        "bfe.u32" => made(scalar::extract, &[N, N, N, N]),
+        "bfe.s32" => made(scalar::extract_signed, &[N, N, N, N]),
+        "shf.l.wrap.b32" => made(|x, y, z| ((y << 32 | x) << (z & 31)) >> 32, &[N, N, N, N]),
+        "shf.r.wrap.b32" => made(|x, y, z| (y << 32 | x) >> (z & 31), &[N, N, N, N]),
+        // 64 bits.
+        "and.b64" => made(|x, y, _| x & y, &[W, W, W]),
+        "or.b64" => made(|x, y, _| x | y, &[W, W, W]),
+        "xor.b64" => made(|x, y, _| x ^ y, &[W, W, W]),
+        "not.b64" => made(|x, _, _| !x, &[W, W]),
+        "neg.s64" => made(|x, _, _| x.wrapping_neg(), &[W, W]),
+        "abs.s64" => made(|x, _, _| (x as i64).unsigned_abs(), &[W, W]),
+        "min.s64" => made(|x, y, _| (x as i64).min(y as i64) as u64, &[W, W, W]),
+        "max.s64" => made(|x, y, _| (x as i64).max(y as i64) as u64, &[W, W, W]),
+        "min.u64" => made(|x, y, _| x.min(y), &[W, W, W]),
+        "max.u64" => made(|x, y, _| x.max(y), &[W, W, W]),
+        "shr.u64" | "shr.b64" => made(|x, y, _| if y > 63 { 0 } else { x >> y }, &[W, W, N]),
+        "shr.s64" => made(|x, y, _| ((x as i64) >> y.min(63)) as u64, &[W, W, N]),
+        "mad.lo.s64" | "mad.lo.u64" => made(|x, y, z| x.wrapping_mul(y).wrapping_add(z), &[W, W, W, W]),
+        "mul.hi.u64" => made(|x, y, _| ((x as u128 * y as u128) >> 64) as u64, &[W, W, W]),
+        "mul.hi.s64" => made(|x, y, _| ((i128::from(x as i64) * i128::from(y as i64)) >> 64) as u64, &[W, W, W]),
+        "popc.b64" => made(|x, _, _| x.count_ones().into(), &[N, W]),
+        "clz.b64" => made(|x, _, _| x.leading_zeros().into(), &[N, W]),
+        // f32.
+        "fma.rm.f32" => made(scalar::fma_down, &[N, N, N, N]),
+        "fma.rp.f32" => made(scalar::fma_up, &[N, N, N, N]),
+        "fma.rz.f32" => made(scalar::fma_to_zero, &[N, N, N, N]),
+        "rcp.rn.f32" => made(|x, _, _| b(1.0 / f(x)), &[N, N]),
+        "div.full.f32" | "div.approx.f32" => made(scalar::div_approx, &[N, N, N]),
+        "sqrt.approx.f32" | "sqrt.approx.ftz.f32" => made(scalar::sqrt_approx, &[N, N]),
+        "rsqrt.approx.f32" | "rsqrt.approx.ftz.f32" => made(scalar::rsqrt_approx, &[N, N]),
+        "lg2.approx.f32" | "lg2.approx.ftz.f32" => made(scalar::lg2_approx, &[N, N]),
+        "sin.approx.f32" => made(scalar::sin_approx, &[N, N]),
+        "cos.approx.f32" => made(scalar::cos_approx, &[N, N]),
+        "tanh.approx.f32" => made(scalar::tanh_approx, &[N, N]),
+        "copysign.f32" => made(|x, y, _| b(f(y).copysign(f(x))), &[N, N, N]),
+        "cvt.sat.f32.f32" => made(|x, _, _| b(if f(x) > 0.0 { f(x).min(1.0) } else { 0.0 }), &[N, N]),
+        "cvt.rni.f32.f32" => made(|x, _, _| b(f(x).round_ties_even()), &[N, N]),
+        "cvt.rmi.f32.f32" => made(|x, _, _| b(f(x).floor()), &[N, N]),
+        "cvt.rpi.f32.f32" => made(|x, _, _| b(f(x).ceil()), &[N, N]),
+        "cvt.rzi.f32.f32" => made(|x, _, _| b(f(x).trunc()), &[N, N]),
+        // f64.
+        "add.f64" | "add.rn.f64" => made(|x, y, _| (d(x) + d(y)).to_bits(), &[W, W, W]),
+        "sub.f64" | "sub.rn.f64" => made(|x, y, _| (d(x) - d(y)).to_bits(), &[W, W, W]),
+        "mul.f64" | "mul.rn.f64" => made(|x, y, _| (d(x) * d(y)).to_bits(), &[W, W, W]),
+        "div.rn.f64" => made(|x, y, _| (d(x) / d(y)).to_bits(), &[W, W, W]),
+        "fma.rn.f64" => made(|x, y, z| d(x).mul_add(d(y), d(z)).to_bits(), &[W, W, W, W]),
+        "sqrt.rn.f64" => made(|x, _, _| d(x).sqrt().to_bits(), &[W, W]),
+        "neg.f64" => made(|x, _, _| (-d(x)).to_bits(), &[W, W]),
+        "abs.f64" => made(|x, _, _| d(x).abs().to_bits(), &[W, W]),
+        _ => conversion(opcode).and_then(|(function, files)| made(function, &files)),
+    }
+}
+
+/// `cvt`, "Data Movement and Conversion Instructions".
+fn conversion(opcode: &str) -> Option<(Scalar, Vec<File>)> {
+    Some(match opcode {
+        "cvt.u16.u32" | "cvt.u16.s32" | "cvt.s16.s32" | "cvt.s16.u32" => (|x, _, _| x & 0xFFFF, vec![N, N]),
+        "cvt.u16.u64" | "cvt.s16.s64" => (|x, _, _| x & 0xFFFF, vec![N, W]),
+        "cvt.u16.u8" | "cvt.u32.u8" | "cvt.s16.u8" | "cvt.s32.u8" | "cvt.u8.u32" => (|x, _, _| x & 0xFF, vec![N, N]),
+        "cvt.s16.s8" => (|x, _, _| x as i8 as i16 as u16 as u64, vec![N, N]),
+        "cvt.s32.s8" => (|x, _, _| x as i8 as i32 as u32 as u64, vec![N, N]),
+        "cvt.s32.s16" | "cvt.u32.s16" => (|x, _, _| x as i16 as i32 as u32 as u64, vec![N, N]),
+        "cvt.u64.u16" | "cvt.s64.u16" => (|x, _, _| x & 0xFFFF, vec![W, N]),
+        "cvt.u64.u8" => (|x, _, _| x & 0xFF, vec![W, N]),
+        "cvt.s64.s16" => (|x, _, _| x as i16 as i64 as u64, vec![W, N]),
+        "cvt.s64.s8" => (|x, _, _| x as i8 as i64 as u64, vec![W, N]),
+        "cvt.rn.f32.u32" | "cvt.rn.f32.u16" | "cvt.rn.f32.u8" => (|x, _, _| b(x as f32), vec![N, N]),
+        "cvt.rn.f32.s16" => (|x, _, _| b(f32::from(x as i16)), vec![N, N]),
+        "cvt.rn.f32.s64" => (|x, _, _| b(x as i64 as f32), vec![N, W]),
+        "cvt.rn.f32.u64" => (|x, _, _| b(x as f32), vec![N, W]),
+        "cvt.rzi.s32.f32" => (|x, _, _| f(x) as i32 as u32 as u64, vec![N, N]),
+        "cvt.rzi.u32.f32" => (|x, _, _| f(x) as u32 as u64, vec![N, N]),
+        "cvt.rzi.s64.f32" => (|x, _, _| f(x) as i64 as u64, vec![W, N]),
+        "cvt.rzi.u64.f32" => (|x, _, _| f(x) as u64, vec![W, N]),
+        "cvt.rni.s32.f32" => (|x, _, _| f(x).round_ties_even() as i32 as u32 as u64, vec![N, N]),
+        "cvt.rmi.s32.f32" => (|x, _, _| f(x).floor() as i32 as u32 as u64, vec![N, N]),
+        "cvt.rpi.s32.f32" => (|x, _, _| f(x).ceil() as i32 as u32 as u64, vec![N, N]),
+        "cvt.rn.bf16.f32" => (|x, _, _| scalar::bf16_bits(f(x)).into(), vec![N, N]),
+        "cvt.f32.bf16" => (|x, _, _| x << 16, vec![N, N]),
+        "cvt.f64.f32" => (|x, _, _| f64::from(f(x)).to_bits(), vec![W, N]),
+        "cvt.rn.f32.f64" => (|x, _, _| b(d(x) as f32), vec![N, W]),
+        "cvt.rn.f64.s32" => (|x, _, _| f64::from(x as i32).to_bits(), vec![W, N]),
+        "cvt.rn.f64.u32" => (|x, _, _| f64::from(x as u32).to_bits(), vec![W, N]),
+        "cvt.rn.f64.s64" => (|x, _, _| (x as i64 as f64).to_bits(), vec![W, W]),
+        "cvt.rzi.s32.f64" => (|x, _, _| d(x) as i32 as u32 as u64, vec![N, W]),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_variables_lose_what_cxx_added() {
+        assert_eq!(demangled("_ZZ22static_shared_beyondE4tile"), "tile");
+        assert_eq!(demangled("_ZZN6detail18sum_through_sharedILi64EiEET0_S1_E6values"), "values");
+        assert_eq!(demangled("shared@3"), "shared");
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused_by_name() {
+        let text = ".version 9.5\n.target sm_80\n.address_size 64\n.visible .entry k() {\n.reg .b32 %r<3>;\nvadd.u32.u32.u32 %r1, %r2, %r2;\nret;\n}\n";
+        let module = Arc::new(Module::parse(text).unwrap());
+        let error = kernels(&module, &mut |_| 0).unwrap_err();
+        assert!(error.contains("kernel `k`") && error.contains("vadd.u32.u32.u32") && error.contains("is not played"), "{error}");
+    }
+}
