@@ -17,7 +17,7 @@ pub mod hub;
 pub mod hub;
 // What is said without the hub is tested with it, too.
 #[cfg(all(test, feature = "hub"))]
-#[allow(dead_code, unused_imports)]
+#[allow(dead_code, unused_imports, clippy::duplicate_mod)] // what both share is there twice
 #[path = "hub/absent.rs"]
 mod hub_left_out;
 pub mod json;
