@@ -5,7 +5,7 @@ use std::io;
 use std::io::Read;
 use std::time::Duration;
 
-use super::http::{Answer, TRIES, deepest, header};
+use super::http::{Answer, TRIES, header};
 use super::repository::{Kind, Repository};
 use super::settings::Settings;
 use crate::error::Error;
@@ -37,11 +37,11 @@ pub(super) enum Outlook {
 pub(super) struct Refusal {
     pub status: u16,
     /// `X-Error-Code`: `GatedRepo`, `RepoNotFound`, `RevisionNotFound`, `EntryNotFound`, …
-    pub code: String,
+    code: String,
     /// In the server's words.
-    pub message: String,
+    message: String,
     /// `Retry-After`, or the `t` of `RateLimit`.
-    pub wait: Option<Duration>,
+    wait: Option<Duration>,
 }
 
 /// What the request was for.
@@ -53,17 +53,16 @@ pub(super) enum Purpose<'a> {
 }
 
 impl Failure {
-    pub fn of_connection(url: &str, error: &reqwest::Error) -> Self {
-        let layers = || {
-            let first: &(dyn std::error::Error + 'static) = error;
-            std::iter::successors(Some(first), |error| error.source())
+    pub fn of_connection(url: &str, error: &ureq::Error) -> Self {
+        let reason = match error {
+            ureq::Error::Io(e) => e.to_string(),
+            ureq::Error::HostNotFound => "there is no such host, or no network".into(),
+            ureq::Error::Timeout(_) => "nothing came for a long time".into(),
+            other => other.to_string(),
         };
-        // Neither has a kind of its own; these are words of hyper's.
-        let is_nameless = layers().any(|layer| layer.to_string() == "dns error");
-        let kind = layers().find_map(|layer| Some(layer.downcast_ref::<io::Error>()?.kind()));
-        let stays = matches!(
-            kind,
-            Some(
+        let passing = match error {
+            ureq::Error::Io(e) => !matches!(
+                e.kind(),
                 io::ErrorKind::ConnectionRefused
                     | io::ErrorKind::HostUnreachable
                     | io::ErrorKind::NetworkUnreachable
@@ -71,25 +70,22 @@ impl Failure {
                     | io::ErrorKind::PermissionDenied
                     | io::ErrorKind::InvalidInput
                     | io::ErrorKind::InvalidData // certificates, above all
-            )
-        );
+            ),
+            ureq::Error::Timeout(_) | ureq::Error::Protocol(_) => true,
+            _ => false,
+        };
         Self::Unreachable {
             server: server(url).to_owned(),
-            reason: match (is_nameless, error.is_timeout()) {
-                (true, _) => "there is no such host, or no network".into(),
-                (false, true) => "nothing came for a long time".into(),
-                (false, false) => deepest(error).to_string(),
-            },
-            outlook: match stays || is_nameless || error.is_builder() {
-                false => Outlook::MayPass,
-                true => Outlook::WillStay,
+            reason,
+            outlook: match passing {
+                true => Outlook::MayPass,
+                false => Outlook::WillStay,
             },
         }
     }
 
     /// A body that ended too early.
-    pub fn broken(url: &str, error: &(dyn std::error::Error + 'static)) -> Self {
-        let error = deepest(error);
+    pub fn broken(url: &str, error: &io::Error) -> Self {
         Self::Unreachable {
             server: server(url).to_owned(),
             reason: format!("the connection broke: {error}"),
@@ -97,7 +93,7 @@ impl Failure {
         }
     }
 
-    pub fn of_answer(url: &str, answer: Answer) -> Self {
+    pub fn of_answer(url: &str, answer: &mut Answer) -> Self {
         let text = |name| {
             header(answer.headers(), name)
                 .unwrap_or_default()
@@ -114,10 +110,7 @@ impl Failure {
         let (status, code) = (answer.status().as_u16(), text("x-error-code"));
         let mut message = text("x-error-message");
         if message.is_empty() {
-            let mut bytes = Vec::new();
-            // Best effort: the status is what counts.
-            let _ = answer.take(4096).read_to_end(&mut bytes);
-            message = said(&bytes);
+            message = said(answer);
         }
         let refusal = Refusal {
             status,
@@ -318,10 +311,14 @@ fn server(url: &str) -> &str {
 }
 
 /// The `error` of a JSON body, or the start of a short text.
-pub(super) fn said(body: &[u8]) -> String {
-    let json = serde_json::from_slice::<serde_json::Value>(body).ok();
+fn said(answer: &mut Answer) -> String {
+    let mut bytes = Vec::new();
+    let reader = answer.body_mut().as_reader();
+    // Best effort: the status is what counts.
+    let _ = reader.take(4096).read_to_end(&mut bytes);
+    let json = serde_json::from_slice::<serde_json::Value>(&bytes).ok();
     let error = json.as_ref().and_then(|value| value.get("error")?.as_str());
-    let text = String::from_utf8_lossy(body);
+    let text = String::from_utf8_lossy(&bytes);
     let line = text.lines().next().unwrap_or_default().trim();
     let is_page = line.starts_with('<');
     error

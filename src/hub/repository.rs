@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use super::client::Client;
+use serde::Deserialize;
+
 use super::failure::Failure;
-use super::http::escaped;
+use super::http::{Http, Request, escaped};
 use super::id::is_safe;
 use super::transfer::Listener;
 
@@ -33,11 +34,6 @@ impl fmt::Display for Repository {
 }
 
 impl Repository {
-    /// Owner and name.
-    pub(super) fn parts(&self) -> (&str, &str) {
-        self.name.split_once('/').unwrap_or(("", &self.name))
-    }
-
     /// The plural that API paths and the cache's folders have.
     pub(super) fn plural(&self) -> &'static str {
         match self.kind {
@@ -89,28 +85,46 @@ pub enum ListingSource {
     Cache,
 }
 
+/// `/api/{models,datasets}/NAME/revision/REVISION`.
+#[derive(Deserialize)]
+struct RevisionInfo {
+    sha: String,
+    #[serde(default)]
+    siblings: Vec<Sibling>,
+}
+
+#[derive(Deserialize)]
+struct Sibling {
+    rfilename: String,
+}
+
 /// Asks the hub for the files of `revision`.
 pub(super) fn list(
-    client: &Client,
+    http: &Http,
     repository: &Repository,
     revision: &str,
     listener: &mut dyn Listener,
 ) -> Result<Listing, Failure> {
-    let info = client.info(repository, revision, listener)?;
+    let url = repository.api(&http.settings.endpoint, "revision", revision);
+    let info: RevisionInfo = http.json(&Request::new("GET", url.clone()), listener)?;
     let nonsense = |found: String| Failure::Nonsense {
-        url: repository.api(&client.http.settings.endpoint, "revision", revision),
+        url: url.clone(),
         found,
     };
-    let commit = info.commit.unwrap_or_default();
-    if !is_commit(&commit) {
-        return Err(nonsense(format!("the commit `{commit}`")));
+    if !is_commit(&info.sha) {
+        return Err(nonsense(format!("the commit `{}`", info.sha)));
     }
-    if let Some(path) = info.files.iter().find(|path| !is_safe(path)) {
-        return Err(nonsense(format!("a file called `{path}`")));
-    }
+    let sound = |sibling: Sibling| match is_safe(&sibling.rfilename) {
+        true => Ok(sibling.rfilename),
+        false => Err(nonsense(format!("a file called `{}`", sibling.rfilename))),
+    };
     Ok(Listing {
-        files: info.files,
-        commit,
+        files: info
+            .siblings
+            .into_iter()
+            .map(sound)
+            .collect::<Result<_, _>>()?,
+        commit: info.sha,
         source: ListingSource::Hub,
     })
 }

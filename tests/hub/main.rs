@@ -14,4 +14,3 @@ mod support;
 mod tables;
 mod tls;
 mod uploads;
-mod xet;
