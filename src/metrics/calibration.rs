@@ -75,6 +75,8 @@ impl Calibration {
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_abs_diff_eq;
+
     use super::*;
 
     fn sure(confidence: f64, correct: bool) -> Prediction {
@@ -92,8 +94,8 @@ mod tests {
         // Two images at 0.9, one right: |0.5 − 0.9|; two at 0.6, both right: |1 − 0.6|.
         let said = [(0.9, true), (0.9, false), (0.6, true), (0.6, true)];
         let calibration = Calibration::new(&said.map(|(p, right)| sure(p, right)));
-        assert!((calibration.expected_error() - 0.4).abs() < 1e-15);
-        assert!((calibration.mean_confidence() - 0.75).abs() < 1e-15);
+        assert_abs_diff_eq!(calibration.expected_error(), 0.4, epsilon = 1e-15);
+        assert_abs_diff_eq!(calibration.mean_confidence(), 0.75, epsilon = 1e-15);
         let filled: Vec<usize> = (0..BINS)
             .filter(|&b| calibration.bins()[b].images > 0)
             .collect();

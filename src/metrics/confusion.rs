@@ -142,6 +142,8 @@ impl Confusion {
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_abs_diff_eq;
+
     use super::*;
 
     /// Logits that say `predicted`, or NaN.
@@ -166,11 +168,11 @@ mod tests {
         let confusion = Confusion::new(&said, 4);
         let expected = [2.0 / 9.0, 1.0 / 3.0, 4.0 / 15.0];
         for (found, expected) in confusion.macro_averages().iter().zip(expected) {
-            assert!((found - expected).abs() < 1e-15, "{found} {expected}");
+            assert_abs_diff_eq!(*found, expected, epsilon = 1e-15);
         }
         assert_eq!(confusion.rows()[1], [1, 0, 1, 0]);
         assert_eq!(confusion.confused(), [(2, 1, 2), (1, 0, 1), (1, 2, 1)]);
-        assert!((confusion.label_entropy() - 3_f64.ln()).abs() < 1e-15);
+        assert_abs_diff_eq!(confusion.label_entropy(), 3_f64.ln(), epsilon = 1e-15);
         let class = confusion.class_counts()[3];
         assert_eq!(
             (class.precision(), class.recall(), class.f1()),

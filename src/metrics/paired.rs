@@ -67,6 +67,8 @@ impl Paired {
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_abs_diff_eq;
+
     use super::*;
 
     fn split(only_first: usize, only_second: usize) -> f64 {
@@ -85,8 +87,8 @@ mod tests {
     fn mcnemar_is_the_exact_binomial_test() {
         assert_eq!(split(0, 0), 1.0);
         assert_eq!(split(3, 3), 1.0);
-        assert!((split(0, 5) - 0.0625).abs() < 1e-15);
-        assert!((split(10, 2) - 158.0 / 4096.0).abs() < 1e-15);
+        assert_abs_diff_eq!(split(0, 5), 0.0625, epsilon = 1e-15);
+        assert_abs_diff_eq!(split(10, 2), 158.0 / 4096.0, epsilon = 1e-15);
         assert_eq!(split(10, 2), split(2, 10));
         assert!(split(3000, 5000) < 1e-100 && split(3000, 5000) > 0.0);
     }
@@ -107,7 +109,8 @@ mod tests {
         assert_eq!((paired.only_first, paired.only_second), (2, 0));
         // Rises 1, 2, 3: mean 2, standard deviation 1, error 1/√3.
         assert_eq!(paired.loss_rise, Some(2.0));
-        assert!((paired.loss_rise_z().unwrap() - 2.0 * 3_f64.sqrt()).abs() < 1e-15);
+        let z = paired.loss_rise_z().unwrap();
+        assert_abs_diff_eq!(z, 2.0 * 3_f64.sqrt(), epsilon = 1e-15);
 
         let same = Paired::new(&first, &first).unwrap();
         assert_eq!((same.loss_rise, same.loss_rise_z()), (Some(0.0), None));

@@ -80,6 +80,8 @@ pub fn worst_mistakes(predictions: &[Prediction], most: usize) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_abs_diff_eq;
+
     use super::*;
 
     fn loss(logits: &[f32], label: u32) -> f64 {
@@ -90,7 +92,7 @@ mod tests {
     fn the_loss_survives_large_logits_and_shows_nan() {
         assert_eq!(loss(&[1e4, -1e4], 0), 0.0);
         assert_eq!(loss(&[1e4, -1e4], 1), 2e4);
-        assert!((loss(&[3.0, 3.0, 3.0, 3.0], 2) - 4_f64.ln()).abs() < 1e-15);
+        assert_abs_diff_eq!(loss(&[3.0; 4], 2), 4_f64.ln(), epsilon = 1e-15);
         assert!(loss(&[f32::NAN, 0.0], 1).is_nan());
         assert!(loss(&[f32::INFINITY, 0.0], 1).is_nan());
     }
@@ -103,7 +105,7 @@ mod tests {
         assert!(of(1).is_correct() && !of(2).is_correct());
         // p = e³ / (e + e² + 2 e³)
         let expected = 1.0 / ((-2_f64).exp() + (-1_f64).exp() + 2.0);
-        assert!((of(0).confidence - expected).abs() < 1e-15);
+        assert_abs_diff_eq!(of(0).confidence, expected, epsilon = 1e-15);
     }
 
     #[test]

@@ -61,6 +61,8 @@ fn cubic(distance: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_abs_diff_eq;
+
     use super::*;
 
     /// Values of a grid that are exact in f32: ((37 i²) mod 100) / 16 − 3.
@@ -111,7 +113,7 @@ mod tests {
         for (found, wanted) in found[width..].iter().zip(wanted) {
             // torch adds 16 products of values below 4 in f32; then the decimals' rounding.
             let tolerance = 16.0 * 4.0 * f32::EPSILON + 0.5e-6;
-            assert!((found - wanted).abs() <= tolerance, "{found} {wanted}");
+            assert_abs_diff_eq!(*found, *wanted, epsilon = tolerance);
         }
     }
 

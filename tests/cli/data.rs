@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use approx::assert_abs_diff_eq;
+
 use super::support::{Said, red_and_blue, run, run_in, vitcuda};
 use super::tables::{Column, PLAIN, write};
 
@@ -104,7 +106,7 @@ fn show_gives_what_a_model_gets() {
     assert_eq!(processed["first_values"][0][5], 1.0);
     assert_eq!(processed["first_values"][2][0], -1.0);
     let mean = processed["mean"].as_f64().unwrap();
-    assert!((mean + 1.0 / 3.0).abs() < 1e-12, "{mean}");
+    assert_abs_diff_eq!(mean, -1.0 / 3.0, epsilon = 1e-12);
 
     let text = words_in(folder.path(), "data show photos --index 6 --processed")
         .well()
@@ -136,7 +138,7 @@ fn show_follows_the_file_of_a_model() {
     assert_eq!(shown["processed"]["shape"], serde_json::json!([3, 5, 7]));
     // (18, 30, 243) of 255.
     let blue = shown["processed"]["first_values"][2][0].as_f64().unwrap();
-    assert!((blue - 243.0 / 255.0).abs() < 1e-7, "{blue}");
+    assert_abs_diff_eq!(blue, 243.0 / 255.0, epsilon = 1e-7);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Random crops and flips: the distribution, the pixels, and what they may depend on.
 
+use approx::assert_abs_diff_eq;
 use libtest_mimic::Trial;
 use vitcuda::data::augment::{Augmentation, Facing, View};
 use vitcuda::data::preprocess::Size;
@@ -71,10 +72,7 @@ fn distribution() {
     let wanted = below / (below + above);
     let deviation = (wanted * (1.0 - wanted) / DRAWS as f64).sqrt();
     let found = fitting.len() as f64 / DRAWS as f64;
-    assert!(
-        (found - wanted).abs() < 4.0 * deviation,
-        "{found}, {wanted}"
-    );
+    assert_abs_diff_eq!(found, wanted, epsilon = 4.0 * deviation);
 }
 
 /// Places are uniform in the room there is, sides a fair coin.

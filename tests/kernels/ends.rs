@@ -1,5 +1,6 @@
 //! The two ends of a model on emulated GPUs: patches and their gradients, the loss; and random words.
 
+use approx::assert_abs_diff_eq;
 use libtest_mimic::Failed;
 use vitcuda::device::Gpu;
 use vitcuda::device::structs::StepState;
@@ -57,17 +58,11 @@ fn accumulated_loss(gpu: &Gpu) -> Result<(), Failed> {
     };
     let factor = f64::from(scale) * 0.5;
     let loss = cross_entropy::forward_backward(&mut exact, &wide, target, factor);
-    assert!(
-        (f64::from(whole) / loss - 1.0).abs() < 1e-6,
-        "{whole} is not {loss}"
-    );
+    assert_abs_diff_eq!(f64::from(whole) / loss, 1.0, epsilon = 1e-6);
     let largest = exact.iter().fold(0.0f64, |m, d| m.max(d.abs()));
     let limit = largest * (gpu.element().epsilon() / 2.0 + 1e-6);
     for (found, exact) in gpu.read_elements(d.all())?.into_iter().zip(exact) {
-        assert!(
-            (f64::from(found) - exact).abs() <= limit,
-            "{found} is not {exact}"
-        );
+        assert_abs_diff_eq!(f64::from(found), exact, epsilon = limit);
     }
     Ok(())
 }
@@ -174,16 +169,17 @@ fn embedding_gradients(gpu: &Gpu) -> Result<(), Failed> {
     // Sums of 11, and of 9 of them: each addition rounds a partial sum.
     let rounding = f64::from(f32::EPSILON) / 2.0;
     for (found, exact) in position.iter().zip(&exact) {
-        assert!((f64::from(*found) - exact).abs() <= 11.0 * rounding * 2.0 * 5.0 * 11.0);
+        let limit = 11.0 * rounding * 2.0 * 5.0 * 11.0;
+        assert_abs_diff_eq!(f64::from(*found), *exact, epsilon = limit);
     }
     assert_eq!(class, position[..width]);
     for ((found, exact), size) in bias.iter().zip(exact_bias).zip(size) {
-        assert!((f64::from(*found) - exact).abs() <= 20.0 * rounding * size);
+        assert_abs_diff_eq!(f64::from(*found), exact, epsilon = 20.0 * rounding * size);
     }
     let sum: f64 = gpu.read(squares.all())?.into_iter().map(f64::from).sum();
     let all = class.iter().chain(&position).chain(&bias);
     let exact: f64 = all.map(|&d| f64::from(d).powi(2)).sum();
-    assert!((sum / exact - 1.0).abs() < 1e-6, "{sum} is not {exact}");
+    assert_abs_diff_eq!(sum / exact, 1.0, epsilon = 1e-6);
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! The best checkpoint: which one it is, that it is kept, that it can be loaded.
 
+use approx::assert_abs_diff_eq;
 use libtest_mimic::Trial;
 use vitcuda::Error;
 use vitcuda::report::Event;
@@ -56,7 +57,7 @@ fn rotation() {
     assert_eq!(outcome.state.best_global_step, Some(120));
     let best = outcome.state.best_metric.unwrap();
     // The logits that carry the scripted loss are f32.
-    assert!((best - 0.039275).abs() < 1e-7, "{best}");
+    assert_abs_diff_eq!(best, 0.039275, epsilon = 1e-7);
     let checkpoint = play.output().join("checkpoint-120");
     assert_eq!(
         outcome.state.best_model_checkpoint,
@@ -109,7 +110,7 @@ fn load_best() {
     let outcome = play.run(&mut engine).unwrap();
     assert_eq!(engine.params[0], 120.0);
     let loss = outcome.evaluation.unwrap().loss();
-    assert!((loss - 0.039275).abs() < 1e-7, "{loss}");
+    assert_abs_diff_eq!(loss, 0.039275, epsilon = 1e-7);
     assert_eq!(play.json("eval_results.json")["eval_loss"], loss);
     let file = |name: &str| std::fs::read(play.output().join(name)).unwrap();
     assert_eq!(

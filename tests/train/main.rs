@@ -15,6 +15,7 @@ mod trouble;
 
 use std::path::Path;
 
+use approx::relative_eq;
 use libtest_mimic::{Arguments, Trial};
 use serde_json::Value;
 
@@ -46,5 +47,5 @@ fn read_json(path: &Path) -> Value {
 
 /// Equal to within the rounding of a few f64 operations.
 fn close(a: f64, b: f64) -> bool {
-    (a - b).abs() <= 4.0 * f64::EPSILON * a.abs().max(b.abs())
+    relative_eq!(a, b, epsilon = 0.0, max_relative = 4.0 * f64::EPSILON)
 }

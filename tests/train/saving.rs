@@ -1,5 +1,6 @@
 //! Checkpoints that cannot be written, and runs without any.
 
+use approx::assert_abs_diff_eq;
 use libtest_mimic::Trial;
 use vitcuda::train::ModelFiles;
 use vitcuda::train::config::{Interval, OnSaveError};
@@ -98,6 +99,6 @@ fn no_checkpoints() {
     assert_eq!((steps_of("best"), steps_of("last")), (20.0, 63.0));
     let best = outcome.best.unwrap();
     assert_eq!(best.step, 20);
-    assert!((best.value - 0.1).abs() < 1e-7, "{}", best.value);
+    assert_abs_diff_eq!(best.value, 0.1, epsilon = 1e-7);
     assert_eq!(outcome.state.best_global_step, None);
 }

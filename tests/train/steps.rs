@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use approx::assert_abs_diff_eq;
 use libtest_mimic::{Failed, Trial};
 use serde_json::Value;
 use vitcuda::report::Event;
@@ -286,7 +287,7 @@ fn softmax_learns() {
     play.config.learning_rate = 0.0;
     play.config.overwrite_output_dir = true;
     let evaluation = play.run(&mut engine).unwrap().evaluation.unwrap();
-    assert!((evaluation.loss() - 3_f64.ln()).abs() < 1e-15);
+    assert_abs_diff_eq!(evaluation.loss(), 3_f64.ln(), epsilon = 1e-15);
     let classes = evaluation.summary().confusion.class_counts();
     assert_eq!(classes[0].predicted, 50);
     assert_eq!(evaluation.accuracy(), 17.0 / 50.0);
