@@ -1,12 +1,15 @@
 //! The yardstick: a training step in plain mixed precision on the CPU. Arithmetic in f32, tensors
-//! rounded to 16 bits wherever the device stores them so, or hands them to a tensor core.
+//! rounded to 16 bits wherever the device stores them so, or hands them to a tensor core. Layers' sums
+//! are cut as tensor cores cut them: such errors have one sign, and a layer norm's gradient, which
+//! adds hundreds of rows, averages roundings away but not these.
 
-use vitcuda::device::ElementType;
+use rayon::prelude::*;
+use vitcuda::device::{ElementType, Gpu};
 use vitcuda::model::params::LayerRanges;
 use vitcuda::model::vit::Vit;
 use vitcuda::ops::gemm::Accumulate;
+use vitcuda::ops::gpu_rounding::TensorCore;
 use vitcuda::ops::layer_norm::{self, Residual};
-use vitcuda::ops::linear::{self, Epilogue, Shape};
 use vitcuda::ops::plain::{self, Head};
 
 use super::model::{Outcome, Problem};
@@ -26,17 +29,20 @@ struct Layer {
 struct Mixed<'a> {
     vit: &'a Vit,
     element: ElementType,
+    core: TensorCore,
     params: &'a [f32],
     /// In 16 bits.
     copy: Vec<f32>,
     gradients: Vec<f32>,
 }
 
-/// Logits, loss and gradients of `problem`, the loss scaled by `scale` on the way.
-pub fn step(vit: &Vit, problem: &Problem, element: ElementType, scale: f32) -> Outcome<f32> {
+/// Logits, loss and gradients of `problem` as on `gpu`, the loss scaled by `scale` on the way.
+pub fn step(vit: &Vit, problem: &Problem, gpu: &Gpu, scale: f32) -> Outcome<f32> {
+    let element = gpu.element();
     let mut mixed = Mixed {
         vit,
         element,
+        core: TensorCore::of(gpu.properties().capability, element),
         params: &problem.params,
         copy: Vec::new(),
         gradients: vec![0.0; vit.table.len],
@@ -57,46 +63,93 @@ fn column_sums(values: &[f32], columns: usize) -> Vec<f32> {
 
 type Range = std::ops::Range<usize>;
 
+fn transposed(values: &[f32], columns: usize) -> Vec<f32> {
+    let rows = values.len() / columns;
+    let at = |i: usize| values[i % rows * columns + i / rows];
+    (0..values.len()).map(at).collect()
+}
+
+/// Columns that are computed side by side.
+const SIDE: usize = 16;
+
+/// a (m, depth) times b (depth, n), with the sums of a tensor core: see `ops/gpu_rounding.rs`.
+fn product(core: TensorCore, a: &[f32], b: &[f32], depth: usize) -> Vec<f32> {
+    let columns = b.len() / depth;
+    let mut c = vec![0.0; a.len() / depth * columns];
+    let rows = c
+        .par_chunks_exact_mut(columns)
+        .zip(a.par_chunks_exact(depth));
+    rows.for_each(|(c, a)| {
+        for (at, c) in c.chunks_mut(SIDE).enumerate() {
+            let mut sums = [0.0f32; SIDE];
+            for (block, a) in a.chunks(core.width).enumerate() {
+                let mut products = [[0.0f32; SIDE]; 16];
+                for (k, (products, a)) in products.iter_mut().zip(a).enumerate() {
+                    let row = &b[(block * core.width + k) * columns + at * SIDE..][..c.len()];
+                    products
+                        .iter_mut()
+                        .zip(row)
+                        .for_each(|(product, b)| *product = a * b);
+                }
+                add_block(&mut sums, &products[..a.len()]);
+            }
+            c.copy_from_slice(&sums[..c.len()]);
+        }
+    });
+    c
+}
+
+/// All are aligned to the largest and cut to 24 bits there, the sum is cut to f32.
+fn add_block(sums: &mut [f32; SIDE], products: &[[f32; SIDE]]) {
+    let mut largest = sums.map(f32::abs);
+    for row in products {
+        largest
+            .iter_mut()
+            .zip(row)
+            .for_each(|(largest, x)| *largest = largest.max(x.abs()));
+    }
+    // 2^(23 - exponent), and back; below 2^-100 nothing matters here.
+    let exponent = largest.map(|x| (x.to_bits() >> 23).clamp(27, 250));
+    let scale = exponent.map(|e| f32::from_bits((277 - e) << 23));
+    let mut totals = [0i32; SIDE];
+    for row in products.iter().chain([&*sums]) {
+        for i in 0..SIDE {
+            // SAFETY: below 2^24, by the scale.
+            totals[i] += unsafe { (row[i] * scale[i]).to_int_unchecked::<i32>() };
+        }
+    }
+    for i in 0..SIDE {
+        let cut = 8u32.saturating_sub(totals[i].unsigned_abs().leading_zeros());
+        let kept = totals[i].unsigned_abs() >> cut << cut;
+        let size = kept as f32 * f32::from_bits((exponent[i] - 23) << 23);
+        sums[i] = size.copysign(totals[i] as f32);
+    }
+}
+
 impl Mixed<'_> {
     fn round(&self, values: Vec<f32>) -> Vec<f32> {
         values.into_iter().map(|v| self.element.round(v)).collect()
     }
 
-    fn shape(&self, x: &[f32], inputs: usize, outputs: usize) -> Shape {
-        Shape {
-            rows: x.len() / inputs,
-            inputs,
-            outputs,
-        }
-    }
-
     /// x Wᵀ + b, in f32.
     fn linear(&self, x: &[f32], weight: &Range, bias: &Range, inputs: usize) -> Vec<f32> {
-        let shape = self.shape(x, inputs, weight.len() / inputs);
-        let mut y = vec![0.0; shape.rows * shape.outputs];
         let (w, b) = (&self.copy[weight.clone()], &self.params[bias.clone()]);
-        linear::forward(&mut y, Epilogue::Bias, x, w, b, shape);
+        let mut y = product(self.core, x, &transposed(w, inputs), inputs);
+        for row in y.chunks_exact_mut(b.len()) {
+            row.iter_mut().zip(b).for_each(|(y, b)| *y += b);
+        }
         y
     }
 
     /// dy W, in f32.
     fn input_gradient(&self, dy: &[f32], weight: &Range, outputs: usize) -> Vec<f32> {
-        let inputs = weight.len() / outputs;
-        let shape = self.shape(dy, outputs, inputs);
-        let shape = Shape {
-            rows: shape.rows,
-            inputs,
-            outputs,
-        };
-        let mut dx = vec![0.0; shape.rows * inputs];
-        linear::backward_input(&mut dx, dy, &self.copy[weight.clone()], shape);
-        dx
+        product(self.core, dy, &self.copy[weight.clone()], outputs)
     }
 
     fn weight_gradient(&mut self, dy: &[f32], x: &[f32], weight: &Range, inputs: usize) {
-        let shape = self.shape(x, inputs, weight.len() / inputs);
-        let dw = &mut self.gradients[weight.clone()];
-        linear::backward_weight(dw, &mut [], dy, x, Accumulate::Overwrite, shape);
+        let outputs = weight.len() / inputs;
+        let dw = product(self.core, &transposed(dy, outputs), x, x.len() / inputs);
+        self.set(weight, &dw);
     }
 
     fn norm(&self, x: &[f32], weight: &Range, bias: &Range) -> (Vec<f32>, Vec<f32>, Vec<f32>) {

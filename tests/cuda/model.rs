@@ -235,7 +235,7 @@ pub fn tiny_vit(gpu: &Gpu, dir: &Path) -> Result<(), Failed> {
     ] {
         let draw = Draw {
             found: on_device(gpu, &vit, &problem, last_block, capacity)?,
-            plain: mixed::step(&vit, &problem, gpu.element(), LOSS_SCALE),
+            plain: mixed::step(&vit, &problem, gpu, LOSS_SCALE),
             exact: exact(&vit, &problem),
         };
         compare(&vit, &[draw])
@@ -265,7 +265,7 @@ pub fn tiny_dinov2(gpu: &Gpu) -> Result<(), Failed> {
         };
         draws.push(Draw {
             found: on_device(gpu, &vit, &problem, LastBlock::ClassToken, 3)?,
-            plain: mixed::step(&vit, &problem, gpu.element(), LOSS_SCALE),
+            plain: mixed::step(&vit, &problem, gpu, LOSS_SCALE),
             exact: exact(&vit, &problem),
         });
     }
@@ -320,7 +320,7 @@ pub fn vit_small(gpu: &Gpu, shared: &Path) -> Result<(), Failed> {
         }
         draws.push(Draw {
             found,
-            plain: mixed::step(&vit, &problem, gpu.element(), LOSS_SCALE),
+            plain: mixed::step(&vit, &problem, gpu, LOSS_SCALE),
             exact: exact(&vit, &problem),
         });
     }
