@@ -20,13 +20,14 @@ use vitcuda::rng::{Philox, Purpose};
 
 use super::Test;
 
-pub const TESTS: [(&str, Test); 9] = [
+pub const TESTS: [(&str, Test); 10] = [
     ("elements are rounded as the host rounds", rounding),
     (
         "loss and gradient do not depend on what all logits share",
         shifted_logits,
     ),
     ("scores a thousand apart from zero", shifted_scores),
+    ("a largest score that comes first", largest_score_first),
     ("a row of equal values is its bias", equal_values),
     (
         "a stream's class rows alone are normalised",
@@ -204,6 +205,33 @@ fn shifted_scores(gpu: &Gpu) -> Result<(), Failed> {
 // ---------------------------------------------------------------------------------------- layer norm
 
 /// Without variance only eps keeps 1 / σ finite.
+/// Keys in several blocks, of which the first has a score five hundred above all others: no later block
+/// may take what it has for the largest.
+fn largest_score_first(gpu: &Gpu) -> Result<(), Failed> {
+    const SHAPE: Heads = Heads {
+        images: 1,
+        tokens: 577,
+        heads: 1,
+        head_size: 16,
+    };
+    let size = SHAPE.head_size;
+    let mut qkv = eighths(SHAPE.tokens * 3 * size, 4);
+    for (token, qkv) in qkv.chunks_mut(3 * size).enumerate() {
+        qkv[size - 1] = 32.0;
+        qkv[2 * size - 1] = if token == 0 { 64.0 } else { 0.0 };
+    }
+    let value = qkv[2 * size..3 * size].to_vec();
+    let qkv = gpu.upload_elements(&qkv)?;
+    let (o, lse) = (gpu.alloc(SHAPE.tokens * size)?, gpu.alloc(SHAPE.tokens)?);
+    let (o, lse) = (o.all(), lse.all());
+    attention::forward(gpu, o, lse, qkv.all(), SHAPE, Queries::EveryToken)?;
+    for (row, o) in gpu.read_elements(o)?.chunks(size).enumerate() {
+        // Its probability is 1 but for e^-500: the value comes back as it was stored.
+        assert_eq!(o, value, "row {row}");
+    }
+    Ok(())
+}
+
 fn equal_values(gpu: &Gpu) -> Result<(), Failed> {
     let (rows, width) = (5, 64);
     let x = gpu.upload(&vec![3.5f32; rows * width])?;
