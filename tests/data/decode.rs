@@ -68,10 +68,13 @@ fn bad_inputs(folder: &Path) -> Result<(), Failed> {
     let text = std::fs::read_to_string(folder.join("expected_pillow.json"))?;
     let pillow: serde_json::Value = serde_json::from_str(&text)?;
     let (dataset, _) = open_unlabelled(&[Source::Folder(folder.to_owned())])?;
-    let names: BTreeSet<String> = (0..dataset.len()).map(|i| dataset.name(i)).collect();
+    // The files that claim gigabytes have a folder of their own and are not Pillow's to judge.
+    let own = (0..dataset.len()).filter(|&i| !dataset.name(i).contains('/'));
+    let own: Vec<usize> = own.collect();
+    let names: BTreeSet<String> = own.iter().map(|&i| dataset.name(i)).collect();
     let listed: BTreeSet<String> = BAD_INPUTS.iter().map(|(name, _)| (*name).into()).collect();
     assert_eq!(names, listed, "every file has its line in the table");
-    for (i, (name, wanted)) in BAD_INPUTS.into_iter().enumerate() {
+    for (i, (name, wanted)) in own.into_iter().zip(BAD_INPUTS) {
         assert_eq!(dataset.name(i), name);
         let found = match dataset.image(i) {
             Ok(image) => format!("ok {} × {}", image.width, image.height),
