@@ -103,22 +103,24 @@ pub fn arena() -> Arena {
                 start != libc::MAP_FAILED,
                 "cannot reserve addresses for device memory"
             );
-            if protection != libc::PROT_NONE {
-                // Fewer page faults; no matter if the system has no large pages.
-                // SAFETY: advice on our own mapping.
-                unsafe { libc::madvise(start, bytes, libc::MADV_HUGEPAGE) };
-            }
             start as usize
         };
         let base = reserve(libc::PROT_NONE, ARENA_BYTES);
         let rights = libc::PROT_READ | libc::PROT_WRITE;
+        // Fewer page faults; no matter if the system has no large pages.
+        let in_large_pages = |bytes| {
+            let start = reserve(rights, bytes);
+            // SAFETY: advice on our own mapping.
+            unsafe { libc::madvise(start as *mut _, bytes, libc::MADV_HUGEPAGE) };
+            start
+        };
         let write_state = reserve(rights, ARENA_BYTES);
-        let read_tag = reserve(rights, ARENA_BYTES);
+        let read_tag = in_large_pages(ARENA_BYTES);
         Arena {
             base,
             write_state: write_state.wrapping_sub(base),
             read_tag: read_tag.wrapping_sub(base),
-            records: [(); 2].map(|()| reserve(rights, 2 * ARENA_BYTES)),
+            records: [(); 2].map(|()| in_large_pages(2 * ARENA_BYTES)),
             writers: reserve(rights, ARENA_BYTES / PAGE * 2),
         }
     })
@@ -157,9 +159,8 @@ pub fn next_launch_tag() {
             let (start, length) = allocation.pages();
             // SAFETY: records of live allocations; no launch is running.
             unsafe {
-                let rights = libc::PROT_READ | libc::PROT_WRITE;
                 for plane in records(start) {
-                    map_fresh(plane as usize, 2 * length, rights);
+                    clear(plane as usize, 2 * length);
                 }
             }
         }
@@ -344,6 +345,16 @@ pub fn allocate(bytes: usize, home: Home) -> Result<usize> {
     Ok(base)
 }
 
+/// Makes anonymous pages zeros again, without a mapping of their own: a process may have only so many.
+///
+/// # Safety
+/// Nothing on these pages is needed any more.
+unsafe fn clear(start: usize, bytes: usize) {
+    // SAFETY: says the caller.
+    let refused = unsafe { libc::madvise(start as *mut _, bytes, libc::MADV_DONTNEED) };
+    assert_eq!(refused, 0, "cannot clear the shadow of device memory");
+}
+
 /// Replaces pages by untouched ones.
 ///
 /// # Safety
@@ -418,10 +429,11 @@ pub fn free(base: usize) -> Result<()> {
     unsafe {
         let rights = libc::PROT_READ | libc::PROT_WRITE;
         map_fresh(start, length, libc::PROT_NONE);
+        // The only shadow that may be a view of a file, see `fill`.
         map_fresh(write_state(start) as usize, length, rights);
-        map_fresh(read_tag(start) as usize, length, rights);
+        clear(read_tag(start) as usize, length);
         for plane in records(start) {
-            map_fresh(plane as usize, 2 * length, rights);
+            clear(plane as usize, 2 * length);
         }
     }
     table.granules.give_back(base);
