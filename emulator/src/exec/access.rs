@@ -109,14 +109,20 @@ impl Runs {
         self.all[..self.count].iter()
     }
 
-    /// 32-byte sectors that the access touches, those that two runs share in turn counted once.
+    /// Distinct 32-byte sectors that the access touches.
     #[inline(always)]
     fn sectors(&self) -> u64 {
-        let (mut count, mut last) = (0, usize::MAX);
-        for run in self.each() {
-            let (first, end) = (run.address / SECTOR, (run.address + run.bytes - 1) / SECTOR);
-            count += end - first + usize::from(first != last);
-            last = end;
+        let of = |run: &Run| (run.address / SECTOR, (run.address + run.bytes - 1) / SECTOR);
+        let mut count = 0;
+        for (index, run) in self.each().enumerate() {
+            let (first, last) = of(run);
+            let seen = |sector: usize| {
+                let earlier = self.all[..index].iter().map(of);
+                earlier.fold(false, |seen, (first, last)| {
+                    seen | (first <= sector && sector <= last)
+                })
+            };
+            count += (first..=last).filter(|&sector| !seen(sector)).count();
         }
         count as u64
     }
