@@ -306,7 +306,7 @@ impl Op for LayerNorm {
             Case::new(&[("N", 197), ("C", 192)]),
             Case::new(&[("N", 514), ("C", 50)]),
             // More rows than a GPU has warps for at once, alone and in teams.
-            Case::new(&[("N", 3300), ("C", 3)]),
+            Case::new(&[("N", 3300), ("C", 9)]),
             Case::new(&[("N", 400), ("C", 1540), ("every", 2)]).variant(IN_STREAM),
             Case::new(&[("N", 34), ("C", 384), ("every", 17)]).variant(IN_STREAM),
             Case::new(&[("N", 5), ("C", 1024), ("every", 1)]).variant(IN_STREAM),
