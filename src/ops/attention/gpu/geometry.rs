@@ -123,6 +123,8 @@ fn longest_row(family: u32, width: usize) -> usize {
         (7, _) => 128,
         (_, ..=16) => usize::MAX,
         (_, ..=32) => 288,
+        // 12.4 spills at 240 keys.
+        (9, 65..=80) => 208,
         (_, _) => 272,
     }
 }
