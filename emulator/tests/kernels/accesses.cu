@@ -18,36 +18,22 @@ extern "C" __global__ void shared_patterns(float* out) {
 // One warp: packed floats are four sectors of 32 bytes, floats 32 bytes apart are 32.
 extern "C" __global__ void global_patterns(float* out, const float* in) { out[threadIdx.x] = in[8 * threadIdx.x]; }
 
-// What a compiler may make of a condition: both sides are loaded, one is taken.
-extern "C" __global__ void speculated(float* out, const float* in) {
+// What a compiler may make of a condition: both sides are loaded, and one is taken. `x` is greater than
+// -100; where the unwritten side is taken, that is a fault.
+template <bool UNWRITTEN> __device__ __forceinline__ void speculate(float* out, const float* in) {
   __shared__ float x[64];
   x[threadIdx.x] = in[threadIdx.x];
   __syncwarp();
-  const float* unwritten = x + 32 + threadIdx.x;
+  const unsigned unwritten = (unsigned)__cvta_generic_to_shared(x + 32 + threadIdx.x);
   float taken;
   asm volatile(
-      "{ .reg .f32 a, b; .reg .pred p;\n"
+      "{ .reg .f32 a; .reg .pred p;\n"
       "ld.shared.f32 a, [%2];\n"
       "add.f32 a, a, 0f3F800000;\n"
-      "setp.gt.f32 p, %1, 0fC2C80000;\n"
+      "setp.gt.f32 p, %1, %3;\n"
       "selp.f32 %0, %1, a, p; }"
-      : "=f"(taken) : "f"(x[threadIdx.x]), "r"((unsigned)__cvta_generic_to_shared(unwritten)));
+      : "=f"(taken) : "f"(x[threadIdx.x]), "r"(unwritten), "f"(UNWRITTEN ? 100.0f : -100.0f));
   out[threadIdx.x] = taken;
 }
-
-// The same, with the other side taken.
-extern "C" __global__ void speculated_and_used(float* out, const float* in) {
-  __shared__ float x[64];
-  x[threadIdx.x] = in[threadIdx.x];
-  __syncwarp();
-  const float* unwritten = x + 32 + threadIdx.x;
-  float taken;
-  asm volatile(
-      "{ .reg .f32 a, b; .reg .pred p;\n"
-      "ld.shared.f32 a, [%2];\n"
-      "add.f32 a, a, 0f3F800000;\n"
-      "setp.lt.f32 p, %1, 0fC2C80000;\n"
-      "selp.f32 %0, %1, a, p; }"
-      : "=f"(taken) : "f"(x[threadIdx.x]), "r"((unsigned)__cvta_generic_to_shared(unwritten)));
-  out[threadIdx.x] = taken;
-}
+extern "C" __global__ void speculated(float* out, const float* in) { speculate<false>(out, in); }
+extern "C" __global__ void speculated_and_used(float* out, const float* in) { speculate<true>(out, in); }
