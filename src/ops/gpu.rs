@@ -104,30 +104,33 @@ pub trait GpuOp: Op {
             .collect()
     }
 
-    /// How far the GPU's arithmetic may take each value of the outputs from the exact one beyond
-    /// rounding to nearest, which the yardstick has (see [`gpu_rounding`](super::gpu_rounding)).
-    /// Outputs that are not there, all by default, are as near as that.
-    fn forward_allowance(
-        &self,
-        _gpu: &Properties,
-        _element: ElementType,
-        _case: &Case,
-        _inputs: &[Vec<f64>],
-    ) -> Vec<Vec<f64>> {
-        Vec::new()
+    /// What the GPU's arithmetic loses beyond rounding to nearest, where it loses anything.
+    fn allowance(&self) -> Option<&dyn Allowance> {
+        None
     }
+}
 
-    /// The same of the gradients.
-    fn backward_allowance(
+/// How far the GPU's arithmetic may take each value from the exact one beyond rounding to nearest, which
+/// the yardstick has (see [`gpu_rounding`](super::gpu_rounding)).
+pub trait Allowance {
+    /// Of the outputs, each as long as it; those that are not there are as near as the yardstick.
+    fn forward(
         &self,
-        _gpu: &Properties,
-        _element: ElementType,
-        _case: &Case,
-        _inputs: &[Vec<f64>],
-        _dy: &[Vec<f64>],
-    ) -> Gradients<f64> {
-        Vec::new()
-    }
+        gpu: &Properties,
+        element: ElementType,
+        case: &Case,
+        inputs: &[Vec<f64>],
+    ) -> Vec<Vec<f64>>;
+
+    /// Of the gradients.
+    fn backward(
+        &self,
+        gpu: &Properties,
+        element: ElementType,
+        case: &Case,
+        inputs: &[Vec<f64>],
+        dy: &[Vec<f64>],
+    ) -> Gradients<f64>;
 }
 
 /// What of a model decides which kernels it launches.

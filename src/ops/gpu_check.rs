@@ -127,7 +127,10 @@ fn forward(
     let (element, wide) = (gpu.element(), widen(&inputs));
     let exact = op.forward_f64(case, &wide);
     let plain = op.rounded_forward(element, case, &inputs);
-    let allowance = op.forward_allowance(gpu.properties(), element, case, &wide);
+    let allowance = op
+        .allowance()
+        .map(|of| of.forward(gpu.properties(), element, case, &wide));
+    let allowance = allowance.unwrap_or_default();
     Ok(exact.iter().enumerate().try_for_each(|(i, exact)| {
         let what = format!("output {i}");
         for (number, again) in runs.iter().enumerate().skip(1) {
@@ -156,7 +159,10 @@ fn backward(
     let (wide, wide_dy) = (widen(&inputs), widen(&dy));
     let exact = op.backward_f64(case, &wide, &wide_dy);
     let plain = op.rounded_backward(element, case, &inputs, &dy);
-    let allowance = op.backward_allowance(gpu.properties(), element, case, &wide, &wide_dy);
+    let allowance = op
+        .allowance()
+        .map(|of| of.backward(gpu.properties(), element, case, &wide, &wide_dy));
+    let allowance = allowance.unwrap_or_default();
     Ok(specs.iter().enumerate().try_for_each(|(i, spec)| {
         let what = format!("d{}", spec.name);
         let gradient = |run: usize| runs[run].get(i).and_then(Option::as_ref);

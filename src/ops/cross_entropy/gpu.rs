@@ -8,7 +8,7 @@ use crate::device::{
 };
 use crate::error::Result;
 use crate::ops::gemm::Accumulate;
-use crate::ops::gpu::{GpuOp, ModelDims, Plan, Storage, Stored};
+use crate::ops::gpu::{Allowance, GpuOp, ModelDims, Plan, Storage, Stored};
 use crate::ops::gpu_rounding::{EXP, LOG};
 use crate::ops::registry::{Case, Gradients, Pass};
 
@@ -196,7 +196,13 @@ impl GpuOp for CrossEntropy {
         ]
     }
 
-    fn forward_allowance(
+    fn allowance(&self) -> Option<&dyn Allowance> {
+        Some(self)
+    }
+}
+
+impl Allowance for CrossEntropy {
+    fn forward(
         &self,
         _: &Properties,
         _: ElementType,
@@ -206,7 +212,7 @@ impl GpuOp for CrossEntropy {
         vec![vec![self.losses(case, inputs).0]]
     }
 
-    fn backward_allowance(
+    fn backward(
         &self,
         _: &Properties,
         _: ElementType,

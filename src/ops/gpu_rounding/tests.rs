@@ -4,6 +4,7 @@
 use super::*;
 use crate::device::Properties;
 use crate::device::architecture::Architecture;
+use crate::ops::gpu::Allowance;
 use crate::ops::gpu::GpuOp;
 use crate::ops::gpu_check::{output_gradients, rounded_inputs, widen, within_budget};
 use crate::ops::linear::Linear;
@@ -135,7 +136,7 @@ fn patches(gpu: &Properties, element: ElementType, machine: Machine) -> Judged {
         found,
         plain: op.rounded_forward(element, &case, &inputs).remove(0),
         exact: op.forward_f64(&case, &wide).remove(0),
-        allowed: op.forward_allowance(gpu, element, &case, &wide).remove(0),
+        allowed: Allowance::forward(&op, gpu, element, &case, &wide).remove(0),
     }
 }
 
@@ -169,7 +170,9 @@ fn weight_gradient(gpu: &Properties, element: ElementType, machine: Machine) -> 
             .take()
             .unwrap(),
         exact: taken(op.backward_f64(&case, &wide, &wide_dy)),
-        allowed: taken(op.backward_allowance(gpu, element, &case, &wide, &wide_dy)),
+        allowed: taken(Allowance::backward(
+            &op, gpu, element, &case, &wide, &wide_dy,
+        )),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use crate::device::{ElementType, Properties};
 use crate::ops::attention::Attention;
+use crate::ops::gpu::Allowance;
 use crate::ops::gpu_rounding::{EXP2, LOG, TensorCore};
 use crate::ops::linear::gpu::allowance::as_elements;
 use crate::ops::plain::{self, Head};
@@ -130,8 +131,11 @@ impl Attention {
         let tensors = Self::projected(case, inputs);
         tensors.iter().map(|t| as_elements(element, t)).collect()
     }
+}
 
-    pub(super) fn forward_losses(
+impl Allowance for Attention {
+    fn forward(
+        &self,
         gpu: &Properties,
         element: ElementType,
         case: &Case,
@@ -147,7 +151,8 @@ impl Attention {
         })
     }
 
-    pub(super) fn backward_losses(
+    fn backward(
+        &self,
         gpu: &Properties,
         element: ElementType,
         case: &Case,

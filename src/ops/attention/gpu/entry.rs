@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::ops::attention::{Attention, Shape};
 use crate::ops::column_sum;
 use crate::ops::gemm::Accumulate;
-use crate::ops::gpu::{GpuOp, ModelDims, Plan, Storage, Stored};
+use crate::ops::gpu::{Allowance, GpuOp, ModelDims, Plan, Storage, Stored};
 use crate::ops::registry::{Case, Gradients, Pass};
 
 /// The tensors of a case and where their rows lie in (B, T, 3, C): first value, length, distance to
@@ -197,24 +197,7 @@ impl GpuOp for Attention {
             .collect()
     }
 
-    fn forward_allowance(
-        &self,
-        gpu: &Properties,
-        element: ElementType,
-        case: &Case,
-        inputs: &[Vec<f64>],
-    ) -> Vec<Vec<f64>> {
-        Self::forward_losses(gpu, element, case, inputs)
-    }
-
-    fn backward_allowance(
-        &self,
-        gpu: &Properties,
-        element: ElementType,
-        case: &Case,
-        inputs: &[Vec<f64>],
-        dy: &[Vec<f64>],
-    ) -> Gradients<f64> {
-        Self::backward_losses(gpu, element, case, inputs, dy)
+    fn allowance(&self) -> Option<&dyn Allowance> {
+        Some(self)
     }
 }

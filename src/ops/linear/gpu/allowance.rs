@@ -2,6 +2,7 @@
 //! to nearest; to first order, value by value (see `ops/gpu_rounding.rs`).
 
 use crate::device::{ElementType, Properties};
+use crate::ops::gpu::Allowance;
 use crate::ops::gpu_rounding::{EXP2, RECIPROCAL, TensorCore};
 use crate::ops::linear::gpu::WeightPlan;
 use crate::ops::linear::{Linear, Shape};
@@ -110,8 +111,9 @@ pub(in crate::ops) fn gelu_backward(
     (0..h.len()).map(value).collect()
 }
 
-impl Linear {
-    pub(super) fn forward_losses(
+impl Allowance for Linear {
+    fn forward(
+        &self,
         gpu: &Properties,
         element: ElementType,
         case: &Case,
@@ -126,7 +128,8 @@ impl Linear {
         }
     }
 
-    pub(super) fn backward_losses(
+    fn backward(
+        &self,
         gpu: &Properties,
         element: ElementType,
         case: &Case,

@@ -8,7 +8,7 @@ use crate::device::{ElementType, Gpu, Properties};
 use crate::error::Result;
 use crate::ops::column_sum;
 use crate::ops::gemm::Accumulate;
-use crate::ops::gpu::{GpuOp, ModelDims, Plan, Storage, Stored};
+use crate::ops::gpu::{Allowance, GpuOp, ModelDims, Plan, Storage, Stored};
 use crate::ops::linear::{Linear, Shape};
 use crate::ops::plain;
 use crate::ops::registry::{Case, Gradients, Op, Pass};
@@ -232,25 +232,8 @@ impl GpuOp for Linear {
         gradients
     }
 
-    fn forward_allowance(
-        &self,
-        gpu: &Properties,
-        element: ElementType,
-        case: &Case,
-        inputs: &[Vec<f64>],
-    ) -> Vec<Vec<f64>> {
-        Self::forward_losses(gpu, element, case, inputs)
-    }
-
-    fn backward_allowance(
-        &self,
-        gpu: &Properties,
-        element: ElementType,
-        case: &Case,
-        inputs: &[Vec<f64>],
-        dy: &[Vec<f64>],
-    ) -> Gradients<f64> {
-        Self::backward_losses(gpu, element, case, inputs, dy)
+    fn allowance(&self) -> Option<&dyn Allowance> {
+        Some(self)
     }
 }
 

@@ -2,6 +2,7 @@
 //! for one layer: what the first layer's sums lose goes through the GELU and the second layer.
 
 use crate::device::{ElementType, Properties};
+use crate::ops::gpu::Allowance;
 use crate::ops::gpu_rounding::TensorCore;
 use crate::ops::linear::gpu::allowance::{
     add, as_elements, gelu, gelu_backward, input_gradient, magnitudes, product, weight_gradient,
@@ -32,8 +33,9 @@ impl Hidden {
     }
 }
 
-impl Mlp {
-    pub(super) fn forward_losses(
+impl Allowance for Mlp {
+    fn forward(
+        &self,
         gpu: &Properties,
         element: ElementType,
         case: &Case,
@@ -48,7 +50,8 @@ impl Mlp {
         vec![y]
     }
 
-    pub(super) fn backward_losses(
+    fn backward(
+        &self,
         gpu: &Properties,
         element: ElementType,
         case: &Case,

@@ -5,7 +5,7 @@ use crate::device::kernels::{ColumnSum, PatchEmbedForwardBytes, PatchEmbedForwar
 use crate::device::{Buffer, Element, ElementType, Gpu, Properties};
 use crate::error::Result;
 use crate::ops::gemm::Accumulate;
-use crate::ops::gpu::{GpuOp, ModelDims, Plan, Storage, Stored};
+use crate::ops::gpu::{Allowance, GpuOp, ModelDims, Plan, Storage, Stored};
 use crate::ops::gpu_rounding::TensorCore;
 use crate::ops::linear::gpu::{WeightPlan, allowance};
 use crate::ops::patch_embed::{PatchEmbed, Shape};
@@ -216,7 +216,13 @@ impl GpuOp for PatchEmbed {
         std::iter::once(None).chain(d.map(Some)).collect()
     }
 
-    fn forward_allowance(
+    fn allowance(&self) -> Option<&dyn Allowance> {
+        Some(self)
+    }
+}
+
+impl Allowance for PatchEmbed {
+    fn forward(
         &self,
         gpu: &Properties,
         element: ElementType,
@@ -233,7 +239,7 @@ impl GpuOp for PatchEmbed {
         vec![x.collect::<Vec<_>>().concat()]
     }
 
-    fn backward_allowance(
+    fn backward(
         &self,
         gpu: &Properties,
         element: ElementType,
