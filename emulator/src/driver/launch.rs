@@ -146,6 +146,60 @@ struct Geometry {
     stream: usize,
 }
 
+/// Refuses a grid or block that the device or the kernel cannot have.
+fn judge_threads(kernel: &Kernel, grid: [u32; 3], block: [u32; 3]) -> Result<()> {
+    let name = &kernel.name;
+    let too_large = block
+        .iter()
+        .zip(DEVICE_BLOCK_LIMITS)
+        .any(|(&n, limit)| n > limit);
+    let threads = block.iter().map(|&n| n as u64).product::<u64>();
+    if threads == 0 || too_large || threads > 1024 {
+        return refuse(
+            Status::ERROR_INVALID_VALUE,
+            format!(
+                "kernel `{name}`: block {block:?} has {threads} threads; 1 to 1024 are possible"
+            ),
+        );
+    }
+    if threads > max_threads(kernel) as u64 {
+        return refuse(
+            Status::ERROR_LAUNCH_OUT_OF_RESOURCES,
+            format!(
+                "kernel `{name}`: block {block:?} has {threads} threads, its __launch_bounds__ are {}",
+                kernel.max_threads
+            ),
+        );
+    }
+    if grid.contains(&0) || grid[0] > i32::MAX as u32 || grid[1] > 65535 || grid[2] > 65535 {
+        return refuse(
+            Status::ERROR_INVALID_VALUE,
+            format!("kernel `{name}`: grid {grid:?} is empty or too large"),
+        );
+    }
+    Ok(())
+}
+
+/// Refuses a byte that the kernel takes for a truth value and that is neither 0 nor 1.
+fn judge_truths(kernel: &Kernel, arguments: &[u8]) -> Result<()> {
+    let name = &kernel.name;
+    for (i, parameter) in kernel
+        .parameters
+        .iter()
+        .enumerate()
+        .filter(|(_, one)| one.truth)
+    {
+        let value = arguments[parameter.offset as usize];
+        if value > 1 {
+            return refuse(
+                Status::ERROR_INVALID_VALUE,
+                format!("kernel `{name}`: argument {i} should be a bool and is {value}"),
+            );
+        }
+    }
+    Ok(())
+}
+
 /// # Safety
 /// As [`arguments`]: the array of pointers is read as memory that may not be there.
 unsafe fn launch(
@@ -174,34 +228,7 @@ unsafe fn launch(
     let allowed = found.max_dynamic_shared;
     let device = state.device(context);
     let (grid, block, name) = (geometry.grid, geometry.block, &kernel.name);
-    let too_large = block
-        .iter()
-        .zip(DEVICE_BLOCK_LIMITS)
-        .any(|(&n, limit)| n > limit);
-    let threads = block.iter().map(|&n| n as u64).product::<u64>();
-    if threads == 0 || too_large || threads > 1024 {
-        return refuse(
-            Status::ERROR_INVALID_VALUE,
-            format!(
-                "kernel `{name}`: block {block:?} has {threads} threads; 1 to 1024 are possible"
-            ),
-        );
-    }
-    if threads > max_threads(&kernel) as u64 {
-        return refuse(
-            Status::ERROR_LAUNCH_OUT_OF_RESOURCES,
-            format!(
-                "kernel `{name}`: block {block:?} has {threads} threads, its __launch_bounds__ are {}",
-                kernel.max_threads
-            ),
-        );
-    }
-    if grid.contains(&0) || grid[0] > i32::MAX as u32 || grid[1] > 65535 || grid[2] > 65535 {
-        return refuse(
-            Status::ERROR_INVALID_VALUE,
-            format!("kernel `{name}`: grid {grid:?} is empty or too large"),
-        );
-    }
+    judge_threads(&kernel, grid, block)?;
     if geometry.shared > allowed {
         return refuse(
             Status::ERROR_INVALID_VALUE,
@@ -213,20 +240,7 @@ unsafe fn launch(
     }
     // SAFETY: says the caller.
     let arguments = unsafe { arguments(&kernel, pointers, extra)? };
-    for (i, parameter) in kernel
-        .parameters
-        .iter()
-        .enumerate()
-        .filter(|(_, one)| one.truth)
-    {
-        let value = arguments[parameter.offset as usize];
-        if value > 1 {
-            return refuse(
-                Status::ERROR_INVALID_VALUE,
-                format!("kernel `{name}`: argument {i} should be a bool and is {value}"),
-            );
-        }
-    }
+    judge_truths(&kernel, &arguments)?;
     // Of static and dynamic shared memory together; the attribute is about the dynamic part alone.
     let limit = match allowed {
         crate::device::SHARED_DEFAULT => allowed,

@@ -1,7 +1,6 @@
-//! Loads, stores and atomics: each lane's address is judged, then the bytes move.
+//! Loads and stores: each lane's address is judged, then the bytes move.
 
 use std::rc::Rc;
-use std::sync::Mutex;
 
 use super::doubt::ILLEGAL;
 use super::failure::Fault;
@@ -214,6 +213,23 @@ impl Turn<'_> {
         })
     }
 
+    /// Where an access goes: its space, addresses in it, aligned, and the bytes of a lane.
+    #[inline(always)]
+    pub fn find(
+        &self,
+        i: &Instruction,
+        access: Access,
+        width: Width,
+        mask: u32,
+        verb: &str,
+    ) -> Result<(Space, [usize; LANES], usize), Fault> {
+        let mut addresses = self.addresses(i.a, width, access.offset);
+        let bytes = (access.bytes * access.count) as usize;
+        let space = self.resolve(access.space, &mut addresses, mask)?;
+        self.aligned(&addresses, mask, bytes, verb)?;
+        Ok((space, addresses, bytes))
+    }
+
     fn who(&self) -> Who<'_> {
         Who {
             clock: &self.warp.clock,
@@ -231,10 +247,7 @@ impl Turn<'_> {
         width: Width,
         mask: u32,
     ) -> Result<(), Fault> {
-        let mut addresses = self.addresses(i.a, width, access.offset);
-        let bytes = (access.bytes * access.count) as usize;
-        let space = self.resolve(access.space, &mut addresses, mask)?;
-        self.aligned(&addresses, mask, bytes, "reads")?;
+        let (space, addresses, bytes) = self.find(i, access, width, mask, "reads")?;
         let doubtful = match space {
             Space::Shared => self.judge_shared_read(&addresses, mask, bytes)?,
             Space::Local => self.judge_local(&addresses, mask, bytes, false)?,
@@ -279,15 +292,7 @@ impl Turn<'_> {
             values[lane] = extended(value, access.bytes, access.signed);
         }
         let registers = &mut self.warp.registers;
-        if access.wide {
-            super::vector::put(&mut registers.wide[register as usize], values, mask);
-        } else {
-            super::vector::put(
-                &mut registers.narrow[register as usize],
-                values.map(|x| x as u32),
-                mask,
-            );
-        }
+        registers.put_widest(register, access.wide, values, mask);
     }
 
     #[inline(always)]
@@ -331,7 +336,7 @@ impl Turn<'_> {
             let inside = memory::is_device_range(run.address, run.bytes);
             if !inside || !memory::all_have(run.address, run.bytes, LIVE | INITIALISED) {
                 if !inside || !memory::all_have(run.address, run.bytes, LIVE) {
-                    return Err(outside(run, bytes, "reads"));
+                    return Err(leaves(run, bytes, "reads"));
                 }
                 for lane in (0..LANES).filter(|lane| run.mask >> lane & 1 != 0) {
                     if let Some(at) = memory::first_without(addresses[lane], bytes, INITIALISED) {
@@ -404,10 +409,7 @@ impl Turn<'_> {
         width: Width,
         mask: u32,
     ) -> Result<(), Fault> {
-        let mut addresses = self.addresses(i.a, width, access.offset);
-        let bytes = (access.bytes * access.count) as usize;
-        let space = self.resolve(access.space, &mut addresses, mask)?;
-        self.aligned(&addresses, mask, bytes, "writes")?;
+        let (space, addresses, bytes) = self.find(i, access, width, mask, "writes")?;
         match space {
             Space::Shared => self.judge_shared_write(&addresses, mask, bytes)?,
             Space::Local => drop(self.judge_local(&addresses, mask, bytes, true)?),
@@ -415,13 +417,7 @@ impl Turn<'_> {
         }
         for (element, &register) in self.program.list(i).iter().enumerate() {
             let at = element * access.bytes as usize;
-            let values = if access.wide {
-                self.warp.registers.wide[register as usize].0
-            } else {
-                self.warp.registers.narrow[register as usize]
-                    .0
-                    .map(u64::from)
-            };
+            let values = self.warp.registers.widest(register, access.wide);
             for lane in (0..LANES).filter(|lane| mask >> lane & 1 != 0) {
                 let address = addresses[lane] + at;
                 match space {
@@ -484,7 +480,7 @@ impl Turn<'_> {
             if !memory::is_device_range(run.address, run.bytes)
                 || !memory::all_have(run.address, run.bytes, LIVE)
             {
-                return Err(outside(run, bytes, "writes"));
+                return Err(leaves(run, bytes, "writes"));
             }
             requested += (run.mask.count_ones() as usize * bytes) as u64;
             let wrong = if run.step == 0 {
@@ -507,106 +503,6 @@ impl Turn<'_> {
         counters.global_written_distinct += touched;
         counters.global_sectors += runs.sectors();
         counters.global_sectors_least += requested.div_ceil(SECTOR as u64);
-        Ok(())
-    }
-
-    // -------------------------------------------------------------------------------- atomics
-
-    pub fn atomic(
-        &mut self,
-        i: &Instruction,
-        op: (Access, Width, Atomic, Kind, bool),
-        mask: u32,
-    ) -> Result<(), Fault> {
-        let (access, width, atomic, kind, silent) = op;
-        let mut addresses = self.addresses(i.a, width, access.offset);
-        let bytes = access.bytes as usize;
-        let space = self.resolve(access.space, &mut addresses, mask)?;
-        self.aligned(&addresses, mask, bytes, "adds to")?;
-        let operand =
-            |registers: &super::vector::Registers, register: u32| match (register, access.wide) {
-                (NONE, _) => [0; LANES],
-                (register, true) => registers.wide[register as usize].0,
-                (register, false) => registers.narrow[register as usize].0.map(u64::from),
-            };
-        let b = operand(&self.warp.registers, i.b);
-        let c = operand(&self.warp.registers, i.c);
-        let mut old = [0; LANES];
-        for lane in (0..LANES).filter(|lane| mask >> lane & 1 != 0) {
-            let address = addresses[lane];
-            self.judge_atomic(space, address, bytes, lane as u32)?;
-            // One at a time, of all CPU threads.
-            static LOCK: Mutex<()> = Mutex::new(());
-            let _locked = LOCK.lock();
-            if space == Space::Shared {
-                old[lane] = read_slice(&self.block.shared.bytes, address, access.bytes);
-                let new = combined(atomic, kind, old[lane], b[lane], c[lane]);
-                write_slice(&mut self.block.shared.bytes, address, new, access.bytes);
-            } else {
-                // SAFETY: judged to lie in live memory.
-                unsafe {
-                    old[lane] = read_raw(address, access.bytes);
-                    write_raw(
-                        address,
-                        combined(atomic, kind, old[lane], b[lane], c[lane]),
-                        access.bytes,
-                    );
-                }
-            }
-            self.block.counters.atomics += 1;
-            self.block.counters.float_atomics += u64::from(kind == Kind::F32);
-        }
-        if !silent {
-            let registers = &mut self.warp.registers;
-            if access.wide {
-                super::vector::put(&mut registers.wide[i.d as usize], old, mask);
-            } else {
-                super::vector::put(
-                    &mut registers.narrow[i.d as usize],
-                    old.map(|x| x as u32),
-                    mask,
-                );
-            }
-        }
-        Ok(())
-    }
-
-    /// Atomics take no part in races.
-    fn judge_atomic(
-        &mut self,
-        space: Space,
-        address: usize,
-        bytes: usize,
-        lane: u32,
-    ) -> Result<(), Fault> {
-        if space == Space::Shared {
-            let outside = self.block.shared.outside(address, bytes);
-            return outside.map_or(Ok(()), |text| {
-                Err(Fault::address(lane, format!("adds to {text}")))
-            });
-        }
-        let run = Run {
-            address,
-            bytes,
-            lane,
-            mask: 1 << lane,
-            step: bytes,
-        };
-        if !memory::is_device_range(address, bytes) || !memory::all_have(address, bytes, LIVE) {
-            return Err(outside(&run, bytes, "adds to"));
-        }
-        if let Some(at) = memory::first_without(address, bytes, INITIALISED) {
-            let text = format!(
-                "reads uninitialised global memory: {}",
-                memory::describe(at)
-            );
-            return Err(Fault::address(lane, text));
-        }
-        let counters = &mut self.block.counters;
-        counters.global_read += bytes as u64;
-        counters.global_written += bytes as u64;
-        counters.global_read_distinct += memory::touch_read(address, bytes);
-        counters.global_written_distinct += memory::touch_written(address, bytes);
         Ok(())
     }
 
@@ -656,15 +552,7 @@ impl Turn<'_> {
         let value = read_slice(&self.launch.arguments, offset as usize, bytes);
         let value = extended(value, bytes, signed);
         let registers = &mut self.warp.registers;
-        if wide {
-            super::vector::put(&mut registers.wide[i.d as usize], [value; LANES], mask);
-        } else {
-            super::vector::put(
-                &mut registers.narrow[i.d as usize],
-                [value as u32; LANES],
-                mask,
-            );
-        }
+        registers.put_widest(i.d, wide, [value; LANES], mask);
     }
 }
 
@@ -676,23 +564,25 @@ fn doubt(doubtful: &mut Doubtful, lanes: u32, text: String) {
 }
 
 /// The first lane of a run that leaves live memory.
-fn outside(run: &Run, bytes: usize, verb: &str) -> Fault {
+fn leaves(run: &Run, bytes: usize, verb: &str) -> Fault {
     let lanes = (0..LANES as u32).filter(|lane| run.mask >> lane & 1 != 0);
-    let mut found = (run.lane, run.address);
-    for (index, lane) in lanes.enumerate() {
-        let address = run.address + index * run.step;
-        if !memory::is_device_range(address, bytes) || !memory::all_have(address, bytes, LIVE) {
-            found = (lane, address);
-            break;
-        }
-    }
-    let (lane, address) = found;
-    let at = if memory::is_device_range(address, bytes) {
-        memory::first_without(address, bytes, LIVE).unwrap_or(address)
-    } else {
-        address
+    let mut places = lanes
+        .enumerate()
+        .map(|(i, lane)| (lane, run.address + i * run.step));
+    let wrong = |&(_, address): &(u32, usize)| {
+        !memory::is_device_range(address, bytes) || !memory::all_have(address, bytes, LIVE)
     };
-    let text = if memory::is_device_range(address, bytes) || memory::is_device_address(address) {
+    outside(
+        places.find(wrong).unwrap_or((run.lane, run.address)),
+        bytes,
+        verb,
+    )
+}
+
+/// A lane accesses `bytes` at an address where not all of them are live.
+pub fn outside((lane, address): (u32, usize), bytes: usize, verb: &str) -> Fault {
+    let text = if memory::is_device_range(address, bytes) {
+        let at = memory::first_without(address, bytes, LIVE).unwrap_or(address);
         format!(
             "{verb} {bytes} bytes out of bounds: {}",
             memory::describe(at)
@@ -704,7 +594,7 @@ fn outside(run: &Run, bytes: usize, verb: &str) -> Fault {
 }
 
 #[inline(always)]
-fn read_slice(from: &[u8], address: usize, bytes: u32) -> u64 {
+pub fn read_slice(from: &[u8], address: usize, bytes: u32) -> u64 {
     let at = |n: usize| &from[address..address + n];
     match bytes {
         1 => u64::from(from[address]),
@@ -715,7 +605,7 @@ fn read_slice(from: &[u8], address: usize, bytes: u32) -> u64 {
 }
 
 #[inline(always)]
-fn write_slice(to: &mut [u8], address: usize, value: u64, bytes: u32) {
+pub fn write_slice(to: &mut [u8], address: usize, value: u64, bytes: u32) {
     let mut put = |value: &[u8]| to[address..address + value.len()].copy_from_slice(value);
     match bytes {
         1 => put(&[value as u8]),
@@ -728,7 +618,7 @@ fn write_slice(to: &mut [u8], address: usize, value: u64, bytes: u32) {
 /// # Safety
 /// The bytes are live device memory.
 #[inline(always)]
-unsafe fn read_raw(address: usize, bytes: u32) -> u64 {
+pub unsafe fn read_raw(address: usize, bytes: u32) -> u64 {
     // SAFETY: says the caller.
     unsafe {
         match bytes {
@@ -743,7 +633,7 @@ unsafe fn read_raw(address: usize, bytes: u32) -> u64 {
 /// # Safety
 /// The bytes are live device memory.
 #[inline(always)]
-unsafe fn write_raw(address: usize, value: u64, bytes: u32) {
+pub unsafe fn write_raw(address: usize, value: u64, bytes: u32) {
     // SAFETY: says the caller.
     unsafe {
         match bytes {
@@ -751,65 +641,6 @@ unsafe fn write_raw(address: usize, value: u64, bytes: u32) {
             2 => (address as *mut u16).write_unaligned(value as u16),
             4 => (address as *mut u32).write_unaligned(value as u32),
             _ => (address as *mut u64).write_unaligned(value),
-        }
-    }
-}
-
-/// What an atomic leaves in memory.
-pub fn combined(atomic: Atomic, kind: Kind, old: u64, b: u64, c: u64) -> u64 {
-    let signed = |x: u64| {
-        if kind == Kind::S32 {
-            i64::from(x as i32)
-        } else {
-            x as i64
-        }
-    };
-    let is_signed = matches!(kind, Kind::S32 | Kind::S64);
-    match atomic {
-        Atomic::Add if kind == Kind::F32 => {
-            u64::from((f32::from_bits(old as u32) + f32::from_bits(b as u32)).to_bits())
-        }
-        Atomic::Add => old.wrapping_add(b),
-        Atomic::And => old & b,
-        Atomic::Or => old | b,
-        Atomic::Xor => old ^ b,
-        Atomic::Min if is_signed => {
-            if signed(b) < signed(old) {
-                b
-            } else {
-                old
-            }
-        }
-        Atomic::Max if is_signed => {
-            if signed(b) > signed(old) {
-                b
-            } else {
-                old
-            }
-        }
-        Atomic::Min => old.min(b),
-        Atomic::Max => old.max(b),
-        Atomic::Exchange => b,
-        Atomic::CompareExchange => {
-            if old == b {
-                c
-            } else {
-                old
-            }
-        }
-        Atomic::Increment => {
-            if old >= b {
-                0
-            } else {
-                old + 1
-            }
-        }
-        Atomic::Decrement => {
-            if old == 0 || old > b {
-                b
-            } else {
-                old - 1
-            }
         }
     }
 }

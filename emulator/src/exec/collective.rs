@@ -1,6 +1,6 @@
 //! What the lanes of a warp do together: shuffles, votes, reductions, `__syncwarp`.
 
-use super::access::combined;
+use super::atomic::combined;
 use super::failure::{Fault, lanes};
 use super::vector::{LANES, put};
 use super::warp::Turn;

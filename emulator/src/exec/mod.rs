@@ -5,11 +5,12 @@
 //! * [`block`]: the warps of one block, who runs next, and barriers.
 //! * [`warp`]: registers, diverged lanes, and the loop over instructions.
 //! * [`vector`]: arithmetic, 32 lanes at once.
-//! * [`access`]: loads, stores and atomics of all spaces; [`race`] and [`shared`] judge them.
+//! * [`access`], [`atomic`]: loads, stores and atomics of all spaces; [`race`] and [`shared`] judge them.
 //! * [`copies`], [`matrix`], [`collective`]: `cp.async`, tensor cores, what lanes do together.
 //! * [`doubt`]: values that must not be used.
 
 mod access;
+mod atomic;
 mod block;
 mod collective;
 mod copies;

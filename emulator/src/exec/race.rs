@@ -117,6 +117,15 @@ impl Who<'_> {
         }
     }
 
+    /// Whether all records are of earlier launches.
+    #[inline(always)]
+    fn are_old(&self, records: &[u64]) -> bool {
+        let launch = self.place >> LAUNCH;
+        records
+            .iter()
+            .fold(true, |all, one| all & (one >> LAUNCH != launch))
+    }
+
     fn describe(&self, record: u64) -> String {
         let thread = record >> THREAD & 0x3FF;
         if record >> BLOCK != self.place >> BLOCK {
@@ -133,8 +142,9 @@ impl Who<'_> {
     /// Notes reads of `bytes` from `address` on, each lane's `step` bytes one after the other from
     /// `lane` on (`step` 0: `lane` reads them all, for others, too). What is wrong, and whose read.
     ///
-    /// Of two blocks on two CPU threads, one always finds the other: a reader leaves its record before it
-    /// looks for writers, a writer exchanges records before it looks for readers.
+    /// Of a reader and a writer on two CPU threads one finds the other: a reader leaves its record before
+    /// it looks for writers, a writer exchanges records before it looks for readers. (Two readers of one
+    /// word at the same moment may leave one record; the other one's block is then not known.)
     #[inline(always)]
     pub fn read(
         &self,
@@ -145,15 +155,10 @@ impl Who<'_> {
     ) -> Option<(u32, String)> {
         let (writes, reads) = words(address, bytes);
         let launch = self.place >> LAUNCH;
-        let old = |records: &[u64]| {
-            records
-                .iter()
-                .fold(true, |all, one| all & (one >> LAUNCH != launch))
-        };
         // Nobody may write what several blocks have read: no further reader matters.
         let several = self.place & !(0xFFFF << BLOCK) | SEVERAL_BLOCKS << KIND | 0xF;
         let mask = !(0xFFFF << BLOCK | 0x3FF << THREAD | LAST_TIME << TIME);
-        if step >= 4 && address.is_multiple_of(4) && old(reads) {
+        if step >= 4 && address.is_multiple_of(4) && self.are_old(reads) {
             fill(reads, self.record(lane) | 0xF, step);
         } else if !reads
             .iter()
@@ -162,7 +167,7 @@ impl Who<'_> {
             self.note_reads(address, bytes, lane, step);
         }
         fence(Ordering::SeqCst);
-        if memory::written_by(address, bytes, launch) && !old(writes) {
+        if memory::written_by(address, bytes, launch) && !self.are_old(writes) {
             return self.judge_read(address, bytes, lane, step);
         }
         None
@@ -246,11 +251,6 @@ impl Who<'_> {
         let (writes, reads) = words(address, bytes);
         let launch = self.place >> LAUNCH;
         memory::note_writer(address, bytes, launch);
-        let old = |records: &[u64]| {
-            records
-                .iter()
-                .fold(true, |all, one| all & (one >> LAUNCH != launch))
-        };
         // What the records were, and pieces of words where lanes share them.
         let mut before = [0; LONGEST];
         let whole = step >= 4 && address.is_multiple_of(4);
@@ -260,7 +260,7 @@ impl Who<'_> {
             for (i, write) in writes.iter_mut().enumerate() {
                 before[i] = exchange(write, record + (((i >> shift) as u64) << THREAD));
             }
-            if old(&before[..writes.len()]) && old(reads) {
+            if self.are_old(&before[..writes.len()]) && self.are_old(reads) {
                 return None;
             }
         }

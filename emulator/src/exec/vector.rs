@@ -357,8 +357,9 @@ impl Registers {
         *to = *to & !mask | value & mask;
     }
 
-    /// Narrow operands with zeros above, or wide ones.
-    fn widest(&self, register: u32, wide: bool) -> [u64; LANES] {
+    /// A register's lanes, those of a narrow one with zeros above; zeros where there is none.
+    #[inline(always)]
+    pub fn widest(&self, register: u32, wide: bool) -> [u64; LANES] {
         if register == NONE {
             [0; LANES]
         } else if wide {
@@ -382,10 +383,17 @@ impl Registers {
         for lane in (0..LANES).filter(|lane| mask >> lane & 1 != 0) {
             out[lane] = function(a[lane], b[lane], c[lane]);
         }
-        if wide_d {
-            put(&mut self.wide[i.d as usize], out, mask);
+        self.put_widest(i.d, wide_d, out, mask);
+    }
+
+    /// Writes the lanes of `mask` to a register, without what a narrow one has no room for.
+    #[inline(always)]
+    pub fn put_widest(&mut self, register: u32, wide: bool, values: [u64; LANES], mask: u32) {
+        if wide {
+            put(&mut self.wide[register as usize], values, mask);
         } else {
-            put(&mut self.narrow[i.d as usize], out.map(|x| x as u32), mask);
+            let values = values.map(|x| x as u32);
+            put(&mut self.narrow[register as usize], values, mask);
         }
     }
 

@@ -438,11 +438,7 @@ impl Turn<'_> {
         mask: u32,
     ) -> Result<(), Fault> {
         let registers = &mut self.warp.registers;
-        let all = |one: u32| match wide {
-            true => registers.wide[one as usize].0,
-            false => registers.narrow[one as usize].0.map(u64::from),
-        };
-        let (a, b) = (all(i.a), all(i.b));
+        let (a, b) = (registers.widest(i.a, wide), registers.widest(i.b, wide));
         let mut out = [0; LANES];
         for lane in (0..LANES).filter(|lane| mask >> lane & 1 != 0) {
             if b[lane] == 0 {
@@ -454,15 +450,7 @@ impl Turn<'_> {
             }
             out[lane] = function(a[lane], b[lane], 0);
         }
-        if wide {
-            put(&mut registers.wide[i.d as usize], out, mask);
-        } else {
-            put(
-                &mut registers.narrow[i.d as usize],
-                out.map(|x| x as u32),
-                mask,
-            );
-        }
+        registers.put_widest(i.d, wide, out, mask);
         Ok(())
     }
 
