@@ -31,6 +31,17 @@ struct Run {
     step: usize,
 }
 
+impl Run {
+    /// Its first and its last sector.
+    #[inline(always)]
+    fn sectors(&self) -> (usize, usize) {
+        (
+            self.address / SECTOR,
+            (self.address + self.bytes - 1) / SECTOR,
+        )
+    }
+}
+
 /// An access cut into runs.
 struct Runs {
     all: [Run; LANES],
@@ -111,19 +122,28 @@ impl Runs {
     /// Distinct 32-byte sectors that the access touches.
     #[inline(always)]
     fn sectors(&self) -> u64 {
-        let of = |run: &Run| (run.address / SECTOR, (run.address + run.bytes - 1) / SECTOR);
-        let mut count = 0;
-        for (index, run) in self.each().enumerate() {
-            let (first, last) = of(run);
-            let seen = |sector: usize| {
-                let earlier = self.all[..index].iter().map(of);
-                earlier.fold(false, |seen, (first, last)| {
-                    seen | (first <= sector && sector <= last)
-                })
-            };
-            count += (first..=last).filter(|&sector| !seen(sector)).count();
+        // Most accesses go upward: a sector is new, or the one touched last.
+        let (mut count, mut next) = (0, 0);
+        for run in self.each() {
+            let (first, last) = run.sectors();
+            if first + 1 < next {
+                return self.sectors_in_any_order();
+            }
+            count += last + 1 - first.max(next);
+            next = last + 1;
         }
         count as u64
+    }
+
+    #[inline(never)]
+    fn sectors_in_any_order(&self) -> u64 {
+        let mut all: Vec<usize> = self
+            .each()
+            .flat_map(|run| run.sectors().0..=run.sectors().1)
+            .collect();
+        all.sort_unstable();
+        all.dedup();
+        all.len() as u64
     }
 }
 

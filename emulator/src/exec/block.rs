@@ -95,7 +95,7 @@ impl Block {
                 "barrier {id} is waited at for {} and for {expected} threads",
                 barrier.expected
             ));
-        } else if program.place(barrier.pc) != program.place(pc) {
+        } else if barrier.pc != pc && program.place(barrier.pc) != program.place(pc) {
             let (one, other) = (program.place(barrier.pc), program.place(pc));
             return misuse(format!(
                 "the barrier at {one} and the barrier at {other} can never meet"

@@ -156,13 +156,32 @@ impl Shared {
         clock: &Clock,
         lane: Option<u32>,
     ) -> Option<String> {
-        let units = Self::units(address, bytes);
-        let window = clock.least.wrapping_sub(self.start);
+        // Loops of known length become a vector instruction or two.
+        match bytes {
+            16 => self.read_units::<8>(address, bytes, clock, lane),
+            8 => self.read_units::<4>(address, bytes, clock, lane),
+            4 => self.read_units::<2>(address, bytes, clock, lane),
+            _ => self.read_units::<1>(address, bytes, clock, lane),
+        }
+    }
+
+    #[inline(always)]
+    fn read_units<const UNITS: usize>(
+        &mut self,
+        address: usize,
+        bytes: usize,
+        clock: &Clock,
+        lane: Option<u32>,
+    ) -> Option<String> {
+        let first = address / UNIT;
         let start = self.start;
+        let window = clock.least.wrapping_sub(start);
         let known = clock.least >= start
-            && self.writes[units.clone()].iter().fold(true, |all, cell| {
-                all & ((cell >> TIME).wrapping_sub(start) <= window) & (cell & PENDING == 0)
-            });
+            && cells::<UNITS>(&mut self.writes, first)
+                .iter()
+                .fold(true, |all, cell| {
+                    all & ((cell >> TIME).wrapping_sub(start) <= window) & (cell & PENDING == 0)
+                });
         let wrong = if known {
             None
         } else {
@@ -170,18 +189,14 @@ impl Shared {
         };
         if bytes > 1 {
             let stamp = clock.now << TIME | lane.unwrap_or(SEVERAL);
-            for time in &mut self.latest[units.clone()] {
+            // Another lane's read at the same time is not forgotten.
+            let merged = clock.now << TIME | SEVERAL;
+            for time in cells::<UNITS>(&mut self.latest, first) {
                 *time = (*time).max(clock.now);
             }
-            for cell in &mut self.reads[clock.warp as usize][units] {
-                // Another lane's read at the same time is not forgotten.
-                let merged = clock.now << TIME | SEVERAL;
-                let same_time = *cell >> TIME == clock.now;
-                *cell = if same_time && *cell != stamp {
-                    merged
-                } else {
-                    stamp
-                };
+            for cell in cells::<UNITS>(&mut self.reads[clock.warp as usize], first) {
+                let other = *cell >> TIME == clock.now && *cell != stamp;
+                *cell = if other { merged } else { stamp };
             }
         }
         wrong
@@ -231,22 +246,40 @@ impl Shared {
         lane: u32,
         pending: bool,
     ) -> Option<String> {
-        let units = Self::units(address, bytes);
+        match bytes {
+            16 => self.write_units::<8>(address, bytes, clock, lane, pending),
+            8 => self.write_units::<4>(address, bytes, clock, lane, pending),
+            4 => self.write_units::<2>(address, bytes, clock, lane, pending),
+            _ => self.write_units::<1>(address, bytes, clock, lane, pending),
+        }
+    }
+
+    #[inline(always)]
+    fn write_units<const UNITS: usize>(
+        &mut self,
+        address: usize,
+        bytes: usize,
+        clock: &Clock,
+        lane: u32,
+        pending: bool,
+    ) -> Option<String> {
+        let first = address / UNIT;
         let least = clock.least;
-        let written = self.writes[units.clone()].iter().fold(true, |all, cell| {
-            all & (cell >> TIME <= least) & (cell & PENDING == 0)
-        });
-        let known = written
-            && self.latest[units.clone()]
-                .iter()
-                .fold(true, |all, time| all & (*time <= least));
-        let wrong = if known {
-            None
-        } else {
+        let read = cells::<UNITS>(&mut self.latest, first)
+            .iter()
+            .fold(false, |any, time| any | (*time > least));
+        let written = cells::<UNITS>(&mut self.writes, first)
+            .iter()
+            .fold(false, |any, cell| {
+                any | (cell >> TIME > least) | (cell & PENDING != 0)
+            });
+        let wrong = if read | written {
             self.judge_write(address, bytes, clock, lane)
+        } else {
+            None
         };
         let stamp = clock.now << TIME | clock.warp << 6 | lane << 1 | u32::from(pending);
-        self.writes[units].fill(stamp);
+        cells::<UNITS>(&mut self.writes, first).fill(stamp);
         wrong
     }
 
@@ -303,6 +336,13 @@ impl Shared {
         let stamp = clock.now << TIME | clock.warp << 6 | lane << 1;
         self.writes[Self::units(address, bytes)].fill(stamp);
     }
+}
+
+/// The records of an access.
+#[inline(always)]
+fn cells<const UNITS: usize>(plane: &mut [u32], first: usize) -> &mut [u32; UNITS] {
+    let cells = &mut plane[first..first + UNITS];
+    cells.try_into().expect("as many as were asked for")
 }
 
 /// Cycles that shared memory needs for an access beyond the least for its size: 32 banks of four

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use cudarc::driver::{CudaContext, CudaFunction, LaunchConfig, PushKernelArg};
+use cudarc::driver::{
+    CudaContext, CudaFunction, CudaSlice, CudaStream, LaunchConfig, PushKernelArg,
+};
 use half::{bf16, f16};
 
 use crate::common::{self, counters, function, function_with, noise, reset_counters};
@@ -40,11 +42,22 @@ fn run_gemm<T: Element>(
     kernel: &CudaFunction,
     a: &[T],
     b: &[T],
-    (m, n, k): (usize, usize, usize),
+    shape: (usize, usize, usize),
 ) -> Vec<f32> {
     let stream = context.default_stream();
     let (a, b) = (upload(&stream, a), upload(&stream, b));
-    let mut c = unsafe { stream.alloc::<f32>(m * n) }.expect("memory");
+    let mut c = unsafe { stream.alloc::<f32>(shape.0 * shape.1) }.expect("memory");
+    launch_gemm(&stream, kernel, &mut c, (&a, &b), shape);
+    stream.clone_dtoh(&c).expect("a copy")
+}
+
+fn launch_gemm(
+    stream: &Arc<CudaStream>,
+    kernel: &CudaFunction,
+    c: &mut CudaSlice<f32>,
+    (a, b): (&CudaSlice<u16>, &CudaSlice<u16>),
+    (m, n, k): (usize, usize, usize),
+) {
     let geometry = LaunchConfig {
         grid_dim: (n.div_ceil(64) as u32, m.div_ceil(64) as u32, 1),
         block_dim: (128, 1, 1),
@@ -54,16 +67,15 @@ fn run_gemm<T: Element>(
     unsafe {
         stream
             .launch_builder(kernel)
-            .arg(&mut c)
-            .arg(&a)
-            .arg(&b)
+            .arg(c)
+            .arg(a)
+            .arg(b)
             .arg(&m)
             .arg(&n)
             .arg(&k)
             .launch(geometry)
     }
     .expect("a launch");
-    stream.clone_dtoh(&c).expect("a copy")
 }
 
 pub fn gemm_counters(context: &Arc<CudaContext>) {
@@ -110,17 +122,28 @@ pub fn gemm_speed(context: &Arc<CudaContext>) {
             .map(f16::from_f32)
             .collect::<Vec<_>>()
     };
-    let (a, b) = (half(1), half(2));
-    run_gemm(context, &kernel, &a, &b, (m, n, k)); // the first one starts threads and maps stacks
-    reset_counters();
-    for _ in 0..5 {
-        run_gemm(context, &kernel, &a, &b, (m, n, k));
+    let stream = context.default_stream();
+    let (a, b) = (upload(&stream, &half(1)), upload(&stream, &half(2)));
+    let mut c = unsafe { stream.alloc::<f32>(m * n) }.expect("memory");
+    // The first launches start threads and touch fresh pages.
+    for measured in [false, true] {
+        reset_counters();
+        for _ in 0..10 {
+            launch_gemm(&stream, &kernel, &mut c, (&a, &b), (m, n, k));
+        }
+        stream.synchronize().expect("ten launches");
+        if measured {
+            print_speed(&format!("gemm {m}×{n}×{k} f16"), &counters("gemm"));
+        }
     }
-    let found = counters("gemm");
+}
+
+fn print_speed(name: &str, found: &common::Counters) {
     let threads = std::thread::available_parallelism().map_or(1, usize::from) as f64;
-    let rate = found.mma_flops as f64 / found.nanoseconds as f64;
+    let nanoseconds = found.nanoseconds as f64;
     println!(
-        "gemm {m}×{n}×{k} f16: {rate:.2} GFLOP/s, {:.2} a core",
-        rate / threads
+        "{name}: {:.2} GFLOP/s, {:.1} million warp instructions a second and core",
+        found.mma_flops as f64 / nanoseconds,
+        found.warp_instructions as f64 / nanoseconds * 1e3 / threads
     );
 }
