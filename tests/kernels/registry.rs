@@ -93,7 +93,7 @@ pub fn no_conflicts(name: &str, count: &Counters) -> Result<(), Failed> {
         (
             "bank conflicts of plain accesses",
             count.shared_bank_conflicts,
-            allowed_conflicts(name, count),
+            allowed_conflicts(name),
         ),
     ] {
         if number > allowed {
@@ -104,16 +104,10 @@ pub fn no_conflicts(name: &str, count: &Counters) -> Result<(), Failed> {
 }
 
 /// Bank conflicts of plain loads and stores that belong to what a kernel does.
-fn allowed_conflicts(name: &str, count: &Counters) -> u64 {
+fn allowed_conflicts(name: &str) -> u64 {
     match name {
         // Which words of the table of bytes a warp meets is the picture's choice.
         "patch_embed_forward_bytes" => u64::MAX,
-        // Once for 16 rows, sums of columns are added where the lanes of an accumulator have them:
-        // columns 0, 2, 4 and 6 of every eighth or sixteenth, up to four words in a bank. A tile that is
-        // stored without its swizzle (sm_75 has no cp.async) costs more.
-        "attention_backward" | "attention_backward_key" | "attention_backward_query" => {
-            count.warp_instructions / 20
-        }
         _ => 0,
     }
 }
