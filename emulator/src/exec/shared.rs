@@ -24,6 +24,15 @@ struct Piece {
     name: String,
 }
 
+impl Piece {
+    #[inline(always)]
+    fn holds(&self, address: usize, bytes: usize) -> bool {
+        // The end of an access may lie beyond the last address.
+        let at = address.wrapping_sub(self.base);
+        at <= self.bytes && bytes <= self.bytes - at
+    }
+}
+
 pub struct Shared {
     pub bytes: Vec<u8>,
     writes: Vec<u32>,
@@ -109,14 +118,13 @@ impl Shared {
     pub fn outside(&self, address: usize, bytes: usize) -> Option<String> {
         // The last piece is dynamic shared memory, where most accesses go.
         match self.pieces.last() {
-            Some(last) if address >= last.base && address + bytes <= last.base + last.bytes => None,
+            Some(last) if last.holds(address, bytes) => None,
             _ => self.judge_place(address, bytes),
         }
     }
 
     fn judge_place(&self, address: usize, bytes: usize) -> Option<String> {
-        let inside = |one: &&Piece| address >= one.base && address + bytes <= one.base + one.bytes;
-        if self.pieces.iter().rev().find(inside).is_some() {
+        if self.pieces.iter().any(|one| one.holds(address, bytes)) {
             return None;
         }
         let near = self.pieces.iter().min_by_key(|one| {
@@ -125,9 +133,11 @@ impl Shared {
                 .max(address.saturating_sub(one.base + one.bytes))
         });
         let piece = near.expect("the dynamic piece always exists");
+        // Addresses of 32 bits and of 64 may both lie before the first piece.
+        let signed = u32::try_from(address).map_or(address as i64, |short| i64::from(short as i32));
         Some(format!(
             "{bytes} bytes at offset {} of {}, which has {} bytes",
-            address as i64 - piece.base as i64,
+            signed - piece.base as i64,
             piece.name,
             piece.bytes
         ))

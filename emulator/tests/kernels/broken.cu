@@ -197,6 +197,18 @@ extern "C" __global__ void static_shared_beyond(float* out) {
   out[threadIdx.x] = tile[threadIdx.x];
 }
 
+extern "C" __global__ void shared_before_the_first(float* out) {
+  __shared__ float tile[32];
+  tile[(int)threadIdx.x - 1] = 1.0f;
+  out[threadIdx.x] = tile[threadIdx.x];
+}
+
+extern "C" __global__ void shared_just_before_the_first(float* out) {
+  __shared__ float tile[32];
+  tile[threadIdx.x] = 1.0f;
+  out[threadIdx.x] = tile[threadIdx.x] + tile[-1];
+}
+
 extern "C" __global__ void shared_uninitialised(float* out) {
   __shared__ float x[64];
   x[threadIdx.x] = 1.0f;
