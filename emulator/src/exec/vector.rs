@@ -422,12 +422,12 @@ impl Registers {
         let [a, b] = [i.a, i.b].map(|one| Lanes(self.narrow[one as usize].0.map(f32::from_bits)));
         match test {
             Test::Eq => bits(&a, &b, |x, y| x == y),
-            Test::Ne => bits(&a, &b, |x, y| x != y),
+            Test::Ne => bits(&a, &b, |x, y| (x < y) | (x > y)),
             Test::Lt => bits(&a, &b, |x, y| x < y),
             Test::Le => bits(&a, &b, |x, y| x <= y),
             Test::Gt => bits(&a, &b, |x, y| x > y),
             Test::Ge => bits(&a, &b, |x, y| x >= y),
-            Test::Equ => !bits(&a, &b, |x, y| x != y),
+            Test::Equ => !bits(&a, &b, |x, y| (x < y) | (x > y)),
             Test::Neu => bits(&a, &b, |x, y| x != y),
             Test::Ltu => !bits(&a, &b, |x, y| x >= y),
             Test::Leu => !bits(&a, &b, |x, y| x > y),

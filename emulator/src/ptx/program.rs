@@ -20,7 +20,7 @@ pub enum Space {
     Local,
 }
 
-/// A comparison, "Comparison and Selection Instructions". The `u` forms hold for NaN, too.
+/// A comparison, "Comparison and Selection Instructions". Of a NaN only the `u` forms and `Nan` hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Test {
     Eq,

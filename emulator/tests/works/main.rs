@@ -5,6 +5,7 @@ mod common;
 mod element;
 mod gemm;
 mod kernels;
+mod numbers;
 mod primitives;
 mod streams;
 
@@ -16,6 +17,7 @@ use gemm::*;
 use half::{bf16, f16};
 use kernels::*;
 use libtest_mimic::Arguments;
+use numbers::*;
 use primitives::*;
 use streams::*;
 
@@ -65,6 +67,7 @@ fn main() {
     test("layer norm statistics equal f64".into(), 1, normalise);
     test("votes and shuffles".into(), 1, warp_functions);
     test("corners of the language".into(), 1, language);
+    test("comparisons, NaN among the operands".into(), 1, comparisons);
     test("integer atomics".into(), 1, atomics);
     test(
         "bank conflicts and sectors, counted by hand".into(),

@@ -526,6 +526,16 @@ impl<'a> Decoder<'a> {
             "f64" => Kind::F64,
             other => return Err(format!("`{other}` is not compared")),
         };
+        let is_unsigned = matches!(kind, Kind::U16 | Kind::U32 | Kind::U64);
+        let is_float = matches!(kind, Kind::F32 | Kind::F64);
+        let of_integers = matches!(
+            test,
+            Test::Eq | Test::Ne | Test::Lt | Test::Le | Test::Gt | Test::Ge
+        );
+        let of_unsigned = ["lo", "ls", "hi", "hs"].contains(&parts[1]);
+        if !(is_float || of_integers) || of_unsigned && !is_unsigned {
+            return Err("is no comparison of this type".to_owned());
+        }
         let file = match kind {
             Kind::S64 | Kind::U64 | Kind::F64 => File::Wide,
             _ => File::Narrow,

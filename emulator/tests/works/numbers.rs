@@ -1,0 +1,94 @@
+//! What instructions make of numbers, as "Parallel Thread Execution ISA" documents it.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use cudarc::driver::{CudaContext, DeviceRepr, PushKernelArg};
+
+use crate::common::function;
+use crate::config;
+
+const NUMBERS: &str = include_str!("../kernels/numbers.cu");
+
+/// Runs `name(out, x, y)` with a thread for each pair.
+fn run<T: DeviceRepr>(context: &Arc<CudaContext>, name: &str, x: &[T], y: &[T]) -> Vec<u32> {
+    let stream = context.default_stream();
+    let kernel = function(context, NUMBERS, name);
+    let mut out = stream.alloc_zeros::<u32>(x.len()).expect("memory");
+    let x_device = stream.clone_htod(x).expect("a copy");
+    let y_device = stream.clone_htod(y).expect("a copy");
+    unsafe {
+        stream
+            .launch_builder(&kernel)
+            .arg(&mut out)
+            .arg(&x_device)
+            .arg(&y_device)
+            .launch(config(1, x.len() as u32))
+    }
+    .expect("a launch");
+    stream.clone_dtoh(&out).expect("a copy")
+}
+
+/// The comparisons that hold, in the order of the kernels.
+fn holding(order: Option<Ordering>, is_float: bool, is_unsigned: bool) -> u32 {
+    use Ordering::{Equal, Greater, Less};
+    let among = |orders: &[Ordering]| order.is_some_and(|order| orders.contains(&order));
+    let ordered = [
+        among(&[Equal]),
+        among(&[Less, Greater]),
+        among(&[Less]),
+        among(&[Less, Equal]),
+        among(&[Greater]),
+        among(&[Greater, Equal]),
+    ];
+    let mut all = ordered.to_vec();
+    if is_unsigned {
+        all.extend(&ordered[2..]);
+    }
+    if is_float {
+        all.extend(ordered.map(|holds| holds || order.is_none()));
+        all.extend([order.is_some(), order.is_none()]);
+    }
+    let bits = all.iter().enumerate();
+    bits.fold(0, |bits, (i, &holds)| bits | u32::from(holds) << i)
+}
+
+/// Every comparison of every pair of `values`.
+fn compare<T: DeviceRepr + PartialOrd + Copy + std::fmt::Debug>(
+    context: &Arc<CudaContext>,
+    kind: &str,
+    values: &[T],
+) {
+    let pairs = values
+        .iter()
+        .flat_map(|&x| values.iter().map(move |&y| (x, y)));
+    let (x, y): (Vec<T>, Vec<T>) = pairs.unzip();
+    let found = run(context, &format!("compare_{kind}"), &x, &y);
+    for ((x, y), found) in x.iter().zip(&y).zip(found) {
+        let order = x.partial_cmp(y);
+        let expected = holding(order, kind.starts_with('f'), kind.starts_with('u'));
+        assert_eq!(
+            found, expected,
+            "{kind}: {x:?} and {y:?}, {found:#b} is not {expected:#b}"
+        );
+    }
+}
+
+pub fn comparisons(context: &Arc<CudaContext>) {
+    compare(
+        context,
+        "f32",
+        &[-1.0f32, -0.0, 0.0, f32::INFINITY, f32::NAN, -f32::NAN],
+    );
+    compare(
+        context,
+        "f64",
+        &[-1.0f64, -0.0, 0.0, f64::INFINITY, f64::NAN, -f64::NAN],
+    );
+    compare(context, "s16", &[i16::MIN, -1, 0, 1]);
+    compare(context, "u16", &[0, 1, u16::MAX]);
+    compare(context, "s32", &[i32::MIN, -1, 0, 1]);
+    compare(context, "u32", &[0, 1, u32::MAX]);
+    compare(context, "s64", &[i64::MIN, -1, 0, 1]);
+    compare(context, "u64", &[0, 1, u64::MAX]);
+}
