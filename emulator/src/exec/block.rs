@@ -35,11 +35,13 @@ pub struct Block {
 struct Barrier {
     arrived: u32,
     expected: u32,
+    vote: Option<Vote>,
     pc: usize,
     /// What all who have arrived know together.
     known: [u32; WARPS],
-    /// Threads whose predicate is true.
+    /// Threads whose predicate is true, and false.
     yes: u32,
+    no: u32,
 }
 
 impl Block {
@@ -61,7 +63,8 @@ impl Block {
         ))
     }
 
-    /// A warp reaches a barrier; it waits, unless it only tells that it was there.
+    /// A warp reaches a barrier; it waits, unless it only tells that it was there. `complete` sees
+    /// whether it was the last.
     pub fn arrive(
         &mut self,
         program: &Program,
@@ -70,23 +73,32 @@ impl Block {
         mask: u32,
     ) -> Result<(), Fault> {
         let instruction = &program.code[pc];
-        let Op::Barrier { arrive, .. } = instruction.op else {
+        let Op::Barrier { vote, arrive } = instruction.op else {
             unreachable!("only barriers are arrived at");
         };
         let first = mask.trailing_zeros() as usize;
         let value = |register: u32| warp.registers.narrow[register as usize].0[first];
         let id = value(instruction.a) as usize;
-        let expected = match instruction.b {
-            NONE => self.threads,
-            count => value(count),
+        // A barrier with a count of its own counts whole warps, wherever they come to it.
+        let counted = instruction.b != NONE;
+        let (expected, arriving) = if counted {
+            (value(instruction.b), 32)
+        } else {
+            (self.threads, mask.count_ones())
         };
         let misuse = |text: String| Err(Fault::misuse(first as u32, text));
+        if counted && (expected == 0 || !expected.is_multiple_of(32)) {
+            return misuse(format!(
+                "barrier {id} is to wait for {expected} threads, which are no whole warps"
+            ));
+        }
         let Some(barrier) = self.barriers.get_mut(id) else {
             return misuse(format!("barrier {id}: there are {BARRIERS}"));
         };
         if barrier.arrived == 0 {
             *barrier = Barrier {
                 expected,
+                vote,
                 pc,
                 ..Barrier::default()
             };
@@ -95,19 +107,18 @@ impl Block {
                 "barrier {id} is waited at for {} and for {expected} threads",
                 barrier.expected
             ));
-        } else if program.place(barrier.pc) != program.place(pc) {
+        } else if barrier.vote != vote || !counted && program.place(barrier.pc) != program.place(pc)
+        {
             let (one, other) = (program.place(barrier.pc), program.place(pc));
             return misuse(format!(
                 "the barrier at {one} and the barrier at {other} can never meet"
             ));
         }
-        // A barrier with a count of its own counts whole warps.
-        barrier.arrived += match instruction.b {
-            NONE => mask.count_ones(),
-            _ => 32,
-        };
+        barrier.arrived += arriving;
         if instruction.c != NONE {
-            barrier.yes += (warp.registers.predicates[instruction.c as usize] & mask).count_ones();
+            let yes = warp.registers.predicates[instruction.c as usize];
+            barrier.yes += (yes & mask).count_ones();
+            barrier.no += (!yes & mask).count_ones();
         }
         let known = barrier.known.iter_mut().zip(warp.clock.known);
         known.for_each(|(all, one)| *all = (*all).max(one));
@@ -159,7 +170,7 @@ impl Block {
                         put(&mut warp.registers.narrow[d], [barrier.yes; 32], wait.mask);
                         continue;
                     }
-                    Vote::All => barrier.yes == barrier.arrived,
+                    Vote::All => barrier.no == 0,
                     _ => barrier.yes > 0,
                 };
                 let to = &mut warp.registers.predicates[d];

@@ -54,6 +54,7 @@ pub struct Warp {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pause {
     Turn,
+    /// It came to one, and may or may not wait there.
     Barrier,
     Done,
 }
@@ -343,9 +344,7 @@ impl Turn<'_> {
                             break 'turn Err((fault, pc as usize));
                         }
                         self.warp.frames.last_mut().expect("it runs").pc = pc + 1;
-                        if self.warp.wait.is_some() {
-                            break 'turn Ok(Pause::Barrier);
-                        }
+                        break 'turn Ok(Pause::Barrier);
                     }
                     _ if lanes == 0 => {}
                     _ => {

@@ -24,6 +24,8 @@ pub const CASES: &[Case] = &[
     case!("ldmatrix without a barrier after the stores", 75, CUDA_ERROR_LAUNCH_FAILED, ["kernel `ldmatrix_too_early`", "ldmatrix.sync.aligned.m8n8.x1.shared.b16 at", "test.cu:", "(race)"], |d| d.run("ldmatrix_too_early", 32)),
     case!("a barrier some threads never reach", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `partial_barrier`", "block (", "thread (", "lanes 0-7 of warp 1 wait at the barrier", "lanes 8-31"], |d| d.run("partial_barrier", 64)),
     case!("two barriers that cannot meet", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `different_barriers`", "can never meet"], |d| d.run("different_barriers", 64)),
+    case!("a barrier for a number of threads that is no whole warps", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `barrier_of_half_a_warp`", "barrier 1 is to wait for 40 threads"], |d| d.run("barrier_of_half_a_warp", 64)),
+    case!("a barrier that some vote at and some do not", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `barriers_of_two_sorts`", "can never meet"], |d| d.run("barriers_of_two_sorts", 64)),
     // Divergence
     case!("divergent lanes at a shuffle", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `divergent_shuffle`", "shfl.sync.bfly.b32 at test.cu:", "lanes 16-31"], |d| d.run("divergent_shuffle", 32)),
     case!("divergent lanes at two shuffles", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `divergent_shuffles`", "divergent lanes", "can never meet"], |d| d.run("divergent_shuffles", 32)),

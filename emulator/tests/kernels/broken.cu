@@ -261,6 +261,20 @@ extern "C" __global__ void half_a_barrier(float* out) {
   out[threadIdx.x] = x[threadIdx.x ^ 32];
 }
 
+extern "C" __global__ void barrier_of_half_a_warp(float* out) {
+  asm volatile("bar.sync 1, 40;" ::: "memory");
+  out[threadIdx.x] = 1.0f;
+}
+
+extern "C" __global__ void barriers_of_two_sorts(float* out) {
+  if (threadIdx.x < 32) {
+    asm volatile("bar.sync 1, 64;" ::: "memory");
+  } else {
+    asm volatile("{ .reg .pred p; setp.eq.u32 p, 0, 0; bar.red.and.pred p, 1, 64, p; }" ::: "memory");
+  }
+  out[threadIdx.x] = 1.0f;
+}
+
 // Inline assembly that reads a register which nothing has written.
 extern "C" __global__ void unwritten_register(float* out) {
   float y;

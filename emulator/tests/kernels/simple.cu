@@ -40,3 +40,23 @@ extern "C" __global__ void count(unsigned* total, int* largest, int n) {
   atomicAdd(total, 1u);
   atomicMax(largest, i);
 }
+
+// Warp 0 hands x to warp 1 and does not wait; then all vote, the last warp with eight of its threads.
+extern "C" __global__ void named_barriers(unsigned* out) {
+  __shared__ unsigned x[32];
+  const unsigned i = threadIdx.x;
+  unsigned seen = 0, all, not_all, any;
+  if (i < 32) {
+    x[i] = 3 * i;
+    asm volatile("bar.arrive 1, 64;" ::: "memory");
+  } else if (i < 64) {
+    asm volatile("bar.sync 1, 64;" ::: "memory");
+    seen = x[i - 32];
+  }
+#define VOTE(d, of, condition) \
+  asm volatile("{ .reg .pred p; setp." condition ".u32 p, %1, 71; bar.red." of ".pred p, 2, 96, p; selp.u32 %0, 1, 0, p; }" : "=r"(d) : "r"(i) : "memory")
+  VOTE(all, "and", "le");
+  VOTE(not_all, "and", "lt");
+  VOTE(any, "or", "eq");
+  out[blockIdx.x * blockDim.x + i] = seen + 1000 * all + 2000 * not_all + 4000 * any;
+}

@@ -100,6 +100,30 @@ pub fn warp_functions(context: &Arc<CudaContext>) {
     }
 }
 
+pub fn named_barriers(context: &Arc<CudaContext>) {
+    let stream = context.default_stream();
+    let kernel = function(context, SIMPLE, "named_barriers");
+    let (blocks, threads) = (16, 72);
+    let mut out = unsafe { stream.alloc::<u32>(blocks * threads) }.expect("memory");
+    unsafe {
+        stream
+            .launch_builder(&kernel)
+            .arg(&mut out)
+            .launch(config(blocks as u32, threads as u32))
+    }
+    .expect("a launch");
+    let out = stream.clone_dtoh(&out).expect("a copy");
+    for (i, &found) in out.iter().enumerate() {
+        let thread = (i % threads) as u32;
+        let seen = if (32..64).contains(&thread) {
+            3 * (thread - 32)
+        } else {
+            0
+        };
+        assert_eq!(found, seen + 1000 + 4000, "thread {thread}");
+    }
+}
+
 pub fn atomics(context: &Arc<CudaContext>) {
     let stream = context.default_stream();
     let kernel = function(context, SIMPLE, "count");
