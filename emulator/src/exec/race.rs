@@ -175,16 +175,14 @@ impl Who<'_> {
 
     fn note_reads(&self, address: usize, bytes: usize, lane: u32, step: usize) {
         let (_, reads) = words(address, bytes);
-        let (launch, own) = (self.place >> LAUNCH, self.record(0));
+        let readers = if step == 0 { ONE_WARP } else { ONE_THREAD };
+        let own = self.record(0) | readers << KIND;
+        let launch = self.place >> LAUNCH;
         each_word(address, bytes, step, |i, mask, offset| {
             let mine = own | u64::from(lane + offset as u32) << THREAD | mask;
             let seen = reads[i];
             let fresh = seen >> LAUNCH != launch || seen & mask == 0;
-            reads[i] = if fresh {
-                mine
-            } else {
-                self.merged(seen, mine, step == 0)
-            };
+            reads[i] = if fresh { mine } else { self.merged(seen, mine) };
         });
     }
 
@@ -215,7 +213,7 @@ impl Who<'_> {
     }
 
     /// The least circle that holds two reads of one launch.
-    fn merged(&self, seen: u64, mine: u64, several: bool) -> u64 {
+    fn merged(&self, seen: u64, mine: u64) -> u64 {
         let bytes = seen & mine & 0xF;
         let mine = mine & !0xF | bytes;
         let kind = |kind: u64| mine & !(3 << KIND) | kind << KIND;
@@ -233,7 +231,7 @@ impl Who<'_> {
                     kind(ONE_BLOCK)
                 }
             }
-            ONE_THREAD if seen >> THREAD & 31 == mine >> THREAD & 31 && !several => mine,
+            ONE_THREAD if seen >> THREAD & 31 == mine >> THREAD & 31 => mine,
             _ if (seen ^ mine) >> TIME & LAST_TIME != 0 => mine,
             _ => kind(ONE_WARP),
         }

@@ -66,6 +66,7 @@ pub const CASES: &[Case] = &[
     case!("a block writes what another reads", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `blocks_write_what_others_read`", "(race)"], |d| d.run_blocks("blocks_write_what_others_read", 2)),
     case!("threads of a block without a barrier, in global memory", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `threads_without_barrier`", "(race)"], |d| d.run_blocks("threads_without_barrier", 1)),
     case!("lanes without __syncwarp, in global memory", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `lanes_without_syncwarp`", "(race)"], |d| d.run_blocks("lanes_without_syncwarp", 1)),
+    case!("a lane writes what its warp reads at once", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `a_lane_writes_what_all_read`", "thread (0, 0, 0)", "writes what lanes of warp 0 reads with nothing between (race)"], |d| d.run("a_lane_writes_what_all_read", 32)),
     case!("lanes that write one place at once", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `lanes_write_one_place`", "writes what thread", "(race)"], |d| d.run_blocks("lanes_write_one_place", 1)),
     case!("a barrier of half the warps orders the others not", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `half_a_barrier`", "(race)"], |d| d.run("half_a_barrier", 64)),
     case!("integer division by zero", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `divide`", "integer division by zero"], |d| d.run_on("divide", &mut d.zeros(64), &d.zeros(64), 0)),

@@ -249,6 +249,12 @@ extern "C" __global__ void lanes_without_syncwarp(float* out) {
   out[64 + threadIdx.x] = out[threadIdx.x ^ 1];
 }
 
+extern "C" __global__ void a_lane_writes_what_all_read(float* out) {
+  const float seen = out[512];
+  if (threadIdx.x == 0) out[512] = seen + 1.0f;
+  out[threadIdx.x] = seen;
+}
+
 extern "C" __global__ void lanes_write_one_place(float* out) { out[threadIdx.x / 2] = threadIdx.x; }
 
 // Warps that only one of two barriers orders.
