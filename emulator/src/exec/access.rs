@@ -80,8 +80,7 @@ impl Runs {
     #[inline(always)]
     fn put(&mut self, address: usize, lane: usize, bytes: usize) {
         if let Some(last) = self.count.checked_sub(1).map(|at| &mut self.all[at]) {
-            // `bytes` is a power of two.
-            let next_lane = last.lane as usize + (last.bytes >> bytes.trailing_zeros());
+            let next_lane = LANES - last.mask.leading_zeros() as usize;
             if last.step != 0 && next_lane == lane && address == last.address + last.bytes {
                 last.bytes += bytes;
                 last.mask |= 1 << lane;

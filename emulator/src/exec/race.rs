@@ -158,7 +158,7 @@ impl Who<'_> {
         // Nobody may write what several blocks have read: no further reader matters.
         let several = self.place & !(0xFFFF << BLOCK) | SEVERAL_BLOCKS << KIND | 0xF;
         let mask = !(0xFFFF << BLOCK | 0x3FF << THREAD | LAST_TIME << TIME);
-        if step >= 4 && address.is_multiple_of(4) && self.are_old(reads) {
+        if whole_words(address, step) && self.are_old(reads) {
             fill(reads, self.record(lane) | 0xF, step);
         } else if !reads
             .iter()
@@ -251,7 +251,7 @@ impl Who<'_> {
         memory::note_writer(address, bytes, launch);
         // What the records were, and pieces of words where lanes share them.
         let mut before = [0; LONGEST];
-        let whole = step >= 4 && address.is_multiple_of(4);
+        let whole = whole_words(address, step);
         let record = self.record(lane) | if whole { 0xF } else { 0 };
         if whole {
             let shift = (step / 4).trailing_zeros();
@@ -290,6 +290,12 @@ const LONGEST: usize = 32 * 16 / 4 + 1;
 fn exchange(place: &mut u64, record: u64) -> u64 {
     // SAFETY: an aligned word that is borrowed for the call.
     unsafe { AtomicU64::from_ptr(place) }.swap(record, Ordering::SeqCst)
+}
+
+/// Whether no two lanes share a word, and a shift tells whose it is. (`cp.async` may read 12 bytes.)
+#[inline(always)]
+fn whole_words(address: usize, step: usize) -> bool {
+    step >= 4 && step.is_power_of_two() && address.is_multiple_of(4)
 }
 
 /// Gives consecutive words the record of consecutive lanes, `step` bytes each.

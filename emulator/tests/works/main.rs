@@ -52,6 +52,7 @@ fn main() {
     test("mma.m16n8k16 f16 equals f64".into(), 1, mma_k16::<f16>);
     test("mma.m16n8k16 bf16 equals f64".into(), 1, mma_k16::<bf16>);
     test("cp.async copies, and fills with zeros".into(), 1, copies);
+    test("cp.async of 12 bytes of 16".into(), 1, three_words);
     test(
         "f16 conversions equal the half crate's".into(),
         0,
