@@ -337,6 +337,7 @@ pub struct Parameter {
 /// A variable in shared memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SharedVariable {
+    /// As the source has it: several may have one.
     pub name: String,
     pub offset: u32,
     pub bytes: u32,

@@ -60,3 +60,23 @@ extern "C" __global__ void named_barriers(unsigned* out) {
   VOTE(any, "or", "eq");
   out[blockIdx.x * blockDim.x + i] = seen + 1000 * all + 2000 * not_all + 4000 * any;
 }
+
+// Variables of one name and size in several functions, and one in a function that is called twice.
+template <class T> __device__ volatile T* scratch_of() {
+  __shared__ volatile T scratch[32];
+  return scratch;
+}
+
+__device__ __noinline__ float kept(float x, bool put) {
+  __shared__ volatile float slots[32];
+  if (put) slots[threadIdx.x] = x;
+  return slots[threadIdx.x];
+}
+
+extern "C" __global__ void shared_names(float* out) {
+  volatile float* floats = scratch_of<float>();
+  volatile int* integers = scratch_of<int>();
+  floats[threadIdx.x] = 0.5f;
+  integers[threadIdx.x] = 2 * threadIdx.x;
+  out[threadIdx.x] = floats[threadIdx.x] + integers[threadIdx.x] + kept(100.0f, true) + kept(0.0f, false);
+}

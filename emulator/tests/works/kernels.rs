@@ -124,6 +124,24 @@ pub fn named_barriers(context: &Arc<CudaContext>) {
     }
 }
 
+pub fn shared_names(context: &Arc<CudaContext>) {
+    use cudarc::driver::sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES as BYTES;
+    let stream = context.default_stream();
+    let kernel = function(context, SIMPLE, "shared_names");
+    assert_eq!(kernel.get_attribute(BYTES).expect("known"), 3 * 128);
+    let mut out = unsafe { stream.alloc::<f32>(32) }.expect("memory");
+    unsafe {
+        stream
+            .launch_builder(&kernel)
+            .arg(&mut out)
+            .launch(config(1, 32))
+    }
+    .expect("a launch");
+    for (i, found) in stream.clone_dtoh(&out).expect("a copy").iter().enumerate() {
+        assert_eq!(*found, 200.5 + 2.0 * i as f32, "thread {i}");
+    }
+}
+
 pub fn atomics(context: &Arc<CudaContext>) {
     let stream = context.default_stream();
     let kernel = function(context, SIMPLE, "count");

@@ -68,6 +68,7 @@ fn main() {
     test("layer norm statistics equal f64".into(), 1, normalise);
     test("votes and shuffles".into(), 1, warp_functions);
     test("barriers with numbers and counts".into(), 1, named_barriers);
+    test("shared variables of one name".into(), 1, shared_names);
     test("corners of the language".into(), 1, language);
     test("comparisons, NaN among the operands".into(), 1, comparisons);
     test("integer atomics".into(), 1, atomics);

@@ -107,6 +107,8 @@ struct Decoder<'a> {
     places: Vec<u32>,
     lists: Vec<u32>,
     shared: Vec<SharedVariable>,
+    /// Their offsets, by the names in the list of statements.
+    shared_offsets: HashMap<String, u32>,
     shared_end: u32,
     static_shared: u32,
     local: HashMap<String, u32>,
@@ -159,6 +161,7 @@ impl<'a> Decoder<'a> {
             places: Vec::new(),
             lists: Vec::new(),
             shared: Vec::new(),
+            shared_offsets: HashMap::new(),
             shared_end: 0,
             static_shared: 0,
             local: HashMap::new(),
@@ -284,20 +287,16 @@ impl<'a> Decoder<'a> {
         if variable.external {
             return Content::DynamicStart;
         }
-        let name = demangled(&variable.name);
-        if let Some(found) = self
-            .shared
-            .iter()
-            .find(|one| one.name == name && one.bytes == variable.bytes)
-        {
-            return Content::Constant(u64::from(found.offset));
+        if let Some(&offset) = self.shared_offsets.get(&variable.name) {
+            return Content::Constant(u64::from(offset));
         }
         let align = variable.align.max(1);
         self.static_shared = self.static_shared.next_multiple_of(align) + variable.bytes;
         let offset = self.shared_end.next_multiple_of(align.max(SHARED_GAP));
         self.shared_end = offset + variable.bytes.next_multiple_of(SHARED_GAP) + SHARED_GAP;
+        self.shared_offsets.insert(variable.name.clone(), offset);
         self.shared.push(SharedVariable {
-            name,
+            name: demangled(&variable.name),
             offset,
             bytes: variable.bytes,
         });
