@@ -3,7 +3,6 @@
 //! Bytes arrive at once here, but as the target of an unfinished copy nobody may touch them until the
 //! thread that asked for them has waited.
 
-use super::access::SHARED_WINDOW;
 use super::failure::Fault;
 use super::vector::LANES;
 use super::warp::Turn;
@@ -30,12 +29,7 @@ impl Turn<'_> {
     ) -> Result<(), Fault> {
         let bytes = bytes as usize;
         let sources = self.addresses(i.a, Width::Wide, from);
-        let mut targets = self.addresses(i.c, width, to);
-        for target in &mut targets {
-            if *target as u64 >= SHARED_WINDOW {
-                *target -= SHARED_WINDOW as usize;
-            }
-        }
+        let targets = self.addresses(i.c, width, to);
         let sizes = self.warp.registers.narrow[i.b as usize]
             .0
             .map(|size| size as usize);

@@ -127,6 +127,11 @@ impl Shared {
         if self.pieces.iter().any(|one| one.holds(address, bytes)) {
             return None;
         }
+        if address as u64 & !0xFF_FFFF == super::access::SHARED_WINDOW {
+            return Some(format!(
+                "{bytes} bytes at the generic address {address:#x}, where one of shared memory is wanted"
+            ));
+        }
         let near = self.pieces.iter().min_by_key(|one| {
             one.base
                 .saturating_sub(address)

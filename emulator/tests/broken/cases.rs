@@ -41,6 +41,8 @@ pub const CASES: &[Case] = &[
     case!("cp.async into a buffer still being read", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `copy_over_readers`", "cp.async.cg.shared.global at", "test.cu:", "(race)"], |d| copy(d, "copy_over_readers")),
     case!("misaligned cp.async", 80, CUDA_ERROR_MISALIGNED_ADDRESS, ["kernel `copy_misaligned`", "16 bytes at a misaligned address"], |d| copy(d, "copy_misaligned")),
     case!("cp.async past the end of its source", 80, CUDA_ERROR_ILLEGAL_ADDRESS, ["kernel `copy_out_of_bounds`", "cp.async.cg.shared.global at", "test.cu:", "past the end of a live allocation of 1024 bytes"], |d| copy(d, "copy_out_of_bounds")),
+    case!("cp.async to a generic address", 80, CUDA_ERROR_ILLEGAL_ADDRESS, ["kernel `copy_to_a_generic_address`", "writes 16 bytes at the generic address"], |d| copy(d, "copy_to_a_generic_address")),
+    case!("ldmatrix from a generic address", 80, CUDA_ERROR_ILLEGAL_ADDRESS, ["kernel `ldmatrix_from_a_generic_address`", "reads 16 bytes at the generic address"], |d| d.run("ldmatrix_from_a_generic_address", 32)),
     // Memory
     case!("global read out of bounds", 80, CUDA_ERROR_ILLEGAL_ADDRESS, ["kernel `read_beyond`", "thread (0, 0, 0)", "reads 4 bytes out of bounds", "0 bytes past the end of a live allocation of 400 bytes", "test.cu:"], |d| d.run_on("read_beyond", &mut d.zeros(100), &d.zeros(100), 100)),
     case!("global write out of bounds", 80, CUDA_ERROR_ILLEGAL_ADDRESS, ["kernel `write_before`", "writes 4 bytes out of bounds", "4 bytes before a live allocation"], |d| d.run_on("write_before", &mut d.zeros(100), &d.zeros(100), 100)),

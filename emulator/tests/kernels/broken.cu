@@ -31,6 +31,15 @@ extern "C" __global__ void ldmatrix_too_early(float* out) {
   out[threadIdx.x] = d[0];
 }
 
+extern "C" __global__ void ldmatrix_from_a_generic_address(float* out) {
+  __shared__ __align__(16) unsigned short rows[8][8];
+  for (int i = threadIdx.x; i < 64; i += 32) rows[i / 8][i % 8] = i;
+  __syncwarp();
+  unsigned d;
+  asm volatile("ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%0}, [%1];" : "=r"(d) : "l"(rows[threadIdx.x % 8]) : "memory");
+  out[threadIdx.x] = d;
+}
+
 extern "C" __global__ void partial_barrier(float* out) {
   if (threadIdx.x >= 40) return;
   __syncthreads();
@@ -137,6 +146,11 @@ extern "C" __global__ void copy_over_readers(float* out, const float* in) {
 extern "C" __global__ void copy_misaligned(float* out, const float* in) {
   DYNAMIC_SHARED(float, x);
   cp_async<16>(x + 4 * threadIdx.x, in + 4 * threadIdx.x + 1);
+}
+
+extern "C" __global__ void copy_to_a_generic_address(float* out, const float* in) {
+  DYNAMIC_SHARED(float, x);
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" : : "l"(x + 4 * threadIdx.x), "l"(in + 4 * threadIdx.x) : "memory");
 }
 
 extern "C" __global__ void copy_out_of_bounds(float* out, const float* in) {
