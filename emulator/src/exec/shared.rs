@@ -132,17 +132,16 @@ impl Shared {
                 "{bytes} bytes at the generic address {address:#x}, where one of shared memory is wanted"
             ));
         }
+        // Addresses of 32 bits and of 64 may both lie before the first piece.
+        let at = u32::try_from(address).map_or(address as i64, |short| i64::from(short as i32));
         let near = self.pieces.iter().min_by_key(|one| {
-            one.base
-                .saturating_sub(address)
-                .max(address.saturating_sub(one.base + one.bytes))
+            let (base, end) = (one.base as i64, (one.base + one.bytes) as i64);
+            (base - at).max(at - end)
         });
         let piece = near.expect("the dynamic piece always exists");
-        // Addresses of 32 bits and of 64 may both lie before the first piece.
-        let signed = u32::try_from(address).map_or(address as i64, |short| i64::from(short as i32));
         Some(format!(
             "{bytes} bytes at offset {} of {}, which has {} bytes",
-            signed - piece.base as i64,
+            at - piece.base as i64,
             piece.name,
             piece.bytes
         ))
