@@ -127,12 +127,13 @@ impl Runs {
 }
 
 #[inline(always)]
-fn extended(value: u64, bytes: u32, signed: bool) -> u64 {
-    match (bytes, signed) {
-        (1, true) => value as i8 as i64 as u64,
-        (2, true) => value as i16 as i64 as u64,
-        (4, true) => value as i32 as i64 as u64,
-        _ => value,
+fn extended(value: u64, bytes: u32, sign_to: u32) -> u64 {
+    match (bytes, sign_to) {
+        (_, 0) => value,
+        (1, 2) => value as i8 as u16 as u64,
+        (1, _) => value as i8 as i64 as u64,
+        (2, _) => value as i16 as i64 as u64,
+        _ => value as i32 as i64 as u64,
     }
 }
 
@@ -288,7 +289,7 @@ impl Turn<'_> {
                 // SAFETY: judged to lie in live memory.
                 _ => unsafe { read_raw(address, access.bytes) },
             };
-            values[lane] = extended(value, access.bytes, access.signed);
+            values[lane] = extended(value, access.bytes, access.sign_to);
         }
         let registers = &mut self.warp.registers;
         registers.put_widest(register, access.wide, values, mask);
@@ -545,11 +546,11 @@ impl Turn<'_> {
     pub fn parameter(
         &mut self,
         i: &Instruction,
-        (offset, bytes, signed, wide): (u32, u32, bool, bool),
+        (offset, bytes, sign_to, wide): (u32, u32, u32, bool),
         mask: u32,
     ) {
         let value = read_slice(&self.launch.arguments, offset as usize, bytes);
-        let value = extended(value, bytes, signed);
+        let value = extended(value, bytes, sign_to);
         let registers = &mut self.warp.registers;
         registers.put_widest(i.d, wide, [value; LANES], mask);
     }

@@ -376,10 +376,10 @@ impl Turn<'_> {
             Op::Parameter {
                 offset,
                 bytes,
-                signed,
+                sign_to,
                 wide,
             } => {
-                self.parameter(i, (offset, bytes, signed, wide), mask);
+                self.parameter(i, (offset, bytes, sign_to, wide), mask);
                 Ok(())
             }
             Op::Convert {

@@ -50,7 +50,7 @@ pub fn arithmetic(opcode: &str) -> Option<(Op, Vec<File>)> {
         "cvt.u32.u64" | "cvt.s32.s64" | "cvt.u32.s64" | "cvt.s32.u64" => {
             Some((Op::Narrow, vec![N, W]))
         }
-        "cvt.u32.u16" | "cvt.s32.u16" | "cvt.u32.s32" | "cvt.s32.u32" => narrow(Op::Mov, 1),
+        "cvt.u32.s32" | "cvt.s32.u32" => narrow(Op::Mov, 1),
         "cvt.f32.f16" => narrow(Op::F32FromF16, 1),
         "cvt.rn.f16.f32" => narrow(Op::F16FromF32, 1),
         "cvt.rn.f16x2.f32" => narrow(Op::F16x2FromF32, 2),
@@ -72,7 +72,7 @@ fn rare(opcode: &str) -> Option<(Op, Vec<File>)> {
         Some((op, files.to_vec()))
     };
     match opcode {
-        // 16 bits: zeros above.
+        // 16 bits.
         "add.s16" | "add.u16" => made(|x, y, _| (x + y) & 0xFFFF, &[N, N, N]),
         "sub.s16" | "sub.u16" => made(|x, y, _| x.wrapping_sub(y) & 0xFFFF, &[N, N, N]),
         "mul.lo.s16" | "mul.lo.u16" => made(|x, y, _| (x * y) & 0xFFFF, &[N, N, N]),
@@ -166,7 +166,7 @@ fn rare(opcode: &str) -> Option<(Op, Vec<File>)> {
     }
 }
 
-/// `cvt`, "Data Movement and Conversion Instructions".
+/// `cvt`, "Data Movement and Conversion Instructions". Its operand may lie in a wider register.
 fn conversion(opcode: &str) -> Option<(Scalar, Vec<File>)> {
     Some(match opcode {
         "cvt.u16.u32" | "cvt.u16.s32" | "cvt.s16.s32" | "cvt.s16.u32" => {
@@ -183,9 +183,9 @@ fn conversion(opcode: &str) -> Option<(Scalar, Vec<File>)> {
         "cvt.u64.u8" => (|x, _, _| x & 0xFF, vec![W, N]),
         "cvt.s64.s16" => (|x, _, _| x as i16 as i64 as u64, vec![W, N]),
         "cvt.s64.s8" => (|x, _, _| x as i8 as i64 as u64, vec![W, N]),
-        "cvt.rn.f32.u32" | "cvt.rn.f32.u16" | "cvt.rn.f32.u8" => {
-            (|x, _, _| b(x as f32), vec![N, N])
-        }
+        "cvt.rn.f32.u32" => (|x, _, _| b(x as f32), vec![N, N]),
+        "cvt.rn.f32.u16" => (|x, _, _| b(f32::from(x as u16)), vec![N, N]),
+        "cvt.rn.f32.u8" => (|x, _, _| b(f32::from(x as u8)), vec![N, N]),
         "cvt.rn.f32.s16" => (|x, _, _| b(f32::from(x as i16)), vec![N, N]),
         "cvt.rn.f32.s64" => (|x, _, _| b(x as i64 as f32), vec![N, W]),
         "cvt.rn.f32.u64" => (|x, _, _| b(x as f32), vec![N, W]),

@@ -68,7 +68,8 @@ pub struct Access {
     pub bytes: u32,
     /// Elements a lane moves, 1, 2 or 4.
     pub count: u32,
-    pub signed: bool,
+    /// Bytes of the register that the sign of what is loaded fills; 0: there are zeros above.
+    pub sign_to: u32,
     /// Whether the elements are 64 bits wide registers.
     pub wide: bool,
     pub offset: i64,
@@ -204,7 +205,7 @@ pub enum Op {
     Parameter {
         offset: u32,
         bytes: u32,
-        signed: bool,
+        sign_to: u32,
         wide: bool,
     },
     Load(Access, Width),
@@ -298,6 +299,7 @@ pub struct Instruction {
 /// A register file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum File {
+    /// A register of 16 bits has zeros above them: whatever writes one sees to it.
     Narrow,
     Wide,
     Predicate,

@@ -46,3 +46,27 @@ COMPARE(s32, int, SIGNED_COMPARISONS, "r")
 COMPARE(u32, unsigned, UNSIGNED_COMPARISONS, "r")
 COMPARE(s64, long long, SIGNED_COMPARISONS, "l")
 COMPARE(u64, unsigned long long, UNSIGNED_COMPARISONS, "l")
+
+// Registers of 16 bits, whose upper half nobody may see. x: 0x80, 0x80.
+#define SIXTEEN_BITS(k, text) asm("{ .reg .b16 a; .reg .b32 r; .reg .pred p; " text " }" : "=r"(y[k]) : "l"(x))
+#define SIXTEEN_BITS_OF(k, text) SIXTEEN_BITS(k, text " cvt.u32.u16 %0, a;")
+extern "C" __global__ void sixteen_bits(unsigned* out, const unsigned char* x) {
+  unsigned y[16];
+  SIXTEEN_BITS_OF(0, "mov.b16 a, -2;");
+  SIXTEEN_BITS_OF(1, "mov.b16 a, 5; xor.b16 a, a, -1; shr.u16 a, a, 4;");
+  SIXTEEN_BITS_OF(2, "mov.b16 a, 0; or.b16 a, a, -3; shr.b16 a, a, 8;");
+  SIXTEEN_BITS_OF(3, "mov.b16 a, 7; max.u16 a, a, -1;");
+  SIXTEEN_BITS_OF(4, "setp.eq.u32 p, 1, 1; selp.b16 a, -4, 1, p;");
+  SIXTEEN_BITS_OF(5, "mov.b16 a, -1; div.u16 a, a, 16;");
+  SIXTEEN_BITS_OF(6, "ld.global.s8 a, [%1]; shr.u16 a, a, 4;");
+  SIXTEEN_BITS_OF(7, "ld.global.s16 a, [%1];");
+  SIXTEEN_BITS(8, "mov.b16 a, 3; mul.wide.u16 %0, a, -1;");
+  SIXTEEN_BITS(9, "ld.global.s8 %0, [%1];");
+  SIXTEEN_BITS(10, "ld.global.s16 %0, [%1];");
+  SIXTEEN_BITS(11, "mov.b32 r, 0x12345; cvt.u32.u16 %0, r;");
+  SIXTEEN_BITS(12, "mov.b32 r, 0x12345; cvt.rn.f32.u16 r, r; mov.b32 %0, r;");
+  SIXTEEN_BITS(13, "mov.b16 a, 0x123; cvt.rn.f32.u8 r, a; mov.b32 %0, r;");
+  SIXTEEN_BITS(14, "mov.b16 a, -1; setp.lt.s16 p, a, 0; selp.b32 %0, 1, 0, p;");
+  SIXTEEN_BITS(15, "mov.b16 a, -1; setp.eq.b16 p, a, -1; selp.b32 %0, 1, 0, p;");
+  for (int k = 0; k < 16; k++) out[k] = y[k];
+}

@@ -71,6 +71,7 @@ fn main() {
     test("shared variables of one name".into(), 1, shared_names);
     test("corners of the language".into(), 1, language);
     test("comparisons, NaN among the operands".into(), 1, comparisons);
+    test("registers of 16 bits".into(), 1, sixteen_bits);
     test("integer atomics".into(), 1, atomics);
     test(
         "bank conflicts and sectors, counted by hand".into(),

@@ -92,3 +92,37 @@ pub fn comparisons(context: &Arc<CudaContext>) {
     compare(context, "s64", &[i64::MIN, -1, 0, 1]);
     compare(context, "u64", &[0, 1, u64::MAX]);
 }
+
+pub fn sixteen_bits(context: &Arc<CudaContext>) {
+    let stream = context.default_stream();
+    let kernel = function(context, NUMBERS, "sixteen_bits");
+    let x = stream.clone_htod(&[0x80u8, 0x80]).expect("a copy");
+    let mut out = stream.alloc_zeros::<u32>(16).expect("memory");
+    unsafe {
+        stream
+            .launch_builder(&kernel)
+            .arg(&mut out)
+            .arg(&x)
+            .launch(config(1, 1))
+    }
+    .expect("a launch");
+    let expected = [
+        0xFFFE,
+        0xFFF,
+        0xFF,
+        0xFFFF,
+        0xFFFC,
+        0xFFF,
+        0xFF8,
+        0x8080,
+        3 * 0xFFFF,
+        0xFFFF_FF80,
+        0xFFFF_8080,
+        0x2345,
+        (0x2345 as f32).to_bits(),
+        (0x23 as f32).to_bits(),
+        1,
+        1,
+    ];
+    assert_eq!(stream.clone_dtoh(&out).expect("a copy"), expected);
+}

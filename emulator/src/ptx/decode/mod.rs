@@ -306,13 +306,30 @@ impl<'a> Decoder<'a> {
     fn source(&mut self, operand: &Operand, file: File) -> Result<u32> {
         match operand {
             Operand::Name(name) => self.named(name, file),
-            Operand::Integer(value) => Ok(self.constant(file, *value)),
+            Operand::Integer(value) => Ok(self.constant(file, self.fitting(*value))),
             Operand::Float(bits) if file == File::Narrow => {
                 Ok(self.constant(file, u64::from(*bits)))
             }
             Operand::Double(bits) if file == File::Wide => Ok(self.constant(file, *bits)),
             other => Err(format!("{} cannot be read here", spell_operand(other))),
         }
+    }
+
+    /// What of a constant the statement's type has room for.
+    fn fitting(&self, value: u64) -> u64 {
+        let opcode = &self.flat.statements[self.current].opcode;
+        let bytes = opcode.rsplit('.').next().and_then(type_bytes);
+        bytes
+            .filter(|&bytes| bytes < 4)
+            .map_or(value, |bytes| value & ((1 << (8 * bytes)) - 1))
+    }
+
+    /// Bytes of the register that the operand names.
+    fn register_bytes(&self, operand: &Operand) -> Option<u32> {
+        let Operand::Name(name) = operand else {
+            return None;
+        };
+        type_bytes(self.flat.registers.get(name)?)
     }
 
     fn target(&mut self, operand: &Operand, file: File) -> Result<u32> {
@@ -392,6 +409,9 @@ impl<'a> Decoder<'a> {
             "ldmatrix" => self.load_matrix(statement)?,
             "mma" => self.multiply(statement)?,
             "bfi" => self.bit_insert(statement)?,
+            "cvt" if parts[1..] == ["u32", "u16"] || parts[1..] == ["s32", "u16"] => {
+                self.low_half(statement)?
+            }
             "div" | "rem" if !parts.last().is_some_and(|kind| kind.starts_with('f')) => {
                 self.divide(statement, &parts)?
             }
@@ -622,6 +642,23 @@ impl<'a> Decoder<'a> {
         })
     }
 
+    /// Sixteen bits of a register, which may have more.
+    fn low_half(&mut self, statement: &Statement) -> Result<Instruction> {
+        let [to, from] = &statement.operands[..] else {
+            return Err("cvt has two operands".to_owned());
+        };
+        let d = self.target(to, File::Narrow)?;
+        let a = self.source(from, File::Narrow)?;
+        let b = self.constant(File::Narrow, 0xFFFF);
+        Ok(Instruction {
+            op: Op::And,
+            d,
+            a,
+            b,
+            ..EMPTY
+        })
+    }
+
     fn bit_insert(&mut self, statement: &Statement) -> Result<Instruction> {
         if statement.opcode != "bfi.b32" {
             return Err("is not played".to_owned());
@@ -685,8 +722,15 @@ impl<'a> Decoder<'a> {
             let (wanted, given) = (files.len(), statement.operands.len());
             return Err(format!("{given} operands, {wanted} are expected"));
         }
+        let to = &statement.operands[0];
+        if let ["cvt", .., kind, _] = statement.opcode.split('.').collect::<Vec<_>>()[..]
+            && kind.starts_with('s')
+            && self.register_bytes(to) > type_bytes(kind)
+        {
+            return Err("with a sign into a wider register is not played".to_owned());
+        }
         let mut made = Instruction { op, ..EMPTY };
-        made.d = self.target(&statement.operands[0], files[0])?;
+        made.d = self.target(to, files[0])?;
         for (i, operand) in statement.operands.iter().enumerate().skip(1) {
             let number = self.source(operand, files[i])?;
             match i {
