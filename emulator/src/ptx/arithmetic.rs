@@ -191,8 +191,14 @@ fn conversion(opcode: &str) -> Option<(Scalar, Vec<File>)> {
         "cvt.rn.f32.u64" => (|x, _, _| b(x as f32), vec![N, W]),
         "cvt.rzi.s32.f32" => (|x, _, _| f(x) as i32 as u32 as u64, vec![N, N]),
         "cvt.rzi.u32.f32" => (|x, _, _| f(x) as u32 as u64, vec![N, N]),
-        "cvt.rzi.s64.f32" => (|x, _, _| f(x) as i64 as u64, vec![W, N]),
-        "cvt.rzi.u64.f32" => (|x, _, _| f(x) as u64, vec![W, N]),
+        "cvt.rzi.s64.f32" => (
+            |x, _, _| unless_nan(f64::from(f(x)), |x| x as i64 as u64, 1 << 63),
+            vec![W, N],
+        ),
+        "cvt.rzi.u64.f32" => (
+            |x, _, _| unless_nan(f64::from(f(x)), |x| x as u64, 1 << 63),
+            vec![W, N],
+        ),
         "cvt.rni.s32.f32" => (
             |x, _, _| f(x).round_ties_even() as i32 as u32 as u64,
             vec![N, N],
@@ -206,7 +212,15 @@ fn conversion(opcode: &str) -> Option<(Scalar, Vec<File>)> {
         "cvt.rn.f64.s32" => (|x, _, _| f64::from(x as i32).to_bits(), vec![W, N]),
         "cvt.rn.f64.u32" => (|x, _, _| f64::from(x as u32).to_bits(), vec![W, N]),
         "cvt.rn.f64.s64" => (|x, _, _| (x as i64 as f64).to_bits(), vec![W, W]),
-        "cvt.rzi.s32.f64" => (|x, _, _| d(x) as i32 as u32 as u64, vec![N, W]),
+        "cvt.rzi.s32.f64" => (
+            |x, _, _| unless_nan(d(x), |x| x as i32 as u32 as u64, 1 << 31),
+            vec![N, W],
+        ),
         _ => return None,
     })
+}
+
+/// An integer of a float. That of a NaN is 0 in 32 bits of a f32 and the highest bit otherwise.
+fn unless_nan(x: f64, integer: fn(f64) -> u64, of_nan: u64) -> u64 {
+    if x.is_nan() { of_nan } else { integer(x) }
 }

@@ -70,3 +70,19 @@ extern "C" __global__ void sixteen_bits(unsigned* out, const unsigned char* x) {
   SIXTEEN_BITS(15, "mov.b16 a, -1; setp.eq.b16 p, a, -1; selp.b32 %0, 1, 0, p;");
   for (int k = 0; k < 16; k++) out[k] = y[k];
 }
+
+#define CONVERTED(type, from, constraint, x) asm("cvt." type "." from " %0, %1;" : "=l"(y) : constraint(x)); *out++ = y
+#define CONVERTED_TO_32(type, from, constraint, x) asm("cvt." type "." from " %0, %1;" : "=r"(z) : constraint(x)); *out++ = z
+extern "C" __global__ void to_integers(unsigned long long* out, float x) {
+  const double wide = x;
+  unsigned long long y;
+  unsigned z;
+  CONVERTED_TO_32("rzi.s32", "f32", "f", x);
+  CONVERTED_TO_32("rni.s32", "f32", "f", x);
+  CONVERTED_TO_32("rmi.s32", "f32", "f", x);
+  CONVERTED_TO_32("rpi.s32", "f32", "f", x);
+  CONVERTED_TO_32("rzi.u32", "f32", "f", x);
+  CONVERTED("rzi.s64", "f32", "f", x);
+  CONVERTED("rzi.u64", "f32", "f", x);
+  CONVERTED_TO_32("rzi.s32", "f64", "d", wide);
+}

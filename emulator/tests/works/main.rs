@@ -72,6 +72,7 @@ fn main() {
     test("corners of the language".into(), 1, language);
     test("comparisons, NaN among the operands".into(), 1, comparisons);
     test("registers of 16 bits".into(), 1, sixteen_bits);
+    test("floats to integers, NaN among them".into(), 1, to_integers);
     test("integer atomics".into(), 1, atomics);
     test(
         "bank conflicts and sectors, counted by hand".into(),

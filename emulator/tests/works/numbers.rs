@@ -126,3 +126,42 @@ pub fn sixteen_bits(context: &Arc<CudaContext>) {
     ];
     assert_eq!(stream.clone_dtoh(&out).expect("a copy"), expected);
 }
+
+pub fn to_integers(context: &Arc<CudaContext>) {
+    let stream = context.default_stream();
+    let kernel = function(context, NUMBERS, "to_integers");
+    let run = |x: f32| {
+        let mut out = stream.alloc_zeros::<u64>(8).expect("memory");
+        unsafe {
+            stream
+                .launch_builder(&kernel)
+                .arg(&mut out)
+                .arg(&x)
+                .launch(config(1, 1))
+        }
+        .expect("a launch");
+        stream.clone_dtoh(&out).expect("a copy")
+    };
+    let minus = |x: i32| u64::from(x as u32);
+    let wide_minus = -2i64 as u64;
+    assert_eq!(
+        run(-2.75),
+        [
+            minus(-2),
+            minus(-3),
+            minus(-3),
+            minus(-2),
+            0,
+            wide_minus,
+            0,
+            minus(-2)
+        ]
+    );
+    let (most, wide_most) = (i32::MAX as u64, i64::MAX as u64);
+    let all = u64::from(u32::MAX);
+    assert_eq!(
+        run(f32::INFINITY),
+        [most, most, most, most, all, wide_most, u64::MAX, most]
+    );
+    assert_eq!(run(f32::NAN), [0, 0, 0, 0, 0, 1 << 63, 1 << 63, 1 << 31]);
+}
