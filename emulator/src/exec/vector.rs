@@ -202,8 +202,8 @@ impl Registers {
             Op::MaxF => self.f2(i, mask, largest),
             Op::DivF => self.f2(i, mask, |a, b| a / b),
             Op::SqrtF => self.f1(i, mask, f32::sqrt),
-            Op::Ex2F => self.f1(i, mask, scalar::ex2),
-            Op::RcpF => self.f1(i, mask, scalar::rcp),
+            Op::Ex2F => self.f1(i, mask, |x| scalar::flushed(x, scalar::ex2)),
+            Op::RcpF => self.f1(i, mask, |x| scalar::flushed(x, scalar::rcp)),
             Op::MovW => {
                 let out = self.wide[i.a as usize].0;
                 put(&mut self.wide[i.d as usize], out, mask);

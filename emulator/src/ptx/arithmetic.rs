@@ -7,6 +7,13 @@ use super::scalar::{self, b, d, f};
 const N: File = File::Narrow;
 const W: File = File::Wide;
 
+/// The function of one f32 with `.ftz`.
+macro_rules! flushed {
+    ($function:path) => {
+        |x, y, z| b(scalar::flushed(f(x), |x| f($function(b(x), y, z))))
+    };
+}
+
 /// What the opcode does, and the files of target and sources; `None` for any other.
 pub fn arithmetic(opcode: &str) -> Option<(Op, Vec<File>)> {
     let narrow = |op: Op, sources: usize| Some((op, vec![N; sources + 1]));
@@ -35,8 +42,8 @@ pub fn arithmetic(opcode: &str) -> Option<(Op, Vec<File>)> {
         "max.f32" => narrow(Op::MaxF, 2),
         "div.rn.f32" => narrow(Op::DivF, 2),
         "sqrt.rn.f32" => narrow(Op::SqrtF, 1),
-        "ex2.approx.ftz.f32" | "ex2.approx.f32" => narrow(Op::Ex2F, 1),
-        "rcp.approx.ftz.f32" | "rcp.approx.f32" => narrow(Op::RcpF, 1),
+        "ex2.approx.ftz.f32" => narrow(Op::Ex2F, 1),
+        "rcp.approx.ftz.f32" => narrow(Op::RcpF, 1),
         "add.s64" | "add.u64" => wide(Op::AddW, 2),
         "sub.s64" | "sub.u64" => wide(Op::SubW, 2),
         "mul.lo.s64" | "mul.lo.u64" => wide(Op::MulW, 2),
@@ -138,9 +145,14 @@ fn rare(opcode: &str) -> Option<(Op, Vec<File>)> {
         "fma.rz.f32" => made(scalar::fma_to_zero, &[N, N, N, N]),
         "rcp.rn.f32" => made(|x, _, _| b(1.0 / f(x)), &[N, N]),
         "div.full.f32" | "div.approx.f32" => made(scalar::div_approx, &[N, N, N]),
-        "sqrt.approx.f32" | "sqrt.approx.ftz.f32" => made(scalar::sqrt_approx, &[N, N]),
-        "rsqrt.approx.f32" | "rsqrt.approx.ftz.f32" => made(scalar::rsqrt_approx, &[N, N]),
-        "lg2.approx.f32" | "lg2.approx.ftz.f32" => made(scalar::lg2_approx, &[N, N]),
+        "ex2.approx.f32" => made(|x, _, _| b(scalar::ex2(f(x))), &[N, N]),
+        "rcp.approx.f32" => made(|x, _, _| b(scalar::rcp(f(x))), &[N, N]),
+        "sqrt.approx.f32" => made(scalar::sqrt_approx, &[N, N]),
+        "sqrt.approx.ftz.f32" => made(flushed!(scalar::sqrt_approx), &[N, N]),
+        "rsqrt.approx.f32" => made(scalar::rsqrt_approx, &[N, N]),
+        "rsqrt.approx.ftz.f32" => made(flushed!(scalar::rsqrt_approx), &[N, N]),
+        "lg2.approx.f32" => made(scalar::lg2_approx, &[N, N]),
+        "lg2.approx.ftz.f32" => made(flushed!(scalar::lg2_approx), &[N, N]),
         "sin.approx.f32" => made(scalar::sin_approx, &[N, N]),
         "cos.approx.f32" => made(scalar::cos_approx, &[N, N]),
         "tanh.approx.f32" => made(scalar::tanh_approx, &[N, N]),

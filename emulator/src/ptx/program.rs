@@ -149,6 +149,7 @@ pub enum Op {
     MaxF,
     DivF,
     SqrtF,
+    /// `ex2.approx.ftz` and `rcp.approx.ftz`.
     Ex2F,
     RcpF,
     // Wide integers.

@@ -86,3 +86,17 @@ extern "C" __global__ void to_integers(unsigned long long* out, float x) {
   CONVERTED("rzi.u64", "f32", "f", x);
   CONVERTED_TO_32("rzi.s32", "f64", "d", wide);
 }
+
+#define APPROXIMATED(name)                                  \
+  asm(name ".approx.f32 %0, %1;" : "=f"(y) : "f"(x));       \
+  *out++ = y;                                               \
+  asm(name ".approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));   \
+  *out++ = y
+extern "C" __global__ void approximations(float* out, float x) {
+  float y;
+  APPROXIMATED("ex2");
+  APPROXIMATED("rcp");
+  APPROXIMATED("sqrt");
+  APPROXIMATED("rsqrt");
+  APPROXIMATED("lg2");
+}

@@ -73,6 +73,11 @@ fn main() {
     test("comparisons, NaN among the operands".into(), 1, comparisons);
     test("registers of 16 bits".into(), 1, sixteen_bits);
     test("floats to integers, NaN among them".into(), 1, to_integers);
+    test(
+        "approximations of subnormal numbers".into(),
+        1,
+        approximations,
+    );
     test("integer atomics".into(), 1, atomics);
     test(
         "bank conflicts and sectors, counted by hand".into(),

@@ -165,3 +165,90 @@ pub fn to_integers(context: &Arc<CudaContext>) {
     );
     assert_eq!(run(f32::NAN), [0, 0, 0, 0, 0, 1 << 63, 1 << 63, 1 << 31]);
 }
+
+/// Of subnormal numbers, and where a result is infinite: without `.ftz`, and with it.
+pub fn approximations(context: &Arc<CudaContext>) {
+    let stream = context.default_stream();
+    let kernel = function(context, NUMBERS, "approximations");
+    let infinity = f32::INFINITY;
+    let cases = [
+        (
+            1e-38,
+            [
+                1.0,
+                1.0,
+                1e38,
+                infinity,
+                1e-19,
+                0.0,
+                1e19,
+                infinity,
+                -126.233_27,
+                -infinity,
+            ],
+        ),
+        (
+            3e38,
+            [
+                infinity,
+                infinity,
+                3.333_333_3e-39,
+                0.0,
+                1.732_050_8e19,
+                1.732_050_8e19,
+                5.773_502_7e-20,
+                5.773_502_7e-20,
+                127.818_23,
+                127.818_23,
+            ],
+        ),
+        (
+            -130.0,
+            [
+                7.346_839_7e-40,
+                0.0,
+                -1.0 / 130.0,
+                -1.0 / 130.0,
+                f32::NAN,
+                f32::NAN,
+                f32::NAN,
+                f32::NAN,
+                f32::NAN,
+                f32::NAN,
+            ],
+        ),
+        (
+            0.0,
+            [
+                1.0, 1.0, infinity, infinity, 0.0, 0.0, infinity, infinity, -infinity, -infinity,
+            ],
+        ),
+        (
+            infinity,
+            [
+                infinity, infinity, 0.0, 0.0, infinity, infinity, 0.0, 0.0, infinity, infinity,
+            ],
+        ),
+    ];
+    for (x, expected) in cases {
+        let mut out = stream.alloc_zeros::<f32>(10).expect("memory");
+        unsafe {
+            stream
+                .launch_builder(&kernel)
+                .arg(&mut out)
+                .arg(&x)
+                .launch(config(1, 1))
+        }
+        .expect("a launch");
+        let found = stream.clone_dtoh(&out).expect("a copy");
+        for (i, (found, expected)) in found.into_iter().zip(expected).enumerate() {
+            // Of the documented bounds 2^-22 is the widest; of subnormal numbers few bits are left.
+            let same = found == expected || (found.is_nan() && expected.is_nan());
+            let close = (found - expected).abs() <= 1e-6 * expected.abs() + f32::from_bits(1);
+            assert!(
+                same || close,
+                "result {i} of {x:e}: {found:e} is not {expected:e}"
+            );
+        }
+    }
+}
