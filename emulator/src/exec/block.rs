@@ -59,7 +59,7 @@ impl Block {
         }
         Err(Fault::misuse(
             0,
-            "a block that synchronises a million times is not played",
+            "a block that synchronises half a million times is not played",
         ))
     }
 

@@ -7,14 +7,27 @@ use super::race::Clock;
 use crate::ptx::Program;
 
 const UNIT: usize = 2;
-/// Clocks have 21 bits in a record.
-const TICKS: u32 = 1 << 21;
+/// Clocks have 20 bits in a record.
+const TICKS: u32 = 1 << 20;
 /// What a block may use up.
-const TICKS_OF_A_BLOCK: u32 = 1 << 20;
-/// A record's lower half: for writes warp 5, lane 5 and this, for reads the lane or this.
+const TICKS_OF_A_BLOCK: u32 = 1 << 19;
+/// A record's lower half: for writes warp 5, lane 5 and these, for reads the lane or the last one.
 const PENDING: u32 = 1;
+const ATOMIC: u32 = 2;
 const SEVERAL: u32 = 63;
-const TIME: u32 = 11;
+const TIME: u32 = 12;
+
+/// When, by which warp and lane a write was made.
+#[inline(always)]
+fn written(clock: &Clock, lane: u32) -> u32 {
+    clock.now << TIME | clock.warp << 7 | lane << 2
+}
+
+/// Thread and time of such a record.
+#[inline(always)]
+fn writer(cell: u32) -> (u32, u32, u32) {
+    (cell >> 7 & 31, cell >> 2 & 31, cell >> TIME)
+}
 
 /// A piece of shared memory that exists.
 #[derive(Debug, Clone)]
@@ -211,7 +224,7 @@ impl Shared {
     ) -> Option<String> {
         for unit in Self::units(address, bytes) {
             let cell = self.writes[unit];
-            let (warp, writer, time) = (cell >> 6 & 31, cell >> 1 & 31, cell >> TIME);
+            let (warp, writer, time) = writer(cell);
             if time < self.start {
                 return Some(format!(
                     "reads uninitialised shared memory: {}",
@@ -247,20 +260,34 @@ impl Shared {
     ) -> Option<String> {
         let units = Self::units(address, bytes);
         let least = clock.least;
-        let written = self.writes[units.clone()].iter().fold(true, |all, cell| {
+        let ordered = self.writes[units.clone()].iter().fold(true, |all, cell| {
             all & (cell >> TIME <= least) & (cell & PENDING == 0)
         });
-        let known = written
+        let known = ordered
             && self.latest[units.clone()]
                 .iter()
                 .fold(true, |all, time| all & (*time <= least));
         let wrong = if known {
             None
         } else {
-            self.judge_write(address, bytes, clock, lane)
+            self.judge_write(address, bytes, clock, lane, false)
         };
-        let stamp = clock.now << TIME | clock.warp << 6 | lane << 1 | u32::from(pending);
-        self.writes[units].fill(stamp);
+        let pending = if pending { PENDING } else { 0 };
+        self.writes[units].fill(written(clock, lane) | pending);
+        wrong
+    }
+
+    /// Notes an atomic, which reads and writes, and does not race with others. (Of several the last
+    /// one is known.)
+    pub fn atomic(
+        &mut self,
+        address: usize,
+        bytes: usize,
+        clock: &Clock,
+        lane: u32,
+    ) -> Option<String> {
+        let wrong = self.judge_write(address, bytes, clock, lane, true);
+        self.writes[Self::units(address, bytes)].fill(written(clock, lane) | ATOMIC);
         wrong
     }
 
@@ -271,10 +298,18 @@ impl Shared {
         bytes: usize,
         clock: &Clock,
         lane: u32,
+        atomic: bool,
     ) -> Option<String> {
         for unit in Self::units(address, bytes) {
             let cell = self.writes[unit];
-            let (warp, writer, time) = (cell >> 6 & 31, cell >> 1 & 31, cell >> TIME);
+            let (warp, writer, time) = writer(cell);
+            let both_atomic = atomic && cell & ATOMIC != 0;
+            if time < self.start && atomic {
+                return Some(format!(
+                    "reads uninitialised shared memory: {}",
+                    self.place(address)
+                ));
+            }
             if time >= self.start {
                 let thread = warp * 32 + writer;
                 if cell & PENDING != 0 {
@@ -283,7 +318,8 @@ impl Shared {
                         self.place(address)
                     ));
                 }
-                if bytes > 1 && !clock.after((warp, Some(writer), time), Some(lane)) {
+                let known = both_atomic || clock.after((warp, Some(writer), time), Some(lane));
+                if bytes > 1 && !known {
                     return Some(format!(
                         "writes what thread {thread} wrote with no barrier between (race): {}",
                         self.place(address)
@@ -314,8 +350,7 @@ impl Shared {
 
     /// The `cp.async` of this lane into these bytes has finished: its thread sees them.
     pub fn finish_pending(&mut self, address: usize, bytes: usize, clock: &Clock, lane: u32) {
-        let stamp = clock.now << TIME | clock.warp << 6 | lane << 1;
-        self.writes[Self::units(address, bytes)].fill(stamp);
+        self.writes[Self::units(address, bytes)].fill(written(clock, lane));
     }
 }
 

@@ -295,6 +295,27 @@ extern "C" __global__ void barriers_of_two_sorts(float* out) {
   out[threadIdx.x] = 1.0f;
 }
 
+// Atomics of shared memory: on what nobody has written, and what is read and written past them.
+extern "C" __global__ void atomic_uninitialised(float* out) {
+  __shared__ int count;
+  atomicAdd(&count, 1);
+  __syncthreads();
+  out[threadIdx.x] = count;
+}
+
+template <int MISTAKE> __device__ __forceinline__ void count_together(float* out) {
+  __shared__ int count;
+  if (threadIdx.x == 0) count = 0;
+  if (MISTAKE != 1) __syncthreads();
+  atomicAdd(&count, 1);
+  if (MISTAKE != 2) __syncthreads();
+  out[threadIdx.x] = *(volatile int*)&count;
+  if (MISTAKE == 3) atomicAdd(&count, 1);
+}
+extern "C" __global__ void atomic_after_a_store(float* out) { count_together<1>(out); }
+extern "C" __global__ void atomic_and_a_load(float* out) { count_together<2>(out); }
+extern "C" __global__ void atomic_after_a_load(float* out) { count_together<3>(out); }
+
 // Inline assembly that reads a register which nothing has written.
 extern "C" __global__ void unwritten_register(float* out) {
   float y;

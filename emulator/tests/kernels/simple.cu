@@ -41,6 +41,17 @@ extern "C" __global__ void count(unsigned* total, int* largest, int n) {
   atomicMax(largest, i);
 }
 
+// In shared memory, by all warps at once.
+extern "C" __global__ void histogram(unsigned* out) {
+  __shared__ unsigned counts[8];
+  if (threadIdx.x < 8) counts[threadIdx.x] = 0;
+  __syncthreads();
+  atomicAdd(&counts[threadIdx.x % 8], 1u);
+  atomicMax(&counts[7], 100u);
+  __syncthreads();
+  if (threadIdx.x < 8) out[threadIdx.x] = counts[threadIdx.x];
+}
+
 // Warp 0 hands x to warp 1 and does not wait; then all vote, the last warp with eight of its threads.
 extern "C" __global__ void named_barriers(unsigned* out) {
   __shared__ unsigned x[32];

@@ -162,6 +162,22 @@ pub fn atomics(context: &Arc<CudaContext>) {
     assert_eq!(stream.clone_dtoh(&largest).expect("a copy"), [999]);
 }
 
+pub fn shared_atomics(context: &Arc<CudaContext>) {
+    let stream = context.default_stream();
+    let kernel = function(context, SIMPLE, "histogram");
+    let mut out = stream.alloc_zeros::<u32>(8).expect("memory");
+    unsafe {
+        stream
+            .launch_builder(&kernel)
+            .arg(&mut out)
+            .launch(config(1, 256))
+    }
+    .expect("a launch");
+    let found = stream.clone_dtoh(&out).expect("a copy");
+    assert_eq!(found[..7], [32; 7]);
+    assert!((100..=132).contains(&found[7]), "{}", found[7]);
+}
+
 pub fn elementwise_speed(context: &Arc<CudaContext>) {
     let stream = context.default_stream();
     let kernel = function(context, SIMPLE, "add");

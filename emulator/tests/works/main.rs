@@ -79,6 +79,7 @@ fn main() {
         approximations,
     );
     test("integer atomics".into(), 1, atomics);
+    test("atomics in shared memory".into(), 1, shared_atomics);
     test(
         "bank conflicts and sectors, counted by hand".into(),
         1,
