@@ -3,7 +3,7 @@
 //! Each warp has a clock that goes on when it synchronises, and for every other warp the time up to
 //! which it knows what that one did (vector clocks: Lamport 1978, Mattern 1989; for races: FastTrack,
 //! Flanagan and Freund 2009). Two accesses of one place, one of them a write, are a race unless the
-//! earlier one is known to the later one's warp. Lanes of a warp know each other after `__syncwarp`.
+//! earlier one is known to the later one's warp. Lanes of a warp know each other after a `__syncwarp` of them all.
 //! Blocks of a launch never know each other.
 //!
 //! A word of global memory has two records, of the last write and the last read. What does not fit

@@ -21,6 +21,7 @@ pub const CASES: &[Case] = &[
     case!("missing __syncthreads", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `missing_barrier`", "of `x`", "thread (", "test.cu:"], |d| d.run("missing_barrier", 64)),
     case!("missing __syncthreads before shared memory is used again", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `missing_second_barrier`", "(race)"], |d| d.run("missing_second_barrier", 64)),
     case!("missing __syncwarp", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `missing_syncwarp`", "(race)"], |d| d.run("missing_syncwarp", 32)),
+    case!("__syncwarp of half the warp does not order the other half", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `syncwarp_of_halves`", "of `x`", "(race)"], |d| d.run("syncwarp_of_halves", 32)),
     case!("ldmatrix without a barrier after the stores", 75, CUDA_ERROR_LAUNCH_FAILED, ["kernel `ldmatrix_too_early`", "ldmatrix.sync.aligned.m8n8.x1.shared.b16 at", "test.cu:", "(race)"], |d| d.run("ldmatrix_too_early", 32)),
     case!("a barrier some threads never reach", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `partial_barrier`", "block (", "thread (", "lanes 0-7 of warp 1 wait at the barrier", "lanes 8-31"], |d| d.run("partial_barrier", 64)),
     case!("two barriers that cannot meet", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `different_barriers`", "can never meet"], |d| d.run("different_barriers", 64)),

@@ -37,3 +37,12 @@ template <bool UNWRITTEN> __device__ __forceinline__ void speculate(float* out, 
 }
 extern "C" __global__ void speculated(float* out, const float* in) { speculate<false>(out, in); }
 extern "C" __global__ void speculated_and_used(float* out, const float* in) { speculate<true>(out, in); }
+
+// What is left of a warp synchronises: the rest has returned.
+extern "C" __global__ void some_returned(float* out) {
+  __shared__ float x[32];
+  if (threadIdx.x >= 24) return;
+  x[threadIdx.x] = threadIdx.x;
+  __syncwarp(0x00ffffffu);
+  out[threadIdx.x] = x[23 - threadIdx.x];
+}

@@ -23,6 +23,14 @@ extern "C" __global__ void missing_syncwarp(float* out) {
   out[threadIdx.x] = x[31 - threadIdx.x];
 }
 
+// Each half of the warp waits for itself, and reads what the other has written.
+extern "C" __global__ void syncwarp_of_halves(float* out) {
+  __shared__ float x[32];
+  x[threadIdx.x] = threadIdx.x;
+  __syncwarp(threadIdx.x < 16 ? 0x0000ffffu : 0xffff0000u);
+  out[threadIdx.x] = x[31 - threadIdx.x];
+}
+
 extern "C" __global__ void ldmatrix_too_early(float* out) {
   __shared__ __align__(16) unsigned short rows[8][8];
   for (int i = threadIdx.x; i < 64; i += 32) rows[i / 8][i % 8] = i;

@@ -279,6 +279,21 @@ pub fn access_costs(context: &Arc<CudaContext>) {
     );
 }
 
+pub fn some_returned(context: &Arc<CudaContext>) {
+    let stream = context.default_stream();
+    let mut out = stream.alloc_zeros::<f32>(24).expect("memory");
+    let kernel = function(context, ACCESSES, "some_returned");
+    unsafe {
+        stream
+            .launch_builder(&kernel)
+            .arg(&mut out)
+            .launch(config(1, 32))
+    }
+    .expect("a launch");
+    let expected: Vec<f32> = (0..24).rev().map(|i| i as f32).collect();
+    assert_eq!(stream.clone_dtoh(&out).expect("a copy"), expected);
+}
+
 /// A value that was loaded too early and is not used is no fault.
 pub fn speculation(context: &Arc<CudaContext>) {
     let stream = context.default_stream();

@@ -85,6 +85,11 @@ fn main() {
         1,
         access_costs,
     );
+    test(
+        "__syncwarp of the lanes that are left".into(),
+        1,
+        some_returned,
+    );
     test("a value that is loaded and not used".into(), 1, speculation);
     test("capture and replay of a graph".into(), 1, graph);
     test("fork and join inside a capture".into(), 1, forked_capture);
