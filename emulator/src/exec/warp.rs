@@ -228,16 +228,12 @@ fn level() -> Level {
         #[cfg(target_arch = "x86_64")]
         {
             use std::arch::is_x86_feature_detected as has;
-            if has!("avx512f")
-                && has!("avx512bw")
-                && has!("avx512dq")
-                && has!("avx512vl")
-                && has!("fma")
-                && has!("avx2")
-            {
+            let bits = has!("bmi1") && has!("bmi2") && has!("lzcnt") && has!("popcnt");
+            let avx2 = bits && has!("avx2") && has!("fma");
+            if avx2 && has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") {
                 return Level::Avx512;
             }
-            if has!("avx2") && has!("fma") {
+            if avx2 {
                 return Level::Avx2;
             }
         }
