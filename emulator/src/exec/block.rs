@@ -135,8 +135,8 @@ impl Block {
         Ok(())
     }
 
-    /// Lets those go on who wait at barriers that are complete.
-    fn complete(&mut self, program: &Program, warps: &mut [Warp]) -> Result<(), Fault> {
+    /// Lets those go on who wait at barriers that are complete; an error comes with the instruction.
+    fn complete(&mut self, program: &Program, warps: &mut [Warp]) -> Result<(), (Fault, usize)> {
         for id in 0..BARRIERS {
             if self.barriers[id].arrived == 0
                 || self.barriers[id].arrived < self.barriers[id].expected
@@ -144,7 +144,7 @@ impl Block {
                 continue;
             }
             let barrier = std::mem::take(&mut self.barriers[id]);
-            self.tick()?;
+            self.tick().map_err(|fault| (fault, barrier.pc))?;
             self.counters.barriers += 1;
             for warp in warps
                 .iter_mut()
@@ -299,7 +299,7 @@ impl Worker {
             ready.swap_remove(chosen);
             if paused == Pause::Barrier {
                 let done = self.block.complete(program, &mut self.warps);
-                done.map_err(|fault| failure(launch, index, warp, &fault, 0))?;
+                done.map_err(|(fault, pc)| failure(launch, index, warp, &fault, pc))?;
                 let free = |one: &usize| {
                     self.warps[*one].wait.is_none()
                         && self.warps[*one].exited != self.warps[*one].exist

@@ -27,11 +27,13 @@ pub const CASES: &[Case] = &[
     case!("two barriers that cannot meet", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `different_barriers`", "can never meet"], |d| d.run("different_barriers", 64)),
     case!("a barrier for a number of threads that is no whole warps", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `barrier_of_half_a_warp`", "barrier 1 is to wait for 40 threads"], |d| d.run("barrier_of_half_a_warp", 64)),
     case!("a barrier that some vote at and some do not", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `barriers_of_two_sorts`", "can never meet"], |d| d.run("barriers_of_two_sorts", 64)),
+    case!("more barriers than a block's clock counts", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `synchronise_for_ever`", "bar.sync at test.cu:", "half a million times"], |d| d.run("synchronise_for_ever", 32)),
     // Divergence
     case!("divergent lanes at a shuffle", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `divergent_shuffle`", "shfl.sync.bfly.b32 at test.cu:", "lanes 16-31"], |d| d.run("divergent_shuffle", 32)),
     case!("divergent lanes at two shuffles", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `divergent_shuffles`", "divergent lanes", "can never meet"], |d| d.run("divergent_shuffles", 32)),
     case!("a shuffle from a lane outside the mask", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `shuffle_from_outside`", "which is not in the mask"], |d| d.run("shuffle_from_outside", 32)),
     case!("divergent lanes at a vote", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `divergent_vote`", "vote.sync.ballot.b32", "lane 3"], |d| d.run("divergent_vote", 32)),
+    case!("divergent lanes at a vote for what is not", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `divergent_negated_vote`", "vote.sync.any.pred at test.cu:", "lane 3"], |d| d.run("divergent_negated_vote", 32)),
     case!("divergent lanes at ldmatrix", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `divergent_ldmatrix`", "ldmatrix", "never arrive: lanes 0-7"], |d| d.run("divergent_ldmatrix", 32)),
     case!("divergent lanes at mma", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `divergent_mma`", "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32", "never arrive: lane 31"], |d| d.run("divergent_mma", 32)),
     case!("mma in a warp of 16 threads", 80, CUDA_ERROR_LAUNCH_FAILED, ["kernel `whole_mma`", "lanes 16-31 do not exist"], |d| d.run("whole_mma", 16)),

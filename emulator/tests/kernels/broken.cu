@@ -63,6 +63,18 @@ extern "C" __global__ void different_barriers(float* out) {
   out[threadIdx.x] = 1.0f;
 }
 
+// A vote for what is not: two instructions here.
+extern "C" __global__ void divergent_negated_vote(float* out) {
+  int all = 0;
+  if (threadIdx.x != 3) asm volatile("{ .reg .pred p; setp.eq.u32 p, %1, 7; vote.sync.any.pred p, !p, 0xffffffff; selp.s32 %0, 1, 0, p; }" : "=r"(all) : "r"(threadIdx.x));
+  out[threadIdx.x] = all;
+}
+
+extern "C" __global__ void synchronise_for_ever(float* out) {
+  out[threadIdx.x] = 1.0f;
+  for (int i = 0; i < 1 << 20; i++) __syncthreads();
+}
+
 extern "C" __global__ void divergent_shuffle(float* out) {
   if (threadIdx.x >= 16) return;
   out[threadIdx.x] = __shfl_xor_sync(FULL_WARP, 1.0f, 1);

@@ -751,9 +751,10 @@ impl<'a> Decoder<'a> {
                 *target = self.starts[*target as usize] as u32;
             }
         }
+        // A statement may be two instructions.
         let mut spellings = vec![String::new(); self.code.len()];
-        for (statement, &start) in flat.statements.iter().zip(&self.starts) {
-            spellings[start] = statement.opcode.clone();
+        for (statement, bounds) in flat.statements.iter().zip(self.starts.windows(2)) {
+            spellings[bounds[0]..bounds[1]].fill(statement.opcode.clone());
         }
         self.note_parameters();
         let registers = flow::Registers {
