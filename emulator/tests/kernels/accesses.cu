@@ -46,3 +46,12 @@ extern "C" __global__ void some_returned(float* out) {
   __syncwarp(0x00ffffffu);
   out[threadIdx.x] = x[23 - threadIdx.x];
 }
+
+// A lane of a branch returns; those that are left vote together.
+extern "C" __global__ void some_exit(unsigned* out) {
+  if (threadIdx.x < 16) {
+    asm volatile("{ .reg .pred p; setp.eq.u32 p, %0, 3; @p exit; }" : : "r"(threadIdx.x) : "memory");
+    out[32 + threadIdx.x] = 1;
+  }
+  out[threadIdx.x] = __ballot_sync(0xfffffff7u, threadIdx.x % 2);
+}

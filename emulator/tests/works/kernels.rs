@@ -294,6 +294,22 @@ pub fn some_returned(context: &Arc<CudaContext>) {
     assert_eq!(stream.clone_dtoh(&out).expect("a copy"), expected);
 }
 
+pub fn some_exit(context: &Arc<CudaContext>) {
+    let stream = context.default_stream();
+    let mut out = stream.alloc_zeros::<u32>(64).expect("memory");
+    let kernel = function(context, ACCESSES, "some_exit");
+    unsafe {
+        stream
+            .launch_builder(&kernel)
+            .arg(&mut out)
+            .launch(config(1, 32))
+    }
+    .expect("a launch");
+    let mut expected = [0xAAAA_AAA2u32; 32];
+    expected[3] = 0;
+    assert_eq!(stream.clone_dtoh(&out).expect("a copy")[..32], expected);
+}
+
 /// A value that was loaded too early and is not used is no fault.
 pub fn speculation(context: &Arc<CudaContext>) {
     let stream = context.default_stream();

@@ -90,6 +90,7 @@ fn main() {
         1,
         some_returned,
     );
+    test("lanes meet where one has returned".into(), 1, some_exit);
     test("a value that is loaded and not used".into(), 1, speculation);
     test("capture and replay of a graph".into(), 1, graph);
     test("fork and join inside a capture".into(), 1, forked_capture);
