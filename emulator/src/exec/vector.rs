@@ -399,7 +399,17 @@ impl Registers {
 
     #[inline(always)]
     fn set(&mut self, i: &Instruction, mask: u32, test: Test, kind: Kind, with: Option<Logic>) {
-        let mut value = match kind {
+        let mut value = self.compared(i, test, kind);
+        if let Some(logic) = with {
+            value = combine(logic, value, self.predicates[i.c as usize]);
+        }
+        self.predicate(i, mask, value);
+    }
+
+    /// A bit for each lane: whether the comparison holds.
+    #[inline(always)]
+    pub fn compared(&self, i: &Instruction, test: Test, kind: Kind) -> u32 {
+        match kind {
             Kind::S32 => {
                 let (a, b) = (&self.narrow[i.a as usize], &self.narrow[i.b as usize]);
                 compare!(test, a, b, i32)
@@ -410,11 +420,7 @@ impl Registers {
             }
             Kind::F32 => self.set_f32(i, test),
             _ => self.set_rare(i, test, kind),
-        };
-        if let Some(logic) = with {
-            value = combine(logic, value, self.predicates[i.c as usize]);
         }
-        self.predicate(i, mask, value);
     }
 
     #[inline(always)]
@@ -439,7 +445,7 @@ impl Registers {
     }
 
     fn set_rare(&self, i: &Instruction, test: Test, kind: Kind) -> u32 {
-        let wide = matches!(kind, Kind::S64 | Kind::U64 | Kind::F64);
+        let wide = kind.file() == File::Wide;
         let [a, b] = [i.a, i.b].map(|one| Lanes(self.widest(one, wide)));
         if kind == Kind::F64 {
             return bits(&a, &b, |x, y| {

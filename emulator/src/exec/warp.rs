@@ -292,12 +292,9 @@ impl Turn<'_> {
                 };
                 if !self.warp.doubt.is_empty() {
                     let warp = &mut *self.warp;
-                    let passed = warp.doubt.pass(
-                        program,
-                        pc as usize,
-                        (active, lanes),
-                        &warp.registers.predicates,
-                    );
+                    let passed =
+                        warp.doubt
+                            .pass(program, pc as usize, (active, lanes), &warp.registers);
                     if let Err(fault) = passed {
                         break 'turn Err((fault, pc as usize));
                     }

@@ -52,6 +52,16 @@ pub enum Kind {
     F64,
 }
 
+impl Kind {
+    /// Where such operands lie.
+    pub fn file(self) -> File {
+        match self {
+            Self::S64 | Self::U64 | Self::F64 => File::Wide,
+            _ => File::Narrow,
+        }
+    }
+}
+
 /// Logic of predicates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Logic {

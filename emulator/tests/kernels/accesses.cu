@@ -55,3 +55,29 @@ extern "C" __global__ void some_exit(unsigned* out) {
   }
   out[threadIdx.x] = __ballot_sync(0xfffffff7u, threadIdx.x % 2);
 }
+
+// Conditions of two parts, of which one is about what nobody has written and the other decides alone.
+extern "C" __global__ void decided(float* out, const float* in) {
+  __shared__ float x[64];
+  x[threadIdx.x] = in[threadIdx.x];
+  __syncwarp();
+  const unsigned unwritten = (unsigned)__cvta_generic_to_shared(x + 32 + threadIdx.x);
+  float taken;
+  asm volatile(
+      "{ .reg .f32 a; .reg .pred doubtful, no, yes, p;\n"
+      "ld.shared.f32 a, [%2];\n"
+      "setp.gt.f32 doubtful, a, 0f00000000;\n"
+      "setp.gt.f32 no, %1, 0f42C80000;\n"
+      "setp.lt.f32 yes, %1, 0f42C80000;\n"
+      "mov.f32 %0, %1;\n"
+      "setp.gt.and.f32 p, a, 0f00000000, no;\n"
+      "selp.f32 %0, a, %0, p;\n"
+      "setp.gt.or.f32 p, a, 0f00000000, yes;\n"
+      "selp.f32 %0, %0, a, p;\n"
+      "setp.gt.and.f32 p, %1, 0f42C80000, doubtful;\n"
+      "selp.f32 %0, a, %0, p;\n"
+      "setp.lt.or.f32 p, %1, 0f42C80000, doubtful;\n"
+      "selp.f32 %0, %0, a, p; }"
+      : "=&f"(taken) : "f"(x[threadIdx.x]), "r"(unwritten));
+  out[threadIdx.x] = taken;
+}

@@ -315,15 +315,17 @@ pub fn speculation(context: &Arc<CudaContext>) {
     let stream = context.default_stream();
     let x = noise(32, 2);
     let device = stream.clone_htod(&x).expect("a copy");
-    let mut out = unsafe { stream.alloc::<f32>(32) }.expect("memory");
-    let kernel = function(context, ACCESSES, "speculated");
-    unsafe {
-        stream
-            .launch_builder(&kernel)
-            .arg(&mut out)
-            .arg(&device)
-            .launch(config(1, 32))
+    for name in ["speculated", "decided"] {
+        let mut out = unsafe { stream.alloc::<f32>(32) }.expect("memory");
+        let kernel = function(context, ACCESSES, name);
+        unsafe {
+            stream
+                .launch_builder(&kernel)
+                .arg(&mut out)
+                .arg(&device)
+                .launch(config(1, 32))
+        }
+        .expect("a launch");
+        assert_eq!(stream.clone_dtoh(&out).expect("a copy"), x, "{name}");
     }
-    .expect("a launch");
-    assert_eq!(stream.clone_dtoh(&out).expect("a copy"), x);
 }

@@ -555,10 +555,7 @@ impl<'a> Decoder<'a> {
         if !(is_float || of_integers) || of_unsigned && !is_unsigned {
             return Err("is no comparison of this type".to_owned());
         }
-        let file = match kind {
-            Kind::S64 | Kind::U64 | Kind::F64 => File::Wide,
-            _ => File::Narrow,
-        };
+        let file = kind.file();
         let logic = match parts.get(2) {
             Some(&"and") => Some(Logic::And),
             Some(&"or") => Some(Logic::Or),
