@@ -1,7 +1,7 @@
 //! Shared memory of the block that a worker runs, with records of who wrote and read it when.
 //!
 //! Kept for each two bytes: the last write, and for each warp its last read, so that no read is
-//! forgotten however warps synchronise. Bytes alone are judged for initialisation only.
+//! forgotten however warps synchronise. Accesses of one byte are judged for initialisation only.
 
 use super::race::Clock;
 use crate::ptx::Program;
@@ -49,6 +49,8 @@ impl Piece {
 pub struct Shared {
     pub bytes: Vec<u8>,
     writes: Vec<u32>,
+    /// For bytes that were written alone, the start of the block that did; only as far as there are some.
+    alone: Vec<u32>,
     /// By warp.
     reads: Vec<Vec<u32>>,
     /// When anybody read last: most writes need to know no more.
@@ -65,6 +67,7 @@ impl Shared {
         Self {
             bytes: Vec::new(),
             writes: Vec::new(),
+            alone: Vec::new(),
             reads: Vec::new(),
             latest: Vec::new(),
             warps: 0,
@@ -111,6 +114,7 @@ impl Shared {
     pub fn start_block(&mut self) -> u32 {
         if self.tick > TICKS - TICKS_OF_A_BLOCK - 2 {
             self.writes.fill(0);
+            self.alone.fill(0);
             self.latest.fill(0);
             self.reads.iter_mut().for_each(|plane| plane.fill(0));
             self.tick = 1;
@@ -226,6 +230,9 @@ impl Shared {
             let cell = self.writes[unit];
             let (warp, writer, time) = writer(cell);
             if time < self.start {
+                if bytes == 1 && self.was_written_alone(address) {
+                    continue;
+                }
                 return Some(format!(
                     "reads uninitialised shared memory: {}",
                     self.place(address)
@@ -258,6 +265,9 @@ impl Shared {
         lane: u32,
         pending: bool,
     ) -> Option<String> {
+        if bytes == 1 {
+            return self.write_byte(address, clock, lane);
+        }
         let units = Self::units(address, bytes);
         let least = clock.least;
         let ordered = self.writes[units.clone()].iter().fold(true, |all, cell| {
@@ -274,6 +284,25 @@ impl Shared {
         };
         let pending = if pending { PENDING } else { 0 };
         self.writes[units].fill(written(clock, lane) | pending);
+        wrong
+    }
+
+    fn was_written_alone(&self, address: usize) -> bool {
+        self.alone.get(address) == Some(&self.start)
+    }
+
+    /// A byte alone makes its unit a written one if the other byte is written.
+    #[cold]
+    fn write_byte(&mut self, address: usize, clock: &Clock, lane: u32) -> Option<String> {
+        let wrong = self.judge_write(address, 1, clock, lane, false);
+        if self.alone.len() <= address {
+            self.alone.resize(address + 1, 0);
+        }
+        self.alone[address] = self.start;
+        let cell = &self.writes[address / UNIT];
+        if cell >> TIME >= self.start || self.was_written_alone(address ^ 1) {
+            self.writes[address / UNIT] = written(clock, lane);
+        }
         wrong
     }
 

@@ -81,3 +81,12 @@ extern "C" __global__ void decided(float* out, const float* in) {
       : "=&f"(taken) : "f"(x[threadIdx.x]), "r"(unwritten));
   out[threadIdx.x] = taken;
 }
+
+// Bytes of shared memory, each written by a thread of its own, then read alone and by twos.
+extern "C" __global__ void shared_bytes(unsigned* out) {
+  __shared__ __align__(4) volatile unsigned char x[66];
+  x[threadIdx.x] = threadIdx.x;
+  if (threadIdx.x == 0) x[64] = 200;
+  __syncthreads();
+  out[threadIdx.x] = x[threadIdx.x] + x[64] + ((volatile unsigned short*)x)[threadIdx.x / 2] * 1000;
+}

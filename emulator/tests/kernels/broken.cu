@@ -250,6 +250,13 @@ extern "C" __global__ void shared_uninitialised(float* out) {
   out[threadIdx.x] = x[threadIdx.x + 32];
 }
 
+extern "C" __global__ void shared_byte_uninitialised(float* out) {
+  __shared__ volatile unsigned char x[64];
+  x[2 * threadIdx.x] = threadIdx.x;
+  __syncthreads();
+  out[threadIdx.x] = x[2 * threadIdx.x + 1];
+}
+
 extern "C" __global__ void choose(float* out, bool yes) { out[threadIdx.x] = yes ? 1.0f : 2.0f; }
 
 extern "C" __global__ void __launch_bounds__(64) bounded(float* out) { out[threadIdx.x] = 1.0f; }

@@ -294,6 +294,23 @@ pub fn some_returned(context: &Arc<CudaContext>) {
     assert_eq!(stream.clone_dtoh(&out).expect("a copy"), expected);
 }
 
+pub fn shared_bytes(context: &Arc<CudaContext>) {
+    let stream = context.default_stream();
+    let mut out = stream.alloc_zeros::<u32>(64).expect("memory");
+    let kernel = function(context, ACCESSES, "shared_bytes");
+    unsafe {
+        stream
+            .launch_builder(&kernel)
+            .arg(&mut out)
+            .launch(config(1, 64))
+    }
+    .expect("a launch");
+    for (i, found) in (0..).zip(stream.clone_dtoh(&out).expect("a copy")) {
+        let two = (i & !1) | (i | 1) << 8;
+        assert_eq!(found, i + 200 + 1000 * two, "thread {i}");
+    }
+}
+
 pub fn some_exit(context: &Arc<CudaContext>) {
     let stream = context.default_stream();
     let mut out = stream.alloc_zeros::<u32>(64).expect("memory");

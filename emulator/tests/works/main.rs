@@ -90,6 +90,7 @@ fn main() {
         1,
         some_returned,
     );
+    test("bytes of shared memory".into(), 1, shared_bytes);
     test("lanes meet where one has returned".into(), 1, some_exit);
     test("a value that is loaded and not used".into(), 1, speculation);
     test("capture and replay of a graph".into(), 1, graph);
