@@ -268,7 +268,7 @@ impl Worker {
         (index, linear): ([u32; 3], u64),
         seed: u64,
     ) -> Result<(), Failure> {
-        let program = &*launch.kernel.program;
+        let program = &launch.kernel.program;
         let count = self.warps.len();
         self.block.place = race::place(crate::memory::launch(), linear);
         self.block.barriers = std::array::from_fn(|_| Barrier::default());
@@ -319,7 +319,10 @@ impl Worker {
 }
 
 fn place(launch: &Launch, [x, y, z]: [u32; 3]) -> String {
-    format!("kernel `{}`, block ({x}, {y}, {z})", launch.kernel.name)
+    format!(
+        "kernel `{}`, block ({x}, {y}, {z})",
+        launch.kernel.program.name
+    )
 }
 
 /// "kernel `k`, block (0, 0, 0), thread (5, 0, 0) [warp 0, lane 5]: ld.global.f32 at k.cu:3: …".

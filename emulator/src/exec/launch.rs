@@ -29,7 +29,7 @@ impl Launch {
 
     /// The pointers among the arguments, with their parameter's index.
     pub fn device_pointers(&self) -> impl Iterator<Item = (usize, usize)> {
-        let parameters = self.kernel.parameters.iter().enumerate();
+        let parameters = self.kernel.program.parameters.iter().enumerate();
         parameters.filter(|(_, one)| one.pointer).map(|(i, one)| {
             let bytes = &self.arguments[one.offset as usize..][..8];
             (
@@ -120,7 +120,7 @@ fn pool() -> &'static [Sender<Arc<Job>>] {
 }
 
 fn work(worker: &mut Worker, job: &Job) {
-    let failure = contained(&job.launch.kernel.name, || blocks(worker, job));
+    let failure = contained(&job.launch.kernel.program.name, || blocks(worker, job));
     let failure = failure.unwrap_or_else(|failure| {
         *worker = Worker::new(); // whatever state the old one is in
         Some(failure)

@@ -212,7 +212,7 @@ pub enum Op {
     Unpack16,
     Pack32,
     Unpack32,
-    // Memory. The address is `a`, wide for generic and global, else as `short` says.
+    // Memory. The address is `a`, a register of the width that is given, or a wide one.
     Parameter {
         offset: u32,
         bytes: u32,
@@ -383,6 +383,7 @@ pub struct Program {
     pub unwritten: Vec<(File, u32, String)>,
     pub parameters: Vec<Parameter>,
     pub parameter_bytes: u32,
+    /// Of `__launch_bounds__`, 0 where not given.
     pub max_threads: u32,
     pub min_blocks: u32,
     pub shared: Vec<SharedVariable>,
