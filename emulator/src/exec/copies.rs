@@ -54,9 +54,11 @@ impl Turn<'_> {
         self.block.counters.cp_async_bank_conflicts += conflicts;
         for lane in (0..LANES).filter(|lane| mask >> lane & 1 != 0) {
             let to = &mut self.block.shared.bytes[targets[lane]..targets[lane] + bytes];
-            // SAFETY: `sizes` bytes were judged to lie in live memory.
-            let from =
-                unsafe { std::slice::from_raw_parts(sources[lane] as *const u8, sizes[lane]) };
+            let from: &[u8] = match sizes[lane] {
+                0 => &[], // from wherever, null perhaps
+                // SAFETY: these bytes were judged to lie in live memory.
+                size => unsafe { std::slice::from_raw_parts(sources[lane] as *const u8, size) },
+            };
             match <&[u8; 16]>::try_from(from) {
                 Ok(from) => to.copy_from_slice(from),
                 Err(_) => {
