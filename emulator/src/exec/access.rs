@@ -518,27 +518,26 @@ impl Turn<'_> {
             Space::Local => LOCAL_WINDOW,
             _ => 0,
         };
-        if !wide && window != 0 {
+        let registers = &mut self.warp.registers;
+        if wide {
+            let from: Lanes<u64> = registers.wide[i.a as usize];
+            let out = from.0.map(|x| {
+                if to_generic {
+                    x.wrapping_add(window)
+                } else {
+                    x.wrapping_sub(window)
+                }
+            });
+            super::vector::put(&mut registers.wide[i.d as usize], out, mask);
+        } else if window == 0 {
+            let out = registers.narrow[i.a as usize].0;
+            super::vector::put(&mut registers.narrow[i.d as usize], out, mask);
+        } else {
             return Err(Fault::misuse(
                 0,
                 "generic addresses of 32 bits are not played",
             ));
         }
-        let registers = &mut self.warp.registers;
-        if !wide {
-            let out = registers.narrow[i.a as usize].0;
-            super::vector::put(&mut registers.narrow[i.d as usize], out, mask);
-            return Ok(());
-        }
-        let from: Lanes<u64> = registers.wide[i.a as usize];
-        let out = from.0.map(|x| {
-            if to_generic {
-                x.wrapping_add(window)
-            } else {
-                x.wrapping_sub(window)
-            }
-        });
-        super::vector::put(&mut registers.wide[i.d as usize], out, mask);
         Ok(())
     }
 
