@@ -151,9 +151,15 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// `__syncwarp`: what its lanes did is known to them from now on.
+    /// `__syncwarp`: what its lanes did is known to them from now on. A warp has one clock, so this
+    /// holds of all its lanes or of none.
     pub fn sync_warp(&mut self, i: &Instruction, mask: u32) -> Result<(), Fault> {
         self.meet(i.a, mask)?;
-        self.block.advance(self.warp)
+        let first = mask.trailing_zeros() as usize;
+        let members = self.warp.registers.narrow[i.a as usize].0[first];
+        if self.warp.exist & !self.warp.exited & !members == 0 {
+            self.block.advance(self.warp)?;
+        }
+        Ok(())
     }
 }

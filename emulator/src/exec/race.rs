@@ -3,7 +3,7 @@
 //! Each warp has a clock that goes on when it synchronises, and for every other warp the time up to
 //! which it knows what that one did (vector clocks: Lamport 1978, Mattern 1989; for races: FastTrack,
 //! Flanagan and Freund 2009). Two accesses of one place, one of them a write, are a race unless the
-//! earlier one is known to the later one's warp. Lanes of a warp know each other after `__syncwarp`.
+//! earlier one is known to the later one's warp. Lanes of a warp know each other after a `__syncwarp` of them all.
 //! Blocks of a launch never know each other.
 //!
 //! A word of global memory has two records, of the last write and the last read. What does not fit
@@ -158,7 +158,7 @@ impl Who<'_> {
         // Nobody may write what several blocks have read: no further reader matters.
         let several = self.place & !(0xFFFF << BLOCK) | SEVERAL_BLOCKS << KIND | 0xF;
         let mask = !(0xFFFF << BLOCK | 0x3FF << THREAD | LAST_TIME << TIME);
-        if step >= 4 && address.is_multiple_of(4) && self.are_old(reads) {
+        if whole_words(address, step) && self.are_old(reads) {
             fill(reads, self.record(lane) | 0xF, step);
         } else if !reads
             .iter()
@@ -175,16 +175,14 @@ impl Who<'_> {
 
     fn note_reads(&self, address: usize, bytes: usize, lane: u32, step: usize) {
         let (_, reads) = words(address, bytes);
-        let (launch, own) = (self.place >> LAUNCH, self.record(0));
+        let readers = if step == 0 { ONE_WARP } else { ONE_THREAD };
+        let own = self.record(0) | readers << KIND;
+        let launch = self.place >> LAUNCH;
         each_word(address, bytes, step, |i, mask, offset| {
             let mine = own | u64::from(lane + offset as u32) << THREAD | mask;
             let seen = reads[i];
             let fresh = seen >> LAUNCH != launch || seen & mask == 0;
-            reads[i] = if fresh {
-                mine
-            } else {
-                self.merged(seen, mine, step == 0)
-            };
+            reads[i] = if fresh { mine } else { self.merged(seen, mine) };
         });
     }
 
@@ -215,7 +213,7 @@ impl Who<'_> {
     }
 
     /// The least circle that holds two reads of one launch.
-    fn merged(&self, seen: u64, mine: u64, several: bool) -> u64 {
+    fn merged(&self, seen: u64, mine: u64) -> u64 {
         let bytes = seen & mine & 0xF;
         let mine = mine & !0xF | bytes;
         let kind = |kind: u64| mine & !(3 << KIND) | kind << KIND;
@@ -233,7 +231,7 @@ impl Who<'_> {
                     kind(ONE_BLOCK)
                 }
             }
-            ONE_THREAD if seen >> THREAD & 31 == mine >> THREAD & 31 && !several => mine,
+            ONE_THREAD if seen >> THREAD & 31 == mine >> THREAD & 31 => mine,
             _ if (seen ^ mine) >> TIME & LAST_TIME != 0 => mine,
             _ => kind(ONE_WARP),
         }
@@ -253,7 +251,7 @@ impl Who<'_> {
         memory::note_writer(address, bytes, launch);
         // What the records were, and pieces of words where lanes share them.
         let mut before = [0; LONGEST];
-        let whole = step >= 4 && address.is_multiple_of(4);
+        let whole = whole_words(address, step);
         let record = self.record(lane) | if whole { 0xF } else { 0 };
         if whole {
             let shift = (step / 4).trailing_zeros();
@@ -292,6 +290,12 @@ const LONGEST: usize = 32 * 16 / 4 + 1;
 fn exchange(place: &mut u64, record: u64) -> u64 {
     // SAFETY: an aligned word that is borrowed for the call.
     unsafe { AtomicU64::from_ptr(place) }.swap(record, Ordering::SeqCst)
+}
+
+/// Whether no two lanes share a word, and a shift tells whose it is. (`cp.async` may read 12 bytes.)
+#[inline(always)]
+fn whole_words(address: usize, step: usize) -> bool {
+    step >= 4 && step.is_power_of_two() && address.is_multiple_of(4)
 }
 
 /// Gives consecutive words the record of consecutive lanes, `step` bytes each.
