@@ -45,11 +45,15 @@ struct Barrier {
 }
 
 impl Block {
-    /// The warp's clock goes on: what its lanes did so far is known among them.
-    pub fn advance(&mut self, warp: &mut Warp) -> Result<(), Fault> {
+    /// The warp's clock goes on: what `members`, or all its lanes, did so far is known among them.
+    pub fn advance(&mut self, warp: &mut Warp, members: u32) -> Result<(), Fault> {
         self.tick()?;
-        warp.clock.now = self.shared.tick;
-        warp.clock.settle(self.warps);
+        let now = self.shared.tick;
+        if warp.exist & !warp.exited & !members == 0 {
+            warp.clock.advance(now, self.warps);
+        } else {
+            warp.clock.advance_some(now, members, self.warps);
+        }
         Ok(())
     }
 
@@ -126,7 +130,7 @@ impl Block {
         let own = &mut barrier.known[warp.index as usize];
         *own = (*own).max(warp.clock.now);
         if arrive {
-            return self.advance(warp);
+            return self.advance(warp, mask);
         }
         warp.wait = Some(Wait {
             barrier: id,
@@ -156,8 +160,7 @@ impl Block {
                 };
                 let known = warp.clock.known.iter_mut().zip(barrier.known);
                 known.for_each(|(own, all)| *own = (*own).max(all));
-                warp.clock.now = self.shared.tick;
-                warp.clock.settle(self.warps);
+                warp.clock.advance(self.shared.tick, self.warps);
                 let instruction = &program.code[wait.pc];
                 let Op::Barrier {
                     vote: Some(vote), ..

@@ -151,14 +151,15 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// `__syncwarp`: what its lanes did is known to them from now on. A warp has one clock, so this
-    /// holds of all its lanes or of none.
+    /// `__syncwarp`: what its lanes did is known to them from now on.
     pub fn sync_warp(&mut self, i: &Instruction, mask: u32) -> Result<(), Fault> {
         self.meet(i.a, mask)?;
-        let first = mask.trailing_zeros() as usize;
-        let members = self.warp.registers.narrow[i.a as usize].0[first];
-        if self.warp.exist & !self.warp.exited & !members == 0 {
-            self.block.advance(self.warp)?;
+        let masks = self.warp.registers.narrow[i.a as usize].0;
+        let mut rest = mask;
+        while rest != 0 {
+            let members = masks[rest.trailing_zeros() as usize];
+            self.block.advance(self.warp, members)?;
+            rest &= !members;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! Each warp has a clock that goes on when it synchronises, and for every other warp the time up to
 //! which it knows what that one did (vector clocks: Lamport 1978, Mattern 1989; for races: FastTrack,
 //! Flanagan and Freund 2009). Two accesses of one place, one of them a write, are a race unless the
-//! earlier one is known to the later one's warp. Lanes of a warp know each other after a `__syncwarp` of them all.
+//! earlier one is known to the later one's warp. Lanes of a warp know each other after `__syncwarp`.
 //! Blocks of a launch never know each other.
 //!
 //! A word of global memory has two records, of the last write and the last read. What does not fit
@@ -12,6 +12,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
+use super::vector::LANES;
 use crate::memory;
 
 /// Warps of a block, at most.
@@ -26,6 +27,10 @@ pub struct Clock {
     pub known: [u32; WARPS],
     /// When the block started.
     pub start: u32,
+    /// When all its lanes synchronised last.
+    whole: u32,
+    /// Where only some have since: of each lane the times before which it knows of each other one.
+    pairs: Option<Box<[[u32; LANES]; LANES]>>,
     /// Everything up to here is known of all warps, its own lanes included.
     pub least: u32,
 }
@@ -37,23 +42,59 @@ impl Clock {
             now: start,
             known: [start - 1; WARPS],
             start,
+            whole: start,
+            pairs: None,
             least: 0,
         };
         clock.settle(warps);
         clock
     }
 
+    /// Time goes on: all lanes have synchronised.
+    pub fn advance(&mut self, now: u32, warps: usize) {
+        self.now = now;
+        self.whole = now;
+        self.pairs = None;
+        self.settle(warps);
+    }
+
+    /// Time goes on: `members` have synchronised. What one of them knew or did they all know.
+    pub fn advance_some(&mut self, now: u32, members: u32, warps: usize) {
+        let whole = self.whole;
+        let pairs = self
+            .pairs
+            .get_or_insert_with(|| Box::new([[whole; LANES]; LANES]));
+        let is_member = |lane: &usize| members >> lane & 1 != 0;
+        let together = std::array::from_fn(|of| {
+            let known = (0..LANES).filter(is_member).map(|lane| pairs[lane][of]);
+            if is_member(&of) {
+                now
+            } else {
+                known.max().unwrap_or(whole)
+            }
+        });
+        (0..LANES)
+            .filter(is_member)
+            .for_each(|lane| pairs[lane] = together);
+        self.now = now;
+        self.settle(warps);
+    }
+
     /// Computes `least` anew.
-    pub fn settle(&mut self, warps: usize) {
+    fn settle(&mut self, warps: usize) {
         let others = (0..warps).filter(|&one| one != self.warp as usize);
         let least = others.map(|one| self.known[one]).min().unwrap_or(u32::MAX);
-        self.least = least.min(self.now - 1);
+        self.least = least.min(self.whole - 1);
     }
 
     /// Whether what `lane` (none: several) of `warp` did at `time` comes before what `own` does now.
     pub fn after(&self, (warp, lane, time): (u32, Option<u32>, u32), own: Option<u32>) -> bool {
         if warp == self.warp {
-            time < self.now || (lane.is_some() && lane == own)
+            let by_pairs = |(lane, own): (u32, u32)| {
+                let pairs = self.pairs.as_ref();
+                lane == own || pairs.is_some_and(|pairs| time < pairs[own as usize][lane as usize])
+            };
+            time < self.whole || lane.zip(own).is_some_and(by_pairs)
         } else {
             self.known[warp as usize] >= time
         }

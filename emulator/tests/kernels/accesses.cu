@@ -47,6 +47,17 @@ extern "C" __global__ void some_returned(float* out) {
   out[threadIdx.x] = x[23 - threadIdx.x];
 }
 
+// Lanes that synchronise by twos and then by fours: the last pass on what the first have handed them.
+extern "C" __global__ void small_groups(float* out) {
+  __shared__ volatile float x[32];
+  const int lane = threadIdx.x;
+  x[lane] = lane;
+  __syncwarp(3u << (lane & ~1));
+  const float pair = x[lane ^ 1];
+  __syncwarp(15u << (lane & ~3));
+  out[lane] = pair + 100.0f * x[lane ^ 3];
+}
+
 // A lane of a branch returns; those that are left vote together.
 extern "C" __global__ void some_exit(unsigned* out) {
   if (threadIdx.x < 16) {

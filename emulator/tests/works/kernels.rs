@@ -279,19 +279,24 @@ pub fn access_costs(context: &Arc<CudaContext>) {
     );
 }
 
-pub fn some_returned(context: &Arc<CudaContext>) {
+pub fn groups_of_lanes(context: &Arc<CudaContext>) {
     let stream = context.default_stream();
-    let mut out = stream.alloc_zeros::<f32>(24).expect("memory");
-    let kernel = function(context, ACCESSES, "some_returned");
-    unsafe {
-        stream
-            .launch_builder(&kernel)
-            .arg(&mut out)
-            .launch(config(1, 32))
-    }
-    .expect("a launch");
+    let run = |name: &str, count: usize| {
+        let mut out = stream.alloc_zeros::<f32>(count).expect("memory");
+        let kernel = function(context, ACCESSES, name);
+        unsafe {
+            stream
+                .launch_builder(&kernel)
+                .arg(&mut out)
+                .launch(config(1, 32))
+        }
+        .expect("a launch");
+        stream.clone_dtoh(&out).expect("a copy")
+    };
     let expected: Vec<f32> = (0..24).rev().map(|i| i as f32).collect();
-    assert_eq!(stream.clone_dtoh(&out).expect("a copy"), expected);
+    assert_eq!(run("some_returned", 24), expected);
+    let expected: Vec<f32> = (0..32).map(|i| ((i ^ 1) + 100 * (i ^ 3)) as f32).collect();
+    assert_eq!(run("small_groups", 32), expected);
 }
 
 pub fn shared_bytes(context: &Arc<CudaContext>) {

@@ -85,11 +85,7 @@ fn main() {
         1,
         access_costs,
     );
-    test(
-        "__syncwarp of the lanes that are left".into(),
-        1,
-        some_returned,
-    );
+    test("__syncwarp of some lanes".into(), 1, groups_of_lanes);
     test("bytes of shared memory".into(), 1, shared_bytes);
     test("lanes meet where one has returned".into(), 1, some_exit);
     test("a value that is loaded and not used".into(), 1, speculation);
