@@ -197,7 +197,8 @@ fn a_limit_on_the_size_of_files_stops_the_run() {
                 rlim_cur: 100_000,
                 rlim_max: 100_000,
             };
-            libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+            // What a shell starts a program with: the signal kills it without a word.
+            libc::signal(libc::SIGXFSZ, libc::SIG_DFL);
             match libc::setrlimit(libc::RLIMIT_FSIZE, &limit) {
                 0 => Ok(()),
                 _ => Err(std::io::Error::last_os_error()),

@@ -38,7 +38,8 @@ use vitcuda::train::trainer::{self, Job};
 
 pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
     let device = global.device()?;
-    let mut reporters = reporters(global);
+    let mut json = global.json.then(|| JsonLines::new(io::stdout()));
+    let mut reporters = reporters(global, json.as_mut());
     let model = start::find(args, global)?;
     let spec = args.split.spec(args.data.as_deref(), global)?;
     let splits = source::open(&spec)?;
@@ -135,6 +136,10 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
         Ok(Some(text)) => global.notice(text),
         Err(error) => global.notice(error),
     }
+    drop(reporters);
+    if let Some(json) = json {
+        output::to_stdout(json.finish().map(drop))?;
+    }
     match global.quiet && !global.json {
         true => output::result(config.output_dir.display()),
         false => Ok(()),
@@ -161,13 +166,13 @@ fn identity(
 }
 
 /// People on stderr, machines on stdout.
-fn reporters(global: &Global) -> Reporters<'static> {
+fn reporters<'a>(global: &Global, json: Option<&'a mut JsonLines<io::Stdout>>) -> Reporters<'a> {
     let mut reporters = Reporters::default();
     if !global.quiet {
         reporters.0.push(Box::new(Console::stderr()));
     }
-    if global.json {
-        reporters.0.push(Box::new(JsonLines::new(io::stdout())));
+    if let Some(json) = json {
+        reporters.0.push(Box::new(json));
     }
     reporters
 }
