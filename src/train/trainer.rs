@@ -23,6 +23,7 @@ use super::outcome::Outcome;
 use super::plan::{Due, Plan};
 use super::resume;
 use super::run_folder::RunFolder;
+use super::run_lock::RunLock;
 use super::saving::Begun;
 use super::schedule::LearningRate;
 use super::source::BatchSource;
@@ -43,6 +44,8 @@ pub trait ModelFiles: Sync {
 /// What a run is told, besides its model and its images.
 pub struct Job<'a> {
     pub config: &'a TrainConfig,
+    /// Of the output folder.
+    pub lock: &'a RunLock,
     pub model_files: &'a dyn ModelFiles,
     /// Lines for the header of the report; the plan of the run is added to them.
     pub facts: Vec<Fact>,
@@ -67,6 +70,9 @@ pub struct Job<'a> {
 /// finite; [`Error::Interrupted`], after a checkpoint was written, when `job.stop` is set;
 /// [`Error::NotSaved`] when a checkpoint could not be written, unless the run goes on without, and
 /// always when the final model could not; and what engine, images and files report.
+///
+/// # Panics
+/// If `job.lock` is not that of the output folder.
 pub fn train<'a>(
     engine: &'a mut dyn Engine,
     images: &dyn BatchSource,
@@ -133,6 +139,7 @@ impl<'a> Run<'a> {
         'a: 'scope,
     {
         let config = job.config;
+        assert_eq!(job.lock.folder(), config.output_dir, "the folder is locked");
         let plan = Plan::new(config, examples)?;
         let validation = validation.filter(|images| !images.is_empty());
         if validation.is_none() && config.eval != Interval::Never {

@@ -11,8 +11,12 @@ mod dinov2;
 mod doctor;
 mod families;
 #[cfg(target_os = "linux")]
+mod fault_library;
+#[cfg(target_os = "linux")]
 mod faults;
 mod nvrtc;
+#[cfg(target_os = "linux")]
+mod owners;
 #[path = "../data/pictures.rs"]
 mod pictures;
 mod recipe;

@@ -30,6 +30,7 @@ use vitcuda::data::{Augmentation, Loader};
 use vitcuda::device::Device;
 use vitcuda::report::verdict::{Finding, Tone};
 use vitcuda::report::{Console, Event, JsonLines, Reporter, Reporters};
+use vitcuda::train::RunLock;
 use vitcuda::train::config::{Interval, TrainConfig};
 use vitcuda::train::engine::{Capacity, EpochBatches, Hyper};
 use vitcuda::train::engines::Opened;
@@ -77,10 +78,11 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
     notices(&mut reporters, train.notices());
     notices(&mut reporters, validation.iter().flat_map(|v| v.notices()));
 
+    let lock = lock(args)?;
     let opened = Opened::new(device)?;
     let sizes = BatchSizes::new(args, &opened, &start.config, train.len())?;
     let counts = train.dataset().class_counts(classes.len());
-    let config = config(args, &sizes, &counts, validation.as_ref());
+    let config = config(args, lock.folder(), &sizes, &counts, validation.as_ref());
     let mut facts = vec![
         header::data(&spec.source, &classes, &train, validation.as_ref()),
         header::model(&start, args.optimisation.freeze),
@@ -110,6 +112,7 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
     let stop = interrupt::stop_flag()?;
     let job = Job {
         config: &config,
+        lock: &lock,
         model_files: &files,
         facts,
         identity: identity(device, args, &train, validation.as_ref()),
@@ -213,6 +216,7 @@ fn notices<S: ToString>(reporters: &mut Reporters, texts: impl IntoIterator<Item
 /// The run's configuration; `counts` are the training images of each class.
 fn config(
     args: &TrainArgs,
+    output_dir: &Path,
     sizes: &BatchSizes,
     counts: &[usize],
     validation: Option<&Loader>,
@@ -226,10 +230,7 @@ fn config(
         _ => eval,
     };
     TrainConfig {
-        output_dir: match outputs.folder() {
-            Some(folder) => folder,
-            None => free_folder(args.data.as_deref()),
-        },
+        output_dir: output_dir.to_owned(),
         overwrite_output_dir: outputs.overwrite_output_dir,
         resume: outputs.resume(),
         learning_rate: optimisation.learning_rate.unwrap_or(recipe.learning_rate),
@@ -289,8 +290,16 @@ fn local_name(data: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// The first of `runs/NAME`, `runs/NAME-2`, … that does not exist.
-fn free_folder(data: Option<&Path>) -> PathBuf {
+/// The output folder, for this process alone: the one that is named, or a new one.
+fn lock(args: &TrainArgs) -> Result<RunLock, Error> {
+    match args.outputs.folder() {
+        Some(folder) => RunLock::take(folder),
+        None => RunLock::take_new(numbered_folders(args.data.as_deref())),
+    }
+}
+
+/// `runs/NAME`, `runs/NAME-2`, …
+fn numbered_folders(data: Option<&Path>) -> impl Iterator<Item = PathBuf> {
     let name = match data {
         None => "digits".to_owned(),
         Some(data) => match hub::id(data) {
@@ -298,14 +307,10 @@ fn free_folder(data: Option<&Path>) -> PathBuf {
             None => local_name(data),
         },
     };
-    let numbered = |n| match n {
+    (1_u64..).map(move |n| match n {
         1 => Path::new("runs").join(&name),
         _ => Path::new("runs").join(format!("{name}-{n}")),
-    };
-    (1..)
-        .map(numbered)
-        .find(|folder| !folder.exists())
-        .expect("some number is free")
+    })
 }
 
 #[cfg(test)]
