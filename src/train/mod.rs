@@ -19,6 +19,7 @@ pub mod plan;
 pub mod resume;
 pub mod run_folder;
 pub mod run_lock;
+mod run_owner;
 mod saving;
 mod saving_plan;
 pub mod schedule;

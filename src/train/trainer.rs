@@ -21,7 +21,7 @@ use super::health::Health;
 use super::metrics_file::MetricsFile;
 use super::outcome::Outcome;
 use super::plan::{Due, Plan};
-use super::resume;
+use super::resume::{self, Beginning};
 use super::run_folder::RunFolder;
 use super::run_lock::RunLock;
 use super::saving::Begun;
@@ -148,12 +148,13 @@ impl<'a> Run<'a> {
                 "give a `validation` folder or `--eval-samples`, or use `--eval-strategy no`",
             ));
         }
-        let (folder, point) = resume::open(config)?;
         let rate = LearningRate::new(config, plan.max_steps);
         let classes = engine.config().num_labels();
         let mut state = TrainerState::new(config, &plan);
         let counts = (examples, validation.map_or(0, |images| images.len()));
-        state.stateful_callbacks.settings = resume::settings(job, engine, counts);
+        let settings = resume::settings(job, engine, counts);
+        let (folder, beginning) = resume::open(config, &settings)?;
+        state.stateful_callbacks.settings = settings;
         let destination = Destination {
             folder: folder.clone(),
             model_files: job.model_files,
@@ -179,8 +180,10 @@ impl<'a> Run<'a> {
             first_step: 0,
             seconds_before: 0.0,
         };
-        if let Some(point) = point {
-            run.restore(point)?;
+        match beginning {
+            Beginning::New => {}
+            Beginning::Anew(text) => run.emit(Event::Notice { text })?,
+            Beginning::At(point) => run.restore(*point)?,
         }
         Ok(run)
     }
@@ -270,13 +273,13 @@ impl<'a> Run<'a> {
 
     /// The rest of what is due after a step.
     pub(super) fn evaluate_and_save(&mut self, due: Due) -> Result<Flow> {
-        let step = self.state.global_step;
         if due.evaluate {
             match self.evaluate_step() {
                 Err(Error::Interrupted { .. }) => return Err(self.interrupted()),
                 evaluated => evaluated?,
             }
         }
+        let step = self.state.global_step;
         let last = step == self.plan.max_steps || self.early_stop.is_some();
         if due.save || (last && self.job.config.save != Interval::Never) {
             self.save()?;

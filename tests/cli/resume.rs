@@ -1,9 +1,10 @@
 //! A run that is killed and resumed ends as if it had never been killed.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Command;
-use std::time::Instant;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use vitcuda::rng::{Philox, Purpose};
 
@@ -159,4 +160,52 @@ fn a_resumed_run_is_judged_as_one_that_was_not() {
     );
     // The last checkpoint is of the last step: nothing is evaluated again.
     assert_eq!(comparison("--resume"), whole);
+}
+
+/// Killed before there is a checkpoint, a run starts anew: by the settings it had, and saying so.
+#[test]
+fn killed_before_its_first_checkpoint_it_starts_anew() {
+    let line = |more: &str| -> Vec<String> {
+        let words = "train --epochs 1000000 --logging-steps 1 --output-dir run".split(' ');
+        let more = more.split_whitespace();
+        words.chain(more).map(str::to_owned).collect()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = vitcuda()
+        .env("VITCUDA_DEVICE", "cpu")
+        .current_dir(folder.path())
+        .args(line(""))
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let log = folder.path().join("run/metrics.jsonl");
+    while fs::metadata(&log).map_or(0, |file| file.len()) == 0 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    first.kill().unwrap();
+    first.wait().unwrap();
+
+    let other = line("--resume --learning-rate 1e-3 --max-steps 2");
+    let other: Vec<&str> = other.iter().map(String::as_str).collect();
+    run_in(folder.path(), &other)
+        .failed(2)
+        .mentions(&["--learning-rate: 0.002 then, 0.001 now"]);
+    assert!(fs::metadata(&log).unwrap().len() > 0, "nothing was touched");
+
+    let mut again = vitcuda()
+        .env("VITCUDA_DEVICE", "cpu")
+        .current_dir(folder.path())
+        .args(line("--resume"))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = BufReader::new(again.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.contains("train loss") && stderr.read_line(&mut said).unwrap() > 0 {}
+    again.kill().unwrap();
+    again.wait().unwrap();
+    assert!(
+        said.contains("there is no checkpoint in run: the run starts anew"),
+        "{said}"
+    );
 }

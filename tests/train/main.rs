@@ -9,6 +9,7 @@ mod files;
 mod play;
 mod records;
 mod report;
+mod resuming;
 mod saving;
 mod steps;
 mod trouble;
@@ -29,6 +30,7 @@ fn main() {
         files::trials(),
         report::trials(),
         records::trials(),
+        resuming::trials(),
     ];
     let trials = areas.into_iter().flatten().collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit();

@@ -34,6 +34,7 @@ use vitcuda::train::RunLock;
 use vitcuda::train::config::{Interval, TrainConfig};
 use vitcuda::train::engine::{Capacity, EpochBatches, Hyper};
 use vitcuda::train::engines::Opened;
+use vitcuda::train::resume;
 use vitcuda::train::source::BatchSource;
 use vitcuda::train::trainer::{self, Job};
 
@@ -103,6 +104,7 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
         facts: planned.facts(),
     });
     let lookup = start.preprocessor.lookup();
+    let weights = resume::fingerprint(&start.params);
     let mut engine = planned.load(start.params, lookup)?;
     let model_name = start.name;
     let files = RunFiles {
@@ -115,7 +117,7 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
         lock: &lock,
         model_files: &files,
         facts,
-        identity: identity(device, args, &train, validation.as_ref()),
+        identity: identity(device, args, weights, &train, validation.as_ref()),
         next: header::next(&config.output_dir, args.data.as_deref()),
         stop: &stop,
     };
@@ -153,6 +155,7 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
 fn identity(
     device: Device,
     args: &TrainArgs,
+    weights: String,
     train: &Loader,
     validation: Option<&Loader>,
 ) -> Vec<(&'static str, String)> {
@@ -160,6 +163,7 @@ fn identity(
     vec![
         ("--device and --precision", device.numbers()),
         ("--augment", args.augment.name().to_owned()),
+        ("weights at the start", weights),
         ("training images", fingerprint(train)),
         (
             "validation images",
