@@ -339,9 +339,14 @@ impl Run<'_> {
         let due = self.plan.due(step, self.job.config.logging_steps);
         match due.evaluate && self.state.last_evaluated() != Some(step) {
             true => self.evaluate_and_save(due),
-            false if step >= self.plan.max_steps || self.early_stop.is_some() => Ok(Flow::Stop),
+            false if self.is_over() => Ok(Flow::Stop),
             false => Ok(Flow::Continue),
         }
+    }
+
+    /// Whether no step is left: the last one was made, by an earlier session with a later end perhaps.
+    pub(super) fn is_over(&self) -> bool {
+        self.state.global_step >= self.plan.max_steps || self.early_stop.is_some()
     }
 
     /// A line for the header of the report.

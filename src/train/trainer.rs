@@ -279,8 +279,7 @@ impl<'a> Run<'a> {
                 evaluated => evaluated?,
             }
         }
-        let step = self.state.global_step;
-        let last = step == self.plan.max_steps || self.early_stop.is_some();
+        let last = self.is_over();
         if due.save || (last && self.job.config.save != Interval::Never) {
             self.save()?;
         }

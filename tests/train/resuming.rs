@@ -4,6 +4,7 @@ use std::fs;
 
 use libtest_mimic::Trial;
 use vitcuda::Error;
+use vitcuda::report::Event;
 use vitcuda::train::config::{Changes, Interval, Resume};
 use vitcuda::train::engine::StepOutput;
 
@@ -13,6 +14,7 @@ use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
     vec![
+        trial("a run beyond its new end ends at once", beyond_the_end),
         trial("a run without checkpoints starts anew", anew),
         trial("a folder of other settings is overwritten", overwritten),
         trial("what an older run left is not gone on with", half_cleared),
@@ -47,6 +49,32 @@ fn thirty_steps() -> Play {
     play.config.max_steps = Some(30);
     play.run(&mut bounded()).unwrap();
     play
+}
+
+fn evaluated(play: &Play) -> Vec<u64> {
+    let steps = play.events.iter().filter_map(|event| match event {
+        Event::Evaluated(evaluated) => Some(evaluated.step),
+        _ => None,
+    });
+    steps.collect()
+}
+
+fn beyond_the_end() {
+    for interval in [Interval::Steps(10), Interval::Steps(7), Interval::Never] {
+        let mut play = thirty_steps();
+        play.config.max_steps = Some(20);
+        play.config.eval = interval;
+        play.config.resume = resume(Changes::Accept);
+        let mut engine = bounded();
+        let outcome = play.run(&mut engine).unwrap();
+        assert_eq!((outcome.state.global_step, engine.steps), (30, 30));
+        let expected = match interval {
+            Interval::Never => vec![],
+            _ => vec![30],
+        };
+        assert_eq!(evaluated(&play), expected);
+        assert!(play.output().join("all_results.json").is_file());
+    }
 }
 
 fn anew() {
