@@ -7,7 +7,6 @@
 //! already seen are its first ones. A run without a checkpoint starts anew, by the settings that
 //! `run.json` has kept.
 
-use std::fs;
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -117,15 +116,7 @@ fn find(
 }
 
 fn state_at(folder: &RunFolder, step: u64) -> Result<TrainerState> {
-    let file = folder.checkpoint(step).join("trainer_state.json");
-    let text = fs::read_to_string(&file).map_err(|e| Error::io(&file, "read it", e))?;
-    serde_json::from_str(&text).map_err(|e| {
-        Error::model(
-            &file,
-            format!("it is no state of a run of this program: {e}"),
-            "resume from another checkpoint with `--resume-from-checkpoint`",
-        )
-    })
+    TrainerState::read(&folder.checkpoint(step), step)
 }
 
 /// The batch size of the run in `output` that `resume` goes on with; `None` where it starts again.
@@ -273,7 +264,7 @@ impl Run<'_> {
         let params = self.job.model_files.load(&checkpoint)?;
         self.engine.set_params(&params)?;
         let trained = self.engine.table().starting_at(self.engine.trained().start);
-        let optimizer = optimizer_file::load(&checkpoint, trained)?;
+        let optimizer = optimizer_file::load(&checkpoint, trained, step)?;
         self.engine.set_optimizer(&optimizer)?;
 
         let new = &self.state;
@@ -284,7 +275,8 @@ impl Run<'_> {
         state.train_batch_size = new.train_batch_size;
         self.health
             .remember(state.stateful_callbacks.health.clone());
-        self.evaluations = Evaluations::load(&checkpoint)?;
+        let classes = self.engine.config().num_labels();
+        self.evaluations = Evaluations::load(&checkpoint, classes)?;
         self.state = state;
         self.first_step = step;
         self.seconds_before = self.state.totals().time.total_seconds;

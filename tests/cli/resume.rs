@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use vitcuda::model::tensor_file::{self, Tensor, TensorFile};
 use vitcuda::rng::{Philox, Purpose};
 
 use super::run_files::{content, difference, killed_until_done};
@@ -208,4 +209,43 @@ fn killed_before_its_first_checkpoint_it_starts_anew() {
         said.contains("there is no checkpoint in run: the run starts anew"),
         "{said}"
     );
+}
+
+/// A checkpoint that holds a backbone alone, or one of other classes.
+#[test]
+fn a_checkpoint_of_another_model_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = words("--save-strategy steps");
+    run_in(folder.path(), &run).well();
+    let checkpoint = folder.path().join("run/checkpoint-120");
+    let weights = checkpoint.join("model.safetensors");
+    let file = TensorFile::open(&weights).unwrap();
+    let headless: Vec<_> = file
+        .names()
+        .into_iter()
+        .filter(|name| !name.starts_with("classifier."))
+        .map(|name| {
+            let shape = file.shape(&name).unwrap().to_vec();
+            let values = file.read_vec(&name, &shape).unwrap();
+            (name, shape, values)
+        })
+        .collect();
+    drop(file);
+    let mut tensors: Vec<Tensor> = headless
+        .iter()
+        .map(|(name, shape, values)| Tensor {
+            name: name.clone(),
+            shape,
+            values,
+        })
+        .collect();
+    tensor_file::write(&weights, &mut tensors, &[]).unwrap();
+    let config = checkpoint.join("config.json");
+    let mut settings: serde_json::Value =
+        serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
+    let keys = settings.as_object_mut().unwrap();
+    keys.retain(|key, _| !["id2label", "label2id"].contains(&key.as_str()));
+    fs::write(&config, settings.to_string()).unwrap();
+    let said = run_in(folder.path(), &words("--resume")).failed(4);
+    said.mentions(&["checkpoint-120", "classifier", "--resume-from-checkpoint"]);
 }

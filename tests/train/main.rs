@@ -4,6 +4,7 @@ mod ahead;
 mod best;
 #[path = "../common/mod.rs"]
 mod common;
+mod damaged;
 mod fakes;
 mod files;
 mod play;
@@ -31,6 +32,7 @@ fn main() {
         report::trials(),
         records::trials(),
         resuming::trials(),
+        damaged::trials(),
     ];
     let trials = areas.into_iter().flatten().collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit();

@@ -3,6 +3,7 @@
 use std::fs;
 
 use libtest_mimic::Trial;
+use serde_json::{Value, json};
 use vitcuda::Error;
 use vitcuda::report::Event;
 use vitcuda::train::config::{Changes, Interval, Resume};
@@ -15,6 +16,10 @@ use crate::trial;
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("a run beyond its new end ends at once", beyond_the_end),
+        trial(
+            "a state of another step than its checkpoint's is refused",
+            another_step,
+        ),
         trial("a run without checkpoints starts anew", anew),
         trial("a folder of other settings is overwritten", overwritten),
         trial("what an older run left is not gone on with", half_cleared),
@@ -75,6 +80,19 @@ fn beyond_the_end() {
         assert_eq!(evaluated(&play), expected);
         assert!(play.output().join("all_results.json").is_file());
     }
+}
+
+fn another_step() {
+    let mut play = thirty_steps();
+    let file = play.output().join("checkpoint-30/trainer_state.json");
+    let mut state: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    state["global_step"] = json!(1000);
+    fs::write(&file, state.to_string()).unwrap();
+    play.config.resume = resume(Changes::Refuse);
+    let error = play.run(&mut bounded()).unwrap_err();
+    assert_eq!(error.exit_code(), 4);
+    let said = error.to_string();
+    assert!(said.contains("1000") && said.contains("step 30"), "{said}");
 }
 
 fn anew() {
