@@ -14,6 +14,8 @@ mod families;
 mod fault_library;
 #[cfg(target_os = "linux")]
 mod faults;
+#[cfg(target_os = "linux")]
+mod kill_everywhere;
 mod nvrtc;
 #[cfg(target_os = "linux")]
 mod owners;
