@@ -74,6 +74,9 @@ fn other_settings_are_refused_or_told() {
     let other = words("--resume --learning-rate 1e-3 --weight-decay 0.1");
     let said = run_in(folder.path(), &other).failed(2);
     said.mentions(&["--learning-rate: 0.002 then, 0.001 now", "--weight-decay"]);
+    run_in(folder.path(), &words("--resume --head-init zero"))
+        .failed(2)
+        .mentions(&["weights at the start: "]);
     let accepted = words("--resume --learning-rate 1e-3 --resume-with-changes");
     run_in(folder.path(), &accepted)
         .well()
