@@ -18,6 +18,8 @@ pub mod outcome;
 pub mod plan;
 pub mod resume;
 pub mod run_folder;
+pub mod run_lock;
+mod run_owner;
 mod saving;
 mod saving_plan;
 pub mod schedule;
@@ -29,5 +31,6 @@ mod writer;
 
 pub use evaluate::{Evaluation, evaluate};
 pub use outcome::Outcome;
+pub use run_lock::RunLock;
 pub use source::BatchSource;
 pub use trainer::{Job, ModelFiles, train};
