@@ -81,7 +81,7 @@ impl Record {
     /// [`Error::Data`] for a file that is none of ours.
     pub fn read(run: &Path) -> Result<Option<Self>> {
         let path = run.join(RECORD);
-        let text = match std::fs::read_to_string(&path) {
+        let text = match files::read_text(&path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             read => read.map_err(|e| Error::io(&path, "read it", e))?,
         };

@@ -105,7 +105,7 @@ impl RunLog {
 
 /// The objects of a file with one a line. A last line that a kill cut short is left out.
 fn read_lines(path: &Path) -> Result<Vec<Map<String, Value>>> {
-    let text = fs::read_to_string(path).map_err(|e| Error::io(path, "read it", e))?;
+    let text = crate::files::read_text(path).map_err(|e| Error::io(path, "read it", e))?;
     let lines = text.lines().map(serde_json::from_str);
     Ok(lines.filter_map(std::result::Result::ok).collect())
 }

@@ -1,7 +1,6 @@
 //! `evaluations.json`: the evaluations that the end of a run looks back at, image by image, so that
 //! a resumed run is judged as one that was never stopped.
 
-use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -76,7 +75,7 @@ impl Evaluations {
     /// the same, and its verdict rests on what comes.
     pub(super) fn load(folder: &Path) -> Result<Self> {
         let path = folder.join(EVALUATIONS_FILE);
-        let text = match fs::read_to_string(&path) {
+        let text = match files::read_text(&path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Self::default()),
             read => read.map_err(|e| Error::io(&path, "read it", e))?,
         };
@@ -93,6 +92,8 @@ impl Evaluations {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use std::fs;
 
     use super::*;
     use crate::metrics::Prediction;

@@ -6,7 +6,6 @@
 //! follows from the number of steps: the order of an epoch is drawn from the seed, and the images
 //! already seen are its first ones.
 
-use std::fs;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -64,7 +63,7 @@ pub(super) fn open(config: &TrainConfig) -> Result<(RunFolder, Option<Point>)> {
 
 fn state_at(folder: &RunFolder, step: u64) -> Result<TrainerState> {
     let file = folder.checkpoint(step).join("trainer_state.json");
-    let text = fs::read_to_string(&file).map_err(|e| Error::io(&file, "read it", e))?;
+    let text = crate::files::read_text(&file).map_err(|e| Error::io(&file, "read it", e))?;
     serde_json::from_str(&text).map_err(|e| {
         Error::model(
             &file,
