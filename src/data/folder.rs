@@ -147,7 +147,7 @@ pub fn read_classes(root: &Path, folder: &Path) -> Result<ClassFolders> {
     for entry in visible(folder, &mut left_out)? {
         if entry.is_folder {
             let files = images_below(&entry.path, &mut left_out)?;
-            classes.insert(entry.name(), files);
+            classes.insert(entry.class()?, files);
         } else if has_image_extension(&entry.path) {
             loose += 1;
         } else {
@@ -204,12 +204,21 @@ pub fn read_images(folder: &Path) -> Result<(Vec<PathBuf>, Vec<String>)> {
 }
 
 /// Up to five of the names, and how many more there are.
-pub(super) fn some_of(names: &[String]) -> String {
+pub fn some_of(names: &[String]) -> String {
     const SHOWN: usize = 5;
-    let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>();
+    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| short(name)).collect();
     match names.len().saturating_sub(SHOWN) {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// At most the first hundred characters.
+fn short(name: &str) -> String {
+    const SHOWN: usize = 100;
+    match name.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &name[..end]),
+        None => name.to_owned(),
     }
 }
 
@@ -220,6 +229,22 @@ struct Entry {
 }
 
 impl Entry {
+    /// The name as that of a class. Two names that are no text would look the same, and no model
+    /// file could hold them.
+    fn class(&self) -> Result<String> {
+        let name = self.path.file_name().unwrap_or_default();
+        name.to_str().map(str::to_owned).ok_or_else(|| {
+            Error::data(
+                &self.path,
+                format!(
+                    "the name of this class folder is not UTF-8: {}",
+                    name.as_encoded_bytes().escape_ascii()
+                ),
+                "rename it (convmv does so for whole trees)",
+            )
+        })
+    }
+
     fn name(&self) -> String {
         let name = self.path.file_name().unwrap_or_default();
         name.to_string_lossy().into_owned()

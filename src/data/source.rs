@@ -4,9 +4,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::columns::Columns;
-use super::contents::{Contents, Split};
+use super::contents::{Contents, Split, places};
 use super::dataset::{Dataset, Origin, Sample};
-use super::folder::{self, some_of};
+use super::folder;
+pub use super::folder::some_of;
 use super::manifest::{self, Manifest};
 use super::shards::{self, Shards};
 use super::{digits, split};
@@ -267,8 +268,8 @@ impl Labelled {
     /// The same set with labels that index `classes` (a model's), matched by name. A class of its
     /// images that is not among them is an [`Error::Data`].
     pub fn with_classes(mut self, classes: &[String], root: &Path) -> Result<Self> {
-        let place = |name: &String| classes.iter().position(|known| known == name);
-        let places: Vec<Option<usize>> = self.classes.iter().map(place).collect();
+        let known = places(classes);
+        let places: Vec<Option<u32>> = self.classes.iter().map(|c| known.get(c).copied()).collect();
         let counts = self.dataset.class_counts(self.classes.len());
         let unknown: Vec<String> = (0..places.len())
             .filter(|&i| places[i].is_none() && counts[i] > 0)
@@ -283,7 +284,7 @@ impl Labelled {
         }
         self.dataset = self
             .dataset
-            .relabel(|label| places[label as usize].expect("unknown classes were refused") as u32);
+            .relabel(|label| places[label as usize].expect("unknown classes were refused"));
         self.classes = classes.to_vec();
         Ok(self)
     }

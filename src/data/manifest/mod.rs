@@ -83,6 +83,7 @@ pub fn contents(manifest: &Manifest) -> Result<Contents> {
     let split = called(&SPLIT_NAMES, &table.columns).map(|name| table.place(name));
     let mut places = Places::new(path);
     let mut splits: Vec<(String, Vec<(Origin, String)>)> = Vec::new();
+    let mut numbers: HashMap<String, usize> = HashMap::new();
     for row in &table.rows {
         let name = match split {
             Some(column) => split_name(row.required(path, &table, column)?),
@@ -90,10 +91,11 @@ pub fn contents(manifest: &Manifest) -> Result<Contents> {
         };
         let origin = places.origin(row, row.required(path, &table, image)?)?;
         let entry = (origin, row.required(path, &table, label)?.to_owned());
-        match splits.iter_mut().find(|(known, _)| known == name) {
-            Some((_, entries)) => entries.push(entry),
-            None => splits.push((name.to_owned(), vec![entry])),
+        let place = *numbers.entry(name.to_owned()).or_insert(splits.len());
+        if place == splits.len() {
+            splits.push((name.to_owned(), Vec::new()));
         }
+        splits[place].1.push(entry);
     }
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut contents = Contents {
