@@ -245,7 +245,10 @@ fn something_else() {
     }
     fs::remove_file(folder.weights()).unwrap();
     fs::create_dir(folder.weights()).unwrap();
-    assert_says(&folder.refusal(), &["model.safetensors", "not a file"]);
+    assert_says(
+        &folder.refusal(),
+        &["model.safetensors", "not a regular file"],
+    );
 }
 
 fn other_formats() {

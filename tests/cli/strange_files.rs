@@ -117,17 +117,10 @@ fn a_lack_of_memory_has_its_exit_code() {
         .failed(6)
         .mentions(&["true.png", "not enough memory"]);
     // However little there is: never an abort.
-    for kibibytes in (20_000..400_000).step_by(20_000) {
+    for kibibytes in (30_000..400_000).step_by(30_000) {
         let limit = format!("ulimit -v {kibibytes}");
         let said = limited(folder.path(), &limit, "data stats photos");
-        // The loader ends a program that it cannot place at all with 127 or a signal of the shell's.
-        let is_loaded = !said.stderr.contains("error while loading");
-        let code = said.code.unwrap_or(-1);
-        assert!(
-            !is_loaded || kibibytes < 60_000 || code == 6,
-            "{kibibytes}: {code}: {}",
-            said.stderr
-        );
+        assert_eq!(said.code, Some(6), "{kibibytes}: {}", said.stderr);
     }
 }
 
