@@ -10,6 +10,7 @@ use super::decode::{MAX_FILE, Undecodable, decode};
 use super::digits;
 use super::parquet::{Cursor, ImageRows};
 use super::rgb::Rgb;
+use super::table::TableRows;
 use crate::files;
 use crate::memory::OutOfMemory;
 
@@ -73,24 +74,34 @@ impl Reader {
         }
     }
 
-    fn row(&mut self, rows: &Arc<ImageRows>, row: usize) -> Result<Encoded, String> {
+    fn row(&mut self, rows: &TableRows, row: usize) -> Result<Encoded, String> {
+        match rows {
+            TableRows::Parquet(rows) => self.parquet_row(rows, row),
+            TableRows::Arrow(file, place, _) => match file.image(*place, row)? {
+                (Some(bytes), _) => Ok(Encoded::Bytes(bytes)),
+                (None, name) => without_bytes(file.path(), name),
+            },
+        }
+    }
+
+    fn parquet_row(&mut self, rows: &Arc<ImageRows>, row: usize) -> Result<Encoded, String> {
         let cursor = match self.cursor.take() {
             Some(cursor) if cursor.is_of(rows) => cursor,
             _ => Cursor::open(rows.clone(), row)?,
         };
         match self.cursor.insert(cursor).read(row)? {
             Some(bytes) => Ok(Encoded::Bytes(bytes)),
-            None => without_bytes(rows, row),
+            None => without_bytes(rows.file().path(), rows.path(row)?),
         }
     }
 }
 
 /// A row without bytes may name a file, as `datasets` leaves it when files were not embedded.
-fn without_bytes(rows: &ImageRows, row: usize) -> Result<Encoded, String> {
-    match rows.path(row)? {
+fn without_bytes(table: &Path, name: Option<String>) -> Result<Encoded, String> {
+    match name {
         None => Err("the row holds no image".into()),
         Some(name) => {
-            let folder = rows.file().path().parent();
+            let folder = table.parent();
             let path = folder.map_or_else(PathBuf::new, PathBuf::from).join(&name);
             match path.is_file() {
                 true => Ok(Encoded::File(path)),

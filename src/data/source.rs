@@ -8,7 +8,7 @@ use super::contents::{Contents, Split, places};
 use super::dataset::{Dataset, Origin, Sample};
 use super::folder;
 pub use super::folder::some_of;
-use super::manifest::{self, Manifest};
+use super::manifest::{self, Manifest, metadata};
 use super::shards::{self, Shards};
 use super::{digits, split};
 use crate::error::{Error, Result};
@@ -46,10 +46,10 @@ impl Source {
             return Ok(Self::Parquet(shards));
         }
         if manifest::is_manifest(path) {
-            return Ok(Self::Manifest(Manifest {
-                path: path.to_owned(),
-                columns: columns.clone(),
-            }));
+            return Ok(Self::Manifest(Manifest::new(path, columns)));
+        }
+        if let Some(manifest) = metadata::find(path, columns)? {
+            return Ok(Self::Manifest(manifest));
         }
         match columns == &Columns::default() {
             true => Ok(Self::Folder(path.to_owned())),
@@ -175,6 +175,16 @@ pub fn open(spec: &DataSpec) -> Result<Splits> {
             .notices
             .push(format!("splits that are not used: {listed}"));
     }
+    if let (Some(place), None) = (validation, &spec.eval_split)
+        && names[place] == "test"
+    {
+        contents.notices.push(
+            "there is no validation split: `test` is evaluated on while training and picks the best \
+             checkpoint, so that its accuracy is no longer that of unseen photos; where DATA is the \
+             train part alone, a share of it is set aside instead"
+                .into(),
+        );
+    }
     let mut splits = contents.joined(train, validation)?;
     if let [only] = &splits.classes[..] {
         return Err(Error::data(
@@ -235,8 +245,8 @@ pub fn open_unlabelled(sources: &[Source]) -> Result<(Dataset, Vec<String>)> {
                 samples.extend(unlabelled(origins));
             }
             Source::Parquet(shards) => samples.extend(unlabelled(shards::images(shards)?)),
-            Source::Manifest(Manifest { path, columns }) if path.is_file() => {
-                samples.extend(unlabelled(manifest::images(path, columns)?));
+            Source::Manifest(manifest) if path.exists() => {
+                samples.extend(unlabelled(manifest::images(manifest)?));
             }
             Source::Folder(folder) if folder.is_dir() => {
                 let (found, said) = folder::read_images(folder)?;

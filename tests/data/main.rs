@@ -6,6 +6,7 @@ mod common;
 mod decode;
 mod folder;
 mod jpeg;
+mod layouts;
 mod loader;
 mod manifest;
 mod parquet;
@@ -32,6 +33,7 @@ fn main() {
         decode::trials(),
         folder::trials(),
         jpeg::trials(),
+        layouts::trials(),
         loader::trials(),
         manifest::trials(),
         parquet::trials(),

@@ -20,12 +20,18 @@ impl ParquetFile {
         let (mut numbers, mut texts) = (Vec::new(), Vec::new());
         for group in 0..self.starts.len() - 1 {
             let rows = self.starts[group + 1] - self.starts[group];
-            self.label_group(group, rows, column.leaf, &mut numbers, &mut texts)
-                .map_err(|problem| {
-                    let name = &column.name;
-                    let problem = format!("column `{name}`, row group {group}: {problem}");
-                    self.refuse(problem, "download or write the file again")
-                })?;
+            self.label_group(
+                group,
+                rows,
+                self.label_leaf(column),
+                &mut numbers,
+                &mut texts,
+            )
+            .map_err(|problem| {
+                let name = &column.name;
+                let problem = format!("column `{name}`, row group {group}: {problem}");
+                self.refuse(problem, "download or write the file again")
+            })?;
         }
         Ok(match texts.is_empty() {
             true => Labels::Numbers(numbers),

@@ -18,6 +18,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use parquet::basic::Compression;
 use parquet::column::reader::{ColumnReader, get_column_reader};
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::schema::types::SchemaDescriptor;
@@ -138,6 +139,13 @@ impl ParquetFile {
     }
 
     fn column(&self, group: usize, leaf: usize) -> Read<ColumnReader> {
+        let compression = self.metadata.row_group(group).column(leaf).compression();
+        if matches!(compression, Compression::BROTLI(_) | Compression::LZO) {
+            return Err(format!(
+                "its pages are compressed with {compression}, which is not read (write the file again \
+                 with Zstandard, Snappy, LZ4, gzip or uncompressed)"
+            ));
+        }
         sound(|| {
             let rows = self.starts[group + 1] - self.starts[group];
             let chunk = self.metadata.row_group(group).column(leaf);
@@ -147,7 +155,7 @@ impl ParquetFile {
         })
     }
 
-    /// The error that a column is not what is wanted.
+    /// The error that the file is not what is wanted.
     fn refuse(&self, problem: String, help: impl Into<String>) -> Error {
         Error::data(&self.path, problem, help)
     }
