@@ -1,6 +1,7 @@
 //! The data path: decoding, resize, preprocessing, folders, splits, loading.
 
 mod augment;
+mod claims;
 #[path = "../common/mod.rs"]
 mod common;
 mod decode;
@@ -30,6 +31,7 @@ fn main() {
     let arguments = Arguments::from_args();
     let trials = [
         augment::trials(),
+        claims::trials(),
         decode::trials(),
         folder::trials(),
         jpeg::trials(),

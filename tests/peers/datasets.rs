@@ -44,7 +44,7 @@ fn as_datasets() -> Result<(), Failed> {
                 found
                     .unwrap_err()
                     .to_string()
-                    .contains("BROTLI, which is not read")
+                    .contains("Brotli, which is not read")
             );
             continue;
         }

@@ -94,8 +94,14 @@ fn kind(number: u8, detail: Option<Table>) -> Option<(Kind, usize)> {
         1 => (Kind::Other("null"), 0),
         2 => {
             let detail = detail?;
-            let bytes = usize::try_from(detail.int(0)).ok()? / 8;
             let is_signed = detail.byte(1) != 0;
+            let bytes = match detail.int(0) {
+                8 => 1,
+                16 => 2,
+                32 => 4,
+                64 => 8,
+                _ => return None,
+            };
             (Kind::Int { bytes, is_signed }, 2)
         }
         3 => (Kind::Other("floating point"), 2),

@@ -139,11 +139,15 @@ impl ParquetFile {
     }
 
     fn column(&self, group: usize, leaf: usize) -> Read<ColumnReader> {
-        let compression = self.metadata.row_group(group).column(leaf).compression();
-        if matches!(compression, Compression::BROTLI(_) | Compression::LZO) {
+        let unread = match self.metadata.row_group(group).column(leaf).compression() {
+            Compression::BROTLI(_) => Some("Brotli"),
+            Compression::LZO => Some("LZO"),
+            _ => None,
+        };
+        if let Some(name) = unread {
             return Err(format!(
-                "its pages are compressed with {compression}, which is not read (write the file again \
-                 with Zstandard, Snappy, LZ4, gzip or uncompressed)"
+                "its pages are compressed with {name}, which is not read (write the file again with \
+                 Zstandard, Snappy, LZ4, gzip or uncompressed)"
             ));
         }
         sound(|| {

@@ -105,7 +105,7 @@ fn brotli() {
         std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/parquet/brotli.parquet");
     refused(
         all(&path),
-        &["compressed with BROTLI", "which is not read", "Zstandard"],
+        &["compressed with Brotli", "which is not read", "Zstandard"],
     );
 }
 
