@@ -133,14 +133,12 @@ fn webp(bytes: &[u8]) -> Checked {
         Ok(chunks) => chunks,
         Err(refused) => return Some(Err(refused)),
     };
-    let sized = chunks
-        .iter()
-        .filter_map(|(name, content)| size_of_chunk(name, content));
+    let sized = chunks.iter().filter_map(size_of_chunk);
     Some(sized.take(8).try_for_each(|size| fits(bytes, size, MOST)))
 }
 
 /// Width and height that a chunk claims, if it is one that does.
-fn size_of_chunk(name: &[u8; 4], content: &[u8]) -> Option<(u64, u64)> {
+fn size_of_chunk(&(name, content): &Chunk) -> Option<(u64, u64)> {
     let sides = |at: usize| Some((little(content, at, 3)? + 1, little(content, at + 3, 3)? + 1));
     match name {
         b"VP8X" => sides(4),
@@ -157,9 +155,12 @@ fn size_of_chunk(name: &[u8; 4], content: &[u8]) -> Option<(u64, u64)> {
     }
 }
 
-/// Name and content of each chunk of a WebP file, of the frames of an animation too. One that goes
+/// Name and content.
+type Chunk<'a> = (&'a [u8; 4], &'a [u8]);
+
+/// The chunks of a WebP file, of the frames of an animation too. One that goes
 /// beyond the end of the file is refused, as libwebp does.
-pub fn webp_chunks(bytes: &[u8]) -> Result<Vec<(&[u8; 4], &[u8])>, Undecodable> {
+pub fn webp_chunks(bytes: &[u8]) -> Result<Vec<Chunk<'_>>, Undecodable> {
     let riff = little(bytes, 4, 4).ok_or_else(truncated)?;
     let end = bytes.len().min(
         usize::try_from(riff)
