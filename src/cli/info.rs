@@ -32,7 +32,7 @@ pub struct InfoArgs {
 const BATCHES: [usize; 6] = [1, 8, 16, 32, 64, 128];
 
 pub fn run(args: &InfoArgs, global: &Global) -> Outcome {
-    let mut config = model::config(&args.model, global)?;
+    let mut config = model::config_to_train(&args.model, global)?;
     if let Some(size) = args.image_size {
         config.set_image_size(size)?;
     }
