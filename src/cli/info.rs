@@ -25,6 +25,7 @@ pub struct InfoArgs {
     pub model: String,
     /// Side of the input in pixels [default: the model's]
     #[arg(long, value_name = "PIXELS", value_parser = count::<usize>)]
+    #[arg(aliases = ["imgsz", "img-size"])]
     pub image_size: Option<usize>,
 }
 

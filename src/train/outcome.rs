@@ -11,7 +11,7 @@ use crate::report::format::rounded;
 use crate::report::record::Comparison;
 use crate::report::{Best, Event, Finished};
 
-use super::config::{Interval, OnSaveError};
+use super::config::{OnSaveError, SaveStrategy};
 use super::evaluate::Evaluation;
 use super::state::TrainerState;
 use super::trainer::Run;
@@ -217,7 +217,7 @@ impl Run<'_> {
     fn best(&self) -> Option<Best> {
         let metric = self.job.config.metric_for_best_model;
         let (step, value) = match self.job.config.save {
-            Interval::Never => {
+            SaveStrategy::Never => {
                 let (step, evaluation) = self.evaluations.best(metric)?;
                 (step, metric.of(evaluation))
             }

@@ -17,7 +17,7 @@ use crate::report::{BestMark, Event, Fact, Saved};
 use super::config::{Changes, Resume, TrainConfig};
 use super::engine::Engine;
 use super::evaluations::Evaluations;
-use super::optimizer_file;
+use super::optimizer_file::{self, OPTIMIZER_FILE};
 use super::run_folder::{Existing, RunFolder};
 use super::state::TrainerState;
 use super::trainer::{Flow, Job, Run};
@@ -136,8 +136,11 @@ pub(super) fn settings(
         "--class-weights": hyper.class_weights,
         "--freeze": hyper.freeze.to_string(),
         "--seed": config.seed,
+        "--data-seed": config.data_seed,
         "--eval-steps": config.eval,
-        "--logging-steps": config.logging_steps,
+        "--eval-delay": config.eval_delay,
+        "--logging-steps": config.logging,
+        "--logging-first-step": config.logging_first_step,
         "--save-steps": config.save,
         "--metric-for-best-model": config.metric_for_best_model,
     });
@@ -186,6 +189,24 @@ fn same_frozen(
     }
 }
 
+/// A checkpoint without the state of an optimiser is a model and no more.
+fn has_optimizer(checkpoint: &Path) -> Result<()> {
+    match checkpoint.join(OPTIMIZER_FILE).exists() {
+        true => Ok(()),
+        false => Err(Error::usage(
+            format!(
+                "{} is a model without the state of its optimiser (`--save-only-model`): no run \
+                 goes on from it",
+                checkpoint.display()
+            ),
+            format!(
+                "start a new run from its weights: `--model {}` and another `--output-dir`",
+                checkpoint.display()
+            ),
+        )),
+    }
+}
+
 impl Run<'_> {
     /// Takes over everything the checkpoint holds, and undoes what was done after it.
     pub(super) fn restore(&mut self, point: Point) -> Result<()> {
@@ -195,27 +216,14 @@ impl Run<'_> {
             changes,
         } = point;
         let checkpoint = self.folder.checkpoint(step);
-        let now = self.state.stateful_callbacks.settings.clone();
-        let changed = differences(&state.stateful_callbacks.settings, &now);
-        if !changed.is_empty() && changes == Changes::Refuse {
-            return Err(Error::usage(
-                format!(
-                    "the run in {} had other settings:\n  {}",
-                    checkpoint.display(),
-                    changed.join("\n  ")
-                ),
-                "give the settings it was started with, or add `--resume-with-changes`",
-            ));
-        }
-        same_frozen(&state.stateful_callbacks.settings, &now, &checkpoint)?;
-        let params = self.job.model_files.load(&checkpoint)?;
-        self.engine.set_params(&params)?;
+        let changed = self.compare(&state, &checkpoint, changes)?;
+        self.load_params(&checkpoint)?;
         let trained = self.engine.table().starting_at(self.engine.trained().start);
         let optimizer = optimizer_file::load(&checkpoint, trained)?;
         self.engine.set_optimizer(&optimizer)?;
 
         let new = &self.state;
-        state.stateful_callbacks.settings = now;
+        state.stateful_callbacks.settings = new.stateful_callbacks.settings.clone();
         (state.eval_steps, state.save_steps) = (new.eval_steps, new.save_steps);
         (state.max_steps, state.logging_steps) = (new.max_steps, new.logging_steps);
         state.num_train_epochs = new.num_train_epochs;
@@ -267,6 +275,45 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// How the settings of this session differ from those of the run so far, where that is accepted.
+    fn compare(
+        &self,
+        state: &TrainerState,
+        checkpoint: &Path,
+        changes: Changes,
+    ) -> Result<Vec<String>> {
+        let then = &state.stateful_callbacks.settings;
+        let now = &self.state.stateful_callbacks.settings;
+        let changed = differences(then, now);
+        if !changed.is_empty() && changes == Changes::Refuse {
+            return Err(Error::usage(
+                format!(
+                    "the run in {} had other settings:\n  {}",
+                    checkpoint.display(),
+                    changed.join("\n  ")
+                ),
+                "give the settings it was started with, or add `--resume-with-changes`",
+            ));
+        }
+        has_optimizer(checkpoint)?;
+        same_frozen(then, now, checkpoint)?;
+        Ok(changed)
+    }
+
+    fn load_params(&mut self, checkpoint: &Path) -> Result<()> {
+        let params = self.job.model_files.load(checkpoint)?;
+        match params.len() == self.engine.table().len {
+            true => self.engine.set_params(&params),
+            false => Err(Error::usage(
+                format!(
+                    "the model of {} has other shapes than `--model` with these classes",
+                    checkpoint.display()
+                ),
+                "give the model and the data that the run was started with",
+            )),
+        }
+    }
+
     /// Does what was left of the step at which the run ended: Ctrl-C comes between a step and its
     /// evaluation.
     pub(super) fn catch_up(&mut self) -> Result<Flow> {
@@ -274,7 +321,7 @@ impl Run<'_> {
         if step == 0 {
             return Ok(Flow::Continue);
         }
-        let due = self.plan.due(step, self.job.config.logging_steps);
+        let due = self.plan.due(step);
         match due.evaluate && self.state.last_evaluated() != Some(step) {
             true => self.evaluate_and_save(due),
             false if step >= self.plan.max_steps || self.early_stop.is_some() => Ok(Flow::Stop),

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::report::{Evaluated, Logged, SavingCost, TimeSpent};
 
-use super::config::{Interval, TrainConfig};
+use super::config::{SaveStrategy, TrainConfig};
 use super::health;
 use super::plan::Plan;
 
@@ -102,22 +102,22 @@ impl TrainerState {
     /// The state before the first step.
     pub fn new(config: &TrainConfig, plan: &Plan) -> Self {
         // 500 is the reference's default, which it leaves there when it goes by epochs.
-        let steps = |interval| match interval {
-            Interval::Steps(every) => every,
-            Interval::Epoch | Interval::Never => 500,
+        let steps = |strategy| match strategy {
+            SaveStrategy::Steps(every) => every,
+            SaveStrategy::Epoch | SaveStrategy::Best | SaveStrategy::Never => 500,
         };
         Self {
             best_global_step: None,
             best_metric: None,
             best_model_checkpoint: None,
             epoch: 0.0,
-            eval_steps: steps(config.eval),
+            eval_steps: steps(config.eval.into()),
             global_step: 0,
             is_hyper_param_search: false,
             is_local_process_zero: true,
             is_world_process_zero: true,
             log_history: Vec::new(),
-            logging_steps: config.logging_steps,
+            logging_steps: steps(config.logging.into()),
             max_steps: plan.max_steps,
             num_input_tokens_seen: 0,
             num_train_epochs: plan.epochs,

@@ -11,6 +11,7 @@ mod records;
 mod report;
 mod saving;
 mod steps;
+mod strategies;
 mod trouble;
 
 use std::path::Path;
@@ -24,6 +25,7 @@ fn main() {
         steps::trials(),
         ahead::trials(),
         best::trials(),
+        strategies::trials(),
         trouble::trials(),
         saving::trials(),
         files::trials(),

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use libtest_mimic::Trial;
 use serde_json::Value;
 use vitcuda::report::{Console, Event, Fact, JsonLines, Reporter, Reporters, Terminal};
+use vitcuda::train::config::Interval;
 
 use crate::fakes::{Scripted, tiny_config};
 use crate::play::Play;
@@ -48,7 +49,7 @@ impl Text {
 fn events() -> Vec<Event> {
     let mut play = Play::new().every(10);
     play.config.max_steps = Some(25);
-    play.config.logging_steps = 5;
+    play.config.logging = Interval::Steps(5);
     play.run(&mut Scripted::new(tiny_config(2))).unwrap();
     for event in &mut play.events {
         match event {
