@@ -63,6 +63,8 @@ impl Run<'_> {
         }
         self.state.totals().time.total_seconds = self.runtime();
         self.state.stateful_callbacks.health = self.health.memory().clone();
+        let is_over = self.is_over();
+        self.state.export_callbacks(self.job.config, is_over);
         let written = self.write_results(&train, &eval);
         written.map_err(|e| self.not_saved("the results were not saved", &e))?;
         last_checkpoint?;

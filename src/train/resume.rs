@@ -12,11 +12,13 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
+use crate::json::without_nan;
 use crate::report::{BestMark, Event, Fact, Saved};
 
 use super::config::{Changes, Resume, TrainConfig};
 use super::engine::Engine;
 use super::evaluations::Evaluations;
+use super::foreign;
 use super::optimizer_file::{self, OPTIMIZER_FILE};
 use super::run_folder::{Existing, RunFolder};
 use super::state::TrainerState;
@@ -65,10 +67,10 @@ pub(super) fn open(config: &TrainConfig) -> Result<(RunFolder, Option<Point>)> {
 fn state_at(folder: &RunFolder, step: u64) -> Result<TrainerState> {
     let file = folder.checkpoint(step).join("trainer_state.json");
     let text = fs::read_to_string(&file).map_err(|e| Error::io(&file, "read it", e))?;
-    serde_json::from_str(&text).map_err(|e| {
+    serde_json::from_str(&without_nan(&text)).map_err(|e| {
         Error::model(
             &file,
-            format!("it is no state of a run of this program: {e}"),
+            format!("it is no state of a run: {e}"),
             "resume from another checkpoint with `--resume-from-checkpoint`",
         )
     })
@@ -81,7 +83,7 @@ fn state_at(folder: &RunFolder, step: u64) -> Result<TrainerState> {
 pub fn batch_size(output: &Path, resume: &Resume) -> Result<Option<usize>> {
     let folder = RunFolder::reopen(output)?;
     let step = step_of(resume, &folder)?;
-    step.map(|step| Ok(state_at(&folder, step)?.train_batch_size))
+    step.map(|step| Ok(state_at(&folder, step)?.train_batch_size as usize))
         .transpose()
 }
 
@@ -216,11 +218,21 @@ impl Run<'_> {
             changes,
         } = point;
         let checkpoint = self.folder.checkpoint(step);
-        let changed = self.compare(&state, &checkpoint, changes)?;
+        let is_foreign = state.is_foreign();
+        let changed = match is_foreign {
+            false => self.compare(&state, &checkpoint, changes)?,
+            true => {
+                foreign::check(&state, &checkpoint, changes)?;
+                foreign::adopt(&mut state, &self.plan, self.job.config, &self.folder);
+                differences(&foreign::settings(&state), &foreign::settings(&self.state))
+            }
+        };
         self.load_params(&checkpoint)?;
-        let trained = self.engine.table().starting_at(self.engine.trained().start);
-        let optimizer = optimizer_file::load(&checkpoint, trained)?;
-        self.engine.set_optimizer(&optimizer)?;
+        if !is_foreign {
+            let trained = self.engine.table().starting_at(self.engine.trained().start);
+            let optimizer = optimizer_file::load(&checkpoint, trained)?;
+            self.engine.set_optimizer(&optimizer)?;
+        }
 
         let new = &self.state;
         state.stateful_callbacks.settings = new.stateful_callbacks.settings.clone();
@@ -250,6 +262,9 @@ impl Run<'_> {
         if let Some(limit) = self.job.config.save_total_limit {
             self.folder.rotate(limit, self.state.best_global_step)?;
         }
+        if is_foreign {
+            self.metrics.begin_with(&self.state.log_history)?;
+        }
         let saved = self.metrics.rewind(step)?;
         if !saved {
             let mark = match self.state.best_global_step == Some(step) {
@@ -272,7 +287,12 @@ impl Run<'_> {
             let text = format!("going on with another setting: {change}");
             self.emit(Event::Notice { text })?;
         }
-        Ok(())
+        match is_foreign {
+            true => self.emit(Event::Notice {
+                text: foreign::NOTICE.into(),
+            }),
+            false => Ok(()),
+        }
     }
 
     /// How the settings of this session differ from those of the run so far, where that is accepted.

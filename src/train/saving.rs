@@ -89,7 +89,9 @@ impl Run<'_> {
         };
         self.state.totals().time.total_seconds = self.runtime();
         self.state.stateful_callbacks.health = self.health.memory().clone();
+        let is_over = self.is_over();
         let mut state = self.state.clone();
+        state.export_callbacks(self.job.config, is_over);
         let mark = match best.clone() {
             Some(best) => {
                 best.enter(&mut state);

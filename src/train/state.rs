@@ -1,7 +1,7 @@
 //! `trainer_state.json`: where a run stands, in Hugging Face's words.
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value, json};
 
 use crate::report::{Evaluated, Logged, SavingCost, TimeSpent};
 
@@ -18,6 +18,7 @@ pub struct TrainerState {
     /// Path of the best checkpoint.
     pub best_model_checkpoint: Option<String>,
     pub epoch: f64,
+    #[serde(default, deserialize_with = "whole")]
     pub eval_steps: u64,
     pub global_step: u64,
     pub is_hyper_param_search: bool,
@@ -25,15 +26,20 @@ pub struct TrainerState {
     pub is_world_process_zero: bool,
     /// What was logged, in the order of time.
     pub log_history: Vec<Map<String, Value>>,
+    #[serde(default, deserialize_with = "whole")]
     pub logging_steps: u64,
     pub max_steps: u64,
+    #[serde(default)]
     pub num_input_tokens_seen: u64,
     /// Epochs begun.
     pub num_train_epochs: u64,
+    #[serde(default, deserialize_with = "whole")]
     pub save_steps: u64,
+    #[serde(default)]
     pub stateful_callbacks: Callbacks,
     pub total_flos: f64,
-    pub train_batch_size: usize,
+    #[serde(default, deserialize_with = "whole")]
+    pub train_batch_size: u64,
     pub trial_name: Option<String>,
     pub trial_params: Option<Value>,
 }
@@ -41,7 +47,11 @@ pub struct TrainerState {
 /// The free-form part of the state: what must survive from one session of a run to the next.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Callbacks {
-    #[serde(rename = "RunTotals")]
+    /// The reference's own: Trainer looks them up when it saves, and goes on with no run that has
+    /// not got them. They are written for it and not read.
+    #[serde(flatten, skip_deserializing)]
+    pub exported: Map<String, Value>,
+    #[serde(rename = "RunTotals", default)]
     pub totals: RunTotals,
     #[serde(rename = "RunHealth", default)]
     pub health: health::Memory,
@@ -124,9 +134,38 @@ impl TrainerState {
             save_steps: steps(config.save),
             stateful_callbacks: Callbacks::default(),
             total_flos: 0.0,
-            train_batch_size: config.train_batch_size,
+            train_batch_size: config.train_batch_size as u64,
             trial_name: None,
             trial_params: None,
+        }
+    }
+
+    /// Whether it was written by Hugging Face's Trainer and not by this program.
+    pub fn is_foreign(&self) -> bool {
+        self.stateful_callbacks.settings.is_empty()
+    }
+
+    /// Writes down for Trainer what its callbacks keep, at the end of a run or within it.
+    pub fn export_callbacks(&mut self, config: &TrainConfig, is_over: bool) {
+        let exported = &mut self.stateful_callbacks.exported;
+        let control = json!({
+            "args": {
+                "should_epoch_stop": false,
+                "should_evaluate": false,
+                "should_log": false,
+                "should_save": true,
+                "should_training_stop": is_over,
+            },
+            "attributes": {},
+        });
+        exported.insert("TrainerControl".into(), control);
+        if let Some(patience) = config.early_stopping_patience {
+            let counter = self.stateful_callbacks.totals.evaluations_since_best;
+            let early_stopping = json!({
+                "args": {"early_stopping_patience": patience, "early_stopping_threshold": 0.0},
+                "attributes": {"early_stopping_patience_counter": counter},
+            });
+            exported.insert("EarlyStoppingCallback".into(), early_stopping);
         }
     }
 
@@ -175,4 +214,10 @@ impl TrainerState {
         row.sort_keys();
         self.log_history.push(row);
     }
+}
+
+/// A number of steps or images that Python may have written as `500.0`, or as `null` for none.
+fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let number = Option::<f64>::deserialize(deserializer)?;
+    Ok(number.map_or(0, |number| number as u64))
 }

@@ -197,6 +197,11 @@ impl<'a> Run<'a> {
         no_room.map_or(Ok(()), |text| self.emit(Event::Notice { text }))
     }
 
+    /// Whether no step is left to be made.
+    pub(super) fn is_over(&self) -> bool {
+        self.state.global_step >= self.plan.max_steps || self.early_stop.is_some()
+    }
+
     /// One update of the parameters; the next one is made ready meanwhile.
     pub(super) fn step(&mut self, update: Ready, feed: &mut Feed) -> Result<Option<Result<Ready>>> {
         let Ready { batches, first } = update;
@@ -274,7 +279,7 @@ impl<'a> Run<'a> {
                 evaluated => evaluated?,
             }
         }
-        let last = self.state.global_step == self.plan.max_steps || self.early_stop.is_some();
+        let last = self.is_over();
         let save = match self.job.config.save {
             SaveStrategy::Never => false,
             SaveStrategy::Best => mark == BestMark::Best,

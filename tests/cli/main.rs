@@ -24,3 +24,4 @@ mod runs;
 mod support;
 #[path = "../data/tables.rs"]
 mod tables;
+mod trainer;
