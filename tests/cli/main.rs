@@ -9,6 +9,7 @@ mod devices;
 mod dinov2;
 #[cfg(target_os = "linux")]
 mod doctor;
+mod escapes;
 mod families;
 #[cfg(target_os = "linux")]
 mod faults;

@@ -63,7 +63,7 @@ fn events() -> Vec<Event> {
 
 fn shown(terminal: Terminal) -> String {
     let text = Text::default();
-    let mut console = Console::new(text.clone(), terminal);
+    let mut console = Console::new(text.clone(), terminal, None);
     for event in events() {
         console.event(&event);
     }
@@ -162,7 +162,7 @@ impl Write for Gone {
 
 fn reader_gone() {
     let mut lines = JsonLines::new(Gone);
-    let mut console = Console::new(Gone, Terminal::None);
+    let mut console = Console::new(Gone, Terminal::None, None);
     for event in events() {
         lines.event(&event);
         console.event(&event);
