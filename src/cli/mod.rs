@@ -11,6 +11,7 @@ mod info;
 mod interrupt;
 mod model;
 mod numbers;
+mod once;
 mod output;
 mod plot;
 mod predict;
@@ -182,7 +183,9 @@ impl Global {
             compiler: |wanted| kernels::try_out(wanted, element),
         };
         let selection = device::select(self.device, element, machine)?;
-        if let Some(notice) = &selection.notice {
+        if let Some(notice) = selection.notice.filter(|_| !self.quiet)
+            && once::today(&notice)
+        {
             self.notice(notice);
         }
         if self.precision.is_some() && selection.device == Device::Cpu {

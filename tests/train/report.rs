@@ -19,6 +19,7 @@ pub fn trials() -> Vec<Trial> {
             "the console's table has a row for each log and evaluation",
             table,
         ),
+        trial("on 60 columns no row of the table wraps", narrow),
         trial("the console colours only a terminal's text", colours),
         trial("JSON lines hold all events but progress", json_lines),
         trial("a reader that goes away does not end the run", reader_gone),
@@ -113,6 +114,28 @@ fn table() {
     assert!(text.contains("\nsaved   3 checkpoints, "), "{text}");
     assert!(text.ends_with("next    vitcuda predict\n"), "{text}");
     assert!(!text.contains('\x1b'), "{text}");
+}
+
+fn narrow() {
+    let text = Text::default();
+    let mut console = Console::new(text.clone(), Terminal::None, Some(60));
+    for event in events() {
+        console.event(&event);
+    }
+    let text = text.read();
+    let table = text
+        .lines()
+        .skip_while(|line| !line.contains("step  epoch"));
+    let table: Vec<&str> = table.take_while(|line| !line.is_empty()).collect();
+    assert_eq!(
+        table[0],
+        " step  epoch  train loss  val loss   accuracy [95% CI]"
+    );
+    assert_eq!(table.len(), 6);
+    assert!(
+        table.iter().all(|line| line.chars().count() <= 60),
+        "{text}"
+    );
 }
 
 fn colours() {

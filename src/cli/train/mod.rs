@@ -30,6 +30,7 @@ use vitcuda::Error;
 use vitcuda::data::source::{self, Splits};
 use vitcuda::data::{Augmentation, Loader};
 use vitcuda::device::Device;
+use vitcuda::report::format::accuracy;
 use vitcuda::report::verdict::{Finding, Tone};
 use vitcuda::report::{Console, Event, JsonLines, Reporter, Reporters};
 use vitcuda::train::config::{Interval, SaveStrategy, TrainConfig};
@@ -140,8 +141,20 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
         Err(error) => global.notice(error),
     }
     match global.quiet && !global.json {
-        true => output::result(config.output_dir.display()),
+        true => result(&config, &outcome),
         false => Ok(()),
+    }
+}
+
+/// What a quiet run says: where the model is, and how good it is.
+fn result(config: &TrainConfig, outcome: &vitcuda::train::Outcome) -> Outcome {
+    output::result(config.output_dir.display())?;
+    match &outcome.evaluation {
+        Some(scored) => {
+            let accuracy = accuracy(scored.correct(), scored.samples());
+            output::result(format_args!("accuracy {accuracy}"))
+        }
+        None => Ok(()),
     }
 }
 
@@ -168,7 +181,10 @@ fn identity(
 fn reporters(global: &Global) -> Reporters<'static> {
     let mut reporters = Reporters::default();
     if !global.quiet {
-        reporters.0.push(Box::new(Console::stderr()));
+        reporters.0.push(Box::new(match global.json {
+            true => Console::stderr(),
+            false => Console::with_table_on_stdout(),
+        }));
     }
     if global.json {
         reporters.0.push(Box::new(JsonLines::new(io::stdout())));
