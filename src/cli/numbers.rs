@@ -80,6 +80,11 @@ pub fn share(text: &str) -> Result<f64, String> {
     )
 }
 
+/// From 0 to 1.
+pub fn probability(text: &str) -> Result<f64, String> {
+    within(text, |x| (0.0..=1.0).contains(&x), "a number from 0 to 1")
+}
+
 /// Above 0, below 1.
 pub fn proper_fraction(text: &str) -> Result<f64, String> {
     within(text, |x| x > 0.0 && x < 1.0, "a number between 0 and 1")

@@ -6,7 +6,7 @@ mod batch;
 mod cache;
 mod columns;
 mod contents;
-mod csv;
+pub mod csv;
 pub mod dataset;
 pub mod decode;
 pub mod digits;

@@ -16,6 +16,7 @@ mod faults;
 mod nvrtc;
 #[path = "../data/pictures.rs"]
 mod pictures;
+mod predict;
 mod recipe;
 mod records;
 mod resume;
