@@ -9,6 +9,56 @@ use serde_json::{Map, Value};
 use crate::error::{Error, Result};
 use crate::files;
 
+/// JSON as Python writes it, `NaN` and `Infinity` for numbers that are none, made what others read:
+/// `null` stands for them.
+pub fn without_nan(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(['"', 'N', 'I']) {
+        let (before, from) = rest.split_at(at);
+        plain.push_str(before);
+        let quoted = from.starts_with('"').then(|| end_of_string(from));
+        let length = match quoted {
+            Some(end) => {
+                plain.push_str(&from[..end]);
+                end
+            }
+            None => match ["NaN", "Infinity"]
+                .iter()
+                .find(|word| from.starts_with(**word))
+            {
+                Some(word) => {
+                    if plain.ends_with('-') {
+                        plain.pop();
+                    }
+                    plain.push_str("null");
+                    word.len()
+                }
+                None => {
+                    plain.push_str(&from[..1]);
+                    1
+                }
+            },
+        };
+        rest = &from[length..];
+    }
+    plain + rest
+}
+
+/// Where the string that `text` begins with ends, its second quote included.
+fn end_of_string(text: &str) -> usize {
+    let mut escaped = false;
+    for (at, byte) in text.bytes().enumerate().skip(1) {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
 /// A file that holds one JSON object. A key whose value is `null` counts as absent, as in Python.
 #[derive(Debug)]
 pub struct JsonFile {
@@ -144,5 +194,19 @@ fn show(value: &Value) -> String {
     match text.char_indices().nth(60) {
         None => text,
         Some((end, _)) => format!("{}…", &text[..end]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_are_none_become_null() {
+        let python =
+            r#"{"a": NaN, "b": [-Infinity, Infinity], "NaN \" Infinity": "NaN", "c": null}"#;
+        let plain = r#"{"a": null, "b": [null, null], "NaN \" Infinity": "NaN", "c": null}"#;
+        assert_eq!(without_nan(python), plain);
+        assert_eq!(without_nan(plain), plain);
     }
 }

@@ -35,7 +35,7 @@ pub struct EvalArgs {
     pub columns: ColumnArgs,
     /// Photos computed at once
     #[arg(long, short, value_name = "N", default_value_t = 8, value_parser = count::<usize>)]
-    #[arg(aliases = ["per-device-eval-batch-size", "eval-batch-size"])]
+    #[arg(aliases = ["per-device-eval-batch-size", "eval-batch-size", "batch", "bs"])]
     pub batch_size: usize,
     /// Files that cannot be read as images: leave them out and list them, or list them and stop
     #[arg(long, value_name = "WHAT", default_value = "skip")]

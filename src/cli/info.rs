@@ -25,6 +25,7 @@ pub struct InfoArgs {
     pub model: String,
     /// Side of the input in pixels [default: the model's]
     #[arg(long, value_name = "PIXELS", value_parser = count::<usize>)]
+    #[arg(aliases = ["imgsz", "img-size"])]
     pub image_size: Option<usize>,
 }
 
@@ -32,7 +33,7 @@ pub struct InfoArgs {
 const BATCHES: [usize; 6] = [1, 8, 16, 32, 64, 128];
 
 pub fn run(args: &InfoArgs, global: &Global) -> Outcome {
-    let mut config = model::config(&args.model, global)?;
+    let mut config = model::config_to_train(&args.model, global)?;
     if let Some(size) = args.image_size {
         config.set_image_size(size)?;
     }

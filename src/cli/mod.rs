@@ -11,6 +11,7 @@ mod info;
 mod interrupt;
 mod model;
 mod numbers;
+mod once;
 mod output;
 mod plot;
 mod predict;
@@ -19,10 +20,12 @@ mod report;
 mod source;
 mod thumbnail;
 mod train;
+mod unknown_flag;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use output::Outcome;
 use vitcuda::Error;
@@ -113,7 +116,7 @@ pub fn main() -> ExitCode {
 
 fn run() -> Outcome {
     let translation = hugging_face::translate(std::env::args_os())?;
-    let cli = Cli::parse_from(translation.arguments);
+    let cli = parse(&translation.arguments)?;
     for notice in &translation.notices {
         cli.global.notice(notice);
     }
@@ -130,6 +133,14 @@ fn run() -> Outcome {
         Command::Bench(args) => bench::run(args, &cli.global),
         Command::Doctor(args) => doctor::run(args, &cli.global),
     }
+}
+
+/// Reads the command line. Help and most complaints are clap's, printed as it likes.
+fn parse(words: &[OsString]) -> Result<Cli, Error> {
+    Cli::try_parse_from(words).map_err(|complaint| {
+        let command = unknown_flag::subcommand(Cli::command(), words);
+        unknown_flag::error(&complaint, &command).unwrap_or_else(|| complaint.exit())
+    })
 }
 
 impl Global {
@@ -173,7 +184,9 @@ impl Global {
             compiler: |wanted| kernels::try_out(wanted, element),
         };
         let selection = device::select(self.device, element, machine)?;
-        if let Some(notice) = &selection.notice {
+        if let Some(notice) = selection.notice.filter(|_| !self.quiet)
+            && once::today(&notice)
+        {
             self.notice(notice);
         }
         if self.precision.is_some() && selection.device == Device::Cpu {
@@ -200,7 +213,6 @@ impl Global {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definitions_are_consistent() {

@@ -71,7 +71,26 @@ fn find_or_fetch(name: &str, fetch: impl FnOnce(&Id) -> Result<PathBuf>) -> Resu
 /// The architecture of the model called `name` alone, for the images that it is fed; no weights are
 /// read or loaded.
 pub fn config(name: &str, global: &Global) -> Result<VitConfig> {
-    match find(name, ModelPart::Settings, global)? {
+    config_of(find(name, ModelPart::Settings, global)?)
+}
+
+/// The same of a model that can be trained. All of a folder but the weights' values is looked at; of
+/// a model of the hub its settings, and what its files are called.
+pub fn config_to_train(name: &str, global: &Global) -> Result<VitConfig> {
+    let named = find(name, ModelPart::Settings, global)?;
+    if let Named::Folder { path, .. } = &named {
+        if Path::new(name).exists() {
+            checkpoint::check(path)?;
+        } else {
+            checkpoint::read_config(path)?;
+        }
+        Preprocessor::read(&path.join(PREPROCESSOR))?;
+    }
+    config_of(named)
+}
+
+fn config_of(named: Named) -> Result<VitConfig> {
+    match named {
         Named::Folder { path, .. } => {
             let mut config = checkpoint::read_config(&path)?;
             if let Some(size) = processed_size(&path, &config)? {

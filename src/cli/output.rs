@@ -4,6 +4,8 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use vitcuda::Error;
+use vitcuda::report::line::escaped;
+use vitcuda::report::{Colours, Line};
 
 /// Why a subcommand ended early.
 #[derive(Debug)]
@@ -22,8 +24,13 @@ impl From<Error> for Stop {
 /// What subcommands return.
 pub type Outcome<T = ()> = Result<T, Stop>;
 
-/// Writes one line to stdout.
+/// Writes one line to stdout, texts from outside made fit to be read.
 pub fn result(line: impl std::fmt::Display) -> Outcome {
+    as_it_is(&escaped(&line.to_string()))
+}
+
+/// Writes what programs or the terminal are to act on: JSON, pictures.
+pub fn as_it_is(line: &str) -> Outcome {
     let mut stdout = io::stdout().lock();
     to_stdout(writeln!(stdout, "{line}").and_then(|()| stdout.flush()))
 }
@@ -39,11 +46,17 @@ pub fn to_stdout(written: io::Result<()>) -> Outcome {
 
 /// Writes one value to stdout, as JSON on a line.
 pub fn json(value: &impl serde::Serialize) -> Outcome {
-    result(serde_json::to_string(value).expect("keys are strings"))
+    // JSON writes out the control characters of ASCII, and is for programs.
+    as_it_is(&serde_json::to_string(value).expect("keys are strings"))
 }
 
-/// Writes one line to stderr; a stderr that is gone is no reason to stop.
+/// Writes one line to stderr, texts from outside made fit to be read.
 pub fn notice(line: impl std::fmt::Display) {
+    write_notice(&Line::new(Colours::LeftOut).plain(&line.to_string()));
+}
+
+/// A stderr that is gone is no reason to stop.
+fn write_notice(line: &Line) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
@@ -52,13 +65,11 @@ pub fn exit_code(outcome: Outcome) -> ExitCode {
     match outcome {
         Ok(()) | Err(Stop::ReaderGone) => ExitCode::SUCCESS,
         Err(Stop::Failed(error)) => {
-            let (red, cyan, plain) = match colours() {
-                true => ("\x1b[1;31m", "\x1b[1;36m", "\x1b[0m"),
-                false => ("", "", ""),
-            };
-            notice(format_args!("{red}error:{plain} {error}"));
-            for line in error.help().unwrap_or_default().lines() {
-                notice(format_args!("{cyan}help:{plain} {line}"));
+            let line = || Line::new(colours());
+            let problem = format!(" {error}");
+            write_notice(&line().painted("1;31", "error:").plain(&problem));
+            for help in error.help().unwrap_or_default().lines() {
+                write_notice(&line().painted("1;36", "help:").plain(" ").plain(help));
             }
             ExitCode::from(error.exit_code())
         }
@@ -66,9 +77,17 @@ pub fn exit_code(outcome: Outcome) -> ExitCode {
 }
 
 /// Whether stderr is a terminal whose owner does not object (<https://no-color.org>).
-fn colours() -> bool {
+fn colours() -> Colours {
     let objects = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-    io::stderr().is_terminal() && !objects
+    match io::stderr().is_terminal() && !objects {
+        true => Colours::Shown,
+        false => Colours::LeftOut,
+    }
+}
+
+/// `text` on one line, for a cell or a name in a line.
+pub fn one_line(text: &str) -> String {
+    text.replace(['\n', '\r'], " ")
 }
 
 /// Characters of a name that people get to see: names come from outside and may be of any length.
@@ -103,7 +122,8 @@ impl Table {
     }
 
     pub fn row(&mut self, cells: Vec<String>) {
-        self.rows.push(cells);
+        let shown = cells.iter().map(|cell| escaped(&one_line(cell)));
+        self.rows.push(shown.collect());
     }
 
     /// Writes it to stdout.

@@ -1,6 +1,6 @@
 //! The flags that say which images.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -62,6 +62,10 @@ pub struct SplitArgs {
     /// Split to train on [default: train, or the only one]
     #[arg(long, value_name = "NAME")]
     pub train_split: Option<String>,
+    /// Images to evaluate on that lie elsewhere than DATA: a folder, Parquet files, a manifest, or
+    /// OWNER/NAME of the hub
+    #[arg(long, value_name = "DATA")]
+    pub validation_dir: Option<PathBuf>,
     /// Split to evaluate on [default: validation or test]
     #[arg(long, value_name = "NAME")]
     pub eval_split: Option<String>,
@@ -84,8 +88,11 @@ pub struct SplitArgs {
 impl SplitArgs {
     /// What to train and evaluate on of `data`, or of the embedded digits.
     pub fn spec(&self, data: Option<&Path>, global: &Global) -> Result<DataSpec> {
+        let elsewhere = self.validation_dir.as_deref();
+        let elsewhere = elsewhere.map(|data| self.columns.find(Some(data), global));
         Ok(DataSpec {
             source: self.columns.find(data, global)?,
+            validation: elsewhere.transpose()?,
             train_split: self.train_split.clone(),
             eval_split: self.eval_split.clone(),
             train_samples: self.train_samples,

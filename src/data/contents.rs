@@ -113,6 +113,29 @@ impl Contents {
         names.find_map(|name| self.position(name).filter(|&i| Some(i) != train))
     }
 
+    /// Takes over the split to validate on of another source: the one that was named, the usual one,
+    /// or the only one. Gives its place here.
+    pub fn take(&mut self, other: Self, root: &Path, named: Option<&str>) -> Result<usize> {
+        let place = match (named, other.usual_validation(None)) {
+            (Some(name), _) => other.called("--eval-split", name)?,
+            (None, Some(usual)) => usual,
+            (None, None) if other.splits.len() == 1 => 0,
+            (None, None) => {
+                return Err(Error::data(
+                    root,
+                    format!(
+                        "no split is called validation; it has {}",
+                        some_of(&other.names())
+                    ),
+                    "name the one to evaluate on with --eval-split",
+                ));
+            }
+        };
+        self.notices.extend(other.notices);
+        self.splits.extend(other.splits.into_iter().nth(place));
+        Ok(self.splits.len() - 1)
+    }
+
     fn position(&self, name: &str) -> Option<usize> {
         self.splits.iter().position(|split| split.name == name)
     }

@@ -8,7 +8,7 @@ mod cache;
 mod choice;
 mod columns;
 mod contents;
-mod csv;
+pub mod csv;
 pub mod dataset;
 pub mod decode;
 pub mod digits;

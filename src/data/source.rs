@@ -88,6 +88,8 @@ impl Source {
 #[derive(Debug, Clone, PartialEq)]
 pub struct DataSpec {
     pub source: Source,
+    /// Where the images to validate on are, if not in `source`.
+    pub validation: Option<Source>,
     /// The split to train on; `train` where none is named, or the only one.
     pub train_split: Option<String>,
     /// The split to validate on; `validation` or `test` where none is named.
@@ -107,6 +109,7 @@ impl DataSpec {
     pub fn new(source: Source) -> Self {
         Self {
             source,
+            validation: None,
             train_split: None,
             eval_split: None,
             train_samples: None,
@@ -161,9 +164,13 @@ pub enum Part {
 pub fn open(spec: &DataSpec) -> Result<Splits> {
     let root = spec.source.root();
     let mut contents = spec.source.contents()?;
-    let names = contents.names();
     let train = contents.train(root, spec.train_split.as_deref())?;
-    let validation = contents.validation(root, spec.eval_split.as_deref(), train)?;
+    let named = spec.eval_split.as_deref();
+    let validation = match &spec.validation {
+        None => contents.validation(root, named, train)?,
+        Some(elsewhere) => Some(contents.take(elsewhere.contents()?, elsewhere.root(), named)?),
+    };
+    let names = contents.names();
     let unused = |i: &usize| *i != train && Some(*i) != validation;
     let unused: Vec<String> = (0..names.len())
         .filter(unused)

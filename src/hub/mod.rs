@@ -19,6 +19,7 @@ mod push;
 mod repository;
 mod settings;
 mod transfer;
+mod web;
 
 use std::path::PathBuf;
 

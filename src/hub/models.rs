@@ -46,8 +46,10 @@ impl Hub {
         }
         let mut files = SETTINGS.to_vec();
         files.retain(|name| names.contains(name));
+        // Whoever wants to know about a model is told here, too, where it cannot be loaded.
+        let weights = weights(id, &names)?;
         if part == ModelPart::Whole {
-            files.extend(weights(id, &names)?);
+            files.extend(weights);
         }
         let files: Vec<String> = files.into_iter().map(str::to_owned).collect();
         self.fetch(&repository, revision, &listing, &files, listener)

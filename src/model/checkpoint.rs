@@ -50,20 +50,14 @@ pub struct Loaded {
 /// a value that is not finite; nothing of the model's size is allocated before the shapes are
 /// checked.
 pub fn load(folder: impl AsRef<Path>, options: &LoadOptions) -> Result<Loaded> {
-    let folder = folder.as_ref();
-    let mut config = read_config(folder)?;
-    let mut notices = config_notices(&config);
-    let from = std::mem::take(&mut config.model_type);
-    let weights = Weights::open(folder)?;
-    weights.refuse_distilled()?;
-    let head_file = match &options.head {
-        HeadInit::File(path) => Some(TensorFile::open(path)?),
-        HeadInit::Random | HeadInit::Zero => None,
-    };
-    let offer = Offer::find(&weights, head_file.as_ref(), from);
-    let head = head::settle(&mut config, &offer, options, &mut notices)
-        .map_err(|(problem, help)| Error::model(folder, problem, help))?;
-
+    let Opened {
+        mut config,
+        from,
+        weights,
+        head_file,
+        head,
+        mut notices,
+    } = Opened::new(folder.as_ref(), options)?;
     let mut table = ParamTable::new(&config);
     let sources = find_all(&table, &weights, from, head_file.as_ref(), &head)?;
     notices.extend(unused(&weights, from, &sources));
@@ -111,6 +105,54 @@ pub fn load(folder: impl AsRef<Path>, options: &LoadOptions) -> Result<Loaded> {
         params,
         notices,
     })
+}
+
+/// Whether [`load`] takes the checkpoint in `folder` for data with labels of their own: all is looked
+/// at but the values.
+pub fn check(folder: &Path) -> Result<()> {
+    let options = LoadOptions {
+        labels: Some(vec!["one".into(), "other".into()]),
+        ..LoadOptions::default()
+    };
+    let opened = Opened::new(folder, &options)?;
+    let table = ParamTable::new(&opened.config);
+    find_all(&table, &opened.weights, opened.from, None, &opened.head).map(drop)
+}
+
+/// A checkpoint of which nothing of the model's size has been read.
+struct Opened {
+    /// With its final labels, of the plain ViT that it becomes.
+    config: VitConfig,
+    from: ModelType,
+    weights: Weights,
+    head_file: Option<TensorFile>,
+    head: Head,
+    notices: Vec<String>,
+}
+
+impl Opened {
+    fn new(folder: &Path, options: &LoadOptions) -> Result<Self> {
+        let mut config = read_config(folder)?;
+        let mut notices = config_notices(&config);
+        let from = std::mem::take(&mut config.model_type);
+        let weights = Weights::open(folder)?;
+        weights.refuse_distilled()?;
+        let head_file = match &options.head {
+            HeadInit::File(path) => Some(TensorFile::open(path)?),
+            HeadInit::Random | HeadInit::Zero => None,
+        };
+        let offer = Offer::find(&weights, head_file.as_ref(), from);
+        let head = head::settle(&mut config, &offer, options, &mut notices)
+            .map_err(|(problem, help)| Error::model(folder, problem, help))?;
+        Ok(Self {
+            config,
+            from,
+            weights,
+            head_file,
+            head,
+            notices,
+        })
+    }
 }
 
 /// Writes a checkpoint that transformers loads as `ViTForImageClassification`; each file is

@@ -1,15 +1,17 @@
-//! The run as a person sees it, on stderr.
+//! The run as a person sees it: the table on stdout or stderr, all else on stderr.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use terminal_size::terminal_size_of;
 
 use super::event::{
     BestMark, Evaluated, Event, Fact, Finished, Logged, Progress, Reporter, SavingCost, TimeSpent,
 };
-use super::format::{bytes, hours, metrics_block, scientific, thousands};
-use crate::metrics::wilson;
+use super::format::{accuracy, bytes, hours, metrics_block, scientific, thousands};
+use super::line::{Colours, Line};
+use super::table::{Columns, STAR};
 
 /// What the text is written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,11 +25,16 @@ pub enum Terminal {
 }
 
 impl Terminal {
-    /// What stderr is. <https://no-color.org>: `NO_COLOR` counts when it is not empty.
+    /// What stderr is.
     pub fn of_stderr() -> Self {
+        Self::of(&io::stderr())
+    }
+
+    /// What `stream` is. <https://no-color.org>: `NO_COLOR` counts when it is not empty.
+    fn of(stream: &impl IsTerminal) -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())
             || std::env::var_os("TERM").is_some_and(|v| v == "dumb");
-        match (io::stderr().is_terminal(), refused) {
+        match (stream.is_terminal(), refused) {
             (true, false) => Self::Coloured,
             (true, true) => Self::Monochrome,
             (false, _) => Self::None,
@@ -39,14 +46,33 @@ impl Terminal {
 const PLAIN_PROGRESS: Duration = Duration::from_secs(30);
 
 /// Header, progress bar, table of steps and closing block.
-pub struct Console<W: Write> {
-    out: W,
-    terminal: Terminal,
+pub struct Console {
+    text: Stream,
+    /// Where the table goes, if not among the text.
+    table: Option<Stream>,
     bar: ProgressBar,
     /// A logged row that waits for the evaluation of its step.
     pending: Option<Logged>,
+    columns: Columns,
     header: Header,
     last_progress: Instant,
+}
+
+/// Something that lines are written to.
+struct Stream {
+    out: Box<dyn Write>,
+    terminal: Terminal,
+    /// Characters of a line, where it is shown on a terminal.
+    width: Option<usize>,
+}
+
+impl Stream {
+    fn line(&self) -> Line {
+        Line::new(match self.terminal {
+            Terminal::Coloured => Colours::Shown,
+            Terminal::Monochrome | Terminal::None => Colours::LeftOut,
+        })
+    }
 }
 
 /// Whether the table's header was written.
@@ -56,16 +82,28 @@ enum Header {
     Written,
 }
 
-impl Console<io::Stderr> {
+impl Console {
     /// A console on stderr.
     pub fn stderr() -> Self {
-        Self::new(io::stderr(), Terminal::of_stderr())
+        let width = terminal_size_of(io::stderr()).map(|(width, _)| width.0.into());
+        Self::new(io::stderr(), Terminal::of_stderr(), width)
     }
-}
 
-impl<W: Write> Console<W> {
-    /// A console that writes to `out`; the bar of a `terminal` is drawn on stderr.
-    pub fn new(out: W, terminal: Terminal) -> Self {
+    /// A console on stderr whose table goes to stdout.
+    pub fn with_table_on_stdout() -> Self {
+        let width = terminal_size_of(io::stdout()).map(|(width, _)| width.0.into());
+        let mut console = Self::stderr();
+        console.table = Some(Stream {
+            out: Box::new(io::stdout()),
+            terminal: Terminal::of(&io::stdout()),
+            width,
+        });
+        console
+    }
+
+    /// A console that writes to `out`, on which a line has `width` characters; the bar of a `terminal`
+    /// is drawn on stderr.
+    pub fn new(out: impl Write + 'static, terminal: Terminal, width: Option<usize>) -> Self {
         let target = match terminal {
             Terminal::None => ProgressDrawTarget::hidden(),
             _ => ProgressDrawTarget::stderr(),
@@ -74,40 +112,62 @@ impl<W: Write> Console<W> {
         let style = ProgressStyle::with_template("{wide_bar} {msg}").expect("a valid template");
         bar.set_style(style);
         Self {
-            out,
-            terminal,
+            text: Stream {
+                out: Box::new(out),
+                terminal,
+                width,
+            },
+            table: None,
             bar,
             pending: None,
+            columns: Columns::new(0, width),
             header: Header::Due,
             last_progress: Instant::now(),
         }
     }
 
-    /// Writes a line above the bar. A stderr that is gone is no reason to end the run.
-    fn line(&mut self, text: &str) {
-        let Self { out, bar, .. } = self;
+    /// Writes a line above the bar. A stream that is gone is no reason to end the run.
+    fn write(&mut self, line: &Line) {
+        let Self { text, bar, .. } = self;
         bar.suspend(|| {
-            let _ = writeln!(out, "{text}");
+            let _ = writeln!(text.out, "{line}");
         });
     }
 
-    fn paint(&self, code: &str, text: &str) -> String {
-        match self.terminal {
-            Terminal::Coloured => format!("\x1b[{code}m{text}\x1b[0m"),
-            _ => text.to_owned(),
-        }
+    fn line(&mut self, text: &str) {
+        let line = self.text.line().plain(text);
+        self.write(&line);
+    }
+
+    /// Writes a line of the table.
+    fn table_line(&mut self, line: &Line) {
+        let Self {
+            text, table, bar, ..
+        } = self;
+        let stream = table.as_mut().unwrap_or(text);
+        bar.suspend(|| {
+            let _ = writeln!(stream.out, "{line}").and_then(|()| stream.out.flush());
+        });
+    }
+
+    fn table(&self) -> &Stream {
+        self.table.as_ref().unwrap_or(&self.text)
     }
 
     fn facts(&mut self, facts: &[Fact]) {
         let width = facts.iter().map(|f| f.name.len()).max().unwrap_or(0);
         for fact in facts {
-            let name = self.paint("1", &format!("{:<width$}", fact.name));
-            self.line(&format!("{name}  {}", fact.text));
+            let line = self
+                .text
+                .line()
+                .painted("1", &format!("{:<width$}", fact.name));
+            self.write(&line.plain("  ").plain(&fact.text));
         }
     }
 
     fn started(&mut self, facts: &[Fact], max_steps: u64) {
         self.bar.set_length(max_steps);
+        self.columns = Columns::new(max_steps, self.table().width);
         self.facts(facts);
         self.line("");
     }
@@ -122,7 +182,7 @@ impl<W: Write> Console<W> {
         );
         self.bar.set_position(p.step);
         self.bar.set_message(text.clone());
-        if self.terminal == Terminal::None && self.last_progress.elapsed() >= PLAIN_PROGRESS {
+        if self.text.terminal == Terminal::None && self.last_progress.elapsed() >= PLAIN_PROGRESS {
             self.line(&text);
             self.last_progress = Instant::now();
         }
@@ -143,18 +203,8 @@ impl<W: Write> Console<W> {
         evaluated: Option<&Evaluated>,
     ) {
         if self.header == Header::Due {
-            let header = columns([
-                "step",
-                "epoch",
-                "train loss",
-                "val loss",
-                "accuracy [95% CI]",
-                "lr",
-                "img/s",
-                "wait",
-            ]);
-            let header = self.paint("1", &header);
-            self.line(&header);
+            let header = self.table().line().painted("1", &self.columns.header());
+            self.table_line(&header);
             self.header = Header::Written;
         }
         let shown = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
@@ -163,21 +213,25 @@ impl<W: Write> Console<W> {
             format!("{epoch:.2}"),
             shown(logged.map(|l| format!("{:.4}", l.loss))),
             shown(evaluated.map(|e| format!("{:.4}", e.scores.eval_loss))),
-            shown(evaluated.map(accuracy)),
+            shown(evaluated.map(|e| accuracy(e.correct, e.samples))),
             shown(logged.map(|l| scientific(l.learning_rate))),
             shown(logged.map(|l| format!("{:.1}", l.images_per_second))),
             shown(logged.map(|l| format!("{:.0}%", 100.0 * l.data_wait))),
         ];
-        let mut row = columns(cells.each_ref().map(String::as_str));
+        let mut line = self.table().line().plain(&self.columns.line(&cells));
         if evaluated.is_some_and(|e| e.mark == BestMark::Best) {
-            row += " ";
-            row += &self.paint("32", "★");
+            line = line.plain(" ").painted("32", STAR);
         }
         if let Some(l) = logged.filter(|l| l.nonfinite_losses > 0) {
             let note = format!("  {} losses not finite", l.nonfinite_losses);
-            row += &self.paint("31", &note);
+            let filled = self.columns.width() + note.len();
+            if self.table().width.is_some_and(|width| filled > width) {
+                self.table_line(&line);
+                line = self.table().line();
+            }
+            line = line.painted("31", &note);
         }
-        self.line(&row);
+        self.table_line(&line);
         self.last_progress = Instant::now();
     }
 
@@ -189,8 +243,8 @@ impl<W: Write> Console<W> {
 
     fn notice(&mut self, text: &str) {
         self.flush_pending();
-        let label = self.paint("33", "notice:");
-        self.line(&format!("{label} {text}"));
+        let line = self.text.line().painted("33", "notice:");
+        self.write(&line.plain(" ").plain(text));
     }
 
     fn finished(&mut self, f: &Finished) {
@@ -228,16 +282,9 @@ impl<W: Write> Console<W> {
     }
 
     fn fact(&mut self, name: &str, text: &str) {
-        let name = self.paint("1", &format!("{name:<6}"));
-        self.line(&format!("{name}  {text}"));
+        let line = self.text.line().painted("1", &format!("{name:<6}"));
+        self.write(&line.plain("  ").plain(text));
     }
-}
-
-/// A line of the table, cells aligned to the right; with the ★ it fits a terminal of 80 columns.
-fn columns(cells: [&str; 8]) -> String {
-    const WIDTHS: [usize; 8] = [5, 7, 12, 10, 20, 10, 8, 6];
-    let padded = cells.iter().zip(WIDTHS).map(|(c, w)| format!("{c:>w$}"));
-    padded.collect()
 }
 
 /// The parts of a run's time, the largest of which should be the first.
@@ -272,18 +319,7 @@ fn saved(saving: &SavingCost, time: &TimeSpent) -> String {
     )
 }
 
-/// `97.0% [93.6,98.6]`
-fn accuracy(e: &Evaluated) -> String {
-    let (low, high) = wilson(e.correct, e.samples);
-    format!(
-        "{:.1}% [{:.1},{:.1}]",
-        100.0 * e.scores.eval_accuracy,
-        100.0 * low,
-        100.0 * high
-    )
-}
-
-impl<W: Write> Reporter for Console<W> {
+impl Reporter for Console {
     fn event(&mut self, event: &Event) {
         match event {
             Event::Planned { facts } => self.facts(facts),
@@ -305,7 +341,7 @@ impl<W: Write> Reporter for Console<W> {
     }
 }
 
-impl<W: Write> Drop for Console<W> {
+impl Drop for Console {
     /// A run that ended in an error leaves no half bar and no unwritten row.
     fn drop(&mut self) {
         self.flush_pending();

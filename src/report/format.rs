@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::metrics::wilson;
+
 /// `value` with so many decimals.
 pub fn rounded(value: f64, decimals: i32) -> f64 {
     let scale = 10_f64.powi(decimals);
@@ -42,6 +44,17 @@ pub fn file_time(seconds: u64) -> String {
     let month = MONTHS[(from_march as usize + 2) % 12];
     let (hours, minutes, seconds) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
     format!("{month}{day:02}_{hours:02}-{minutes:02}-{seconds:02}")
+}
+
+/// `97.0% [93.6,98.6]`: the share and its 95 % interval.
+pub fn accuracy(right: usize, all: usize) -> String {
+    let (low, high) = wilson(right, all);
+    format!(
+        "{:.1}% [{:.1},{:.1}]",
+        100.0 * right as f64 / all as f64,
+        100.0 * low,
+        100.0 * high
+    )
 }
 
 /// `1234567` as `1,234,567`.

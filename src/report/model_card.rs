@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value, json};
 
+use super::line::escaped;
 use super::run_log::RunLog;
 use crate::metrics::Summary;
 
@@ -66,7 +67,8 @@ impl ModelCard<'_> {
             );
         }
         if self.classes.len() <= LISTED_CLASSES {
-            let _ = write!(text, "\nClasses: {}.\n", self.classes.join(", "));
+            let classes = self.classes.join(", ").replace('\n', " ");
+            let _ = write!(text, "\nClasses: {classes}.\n");
         }
         let _ = write!(
             text,
@@ -88,7 +90,7 @@ impl ModelCard<'_> {
             "\n### Framework versions\n\n- vitcuda {}\n",
             env!("CARGO_PKG_VERSION")
         );
-        text
+        escaped(&text)
     }
 
     /// YAML, every text of which is a JSON string: that is YAML too, whatever is in it.

@@ -20,6 +20,28 @@ pub enum Interval {
     Steps(u64),
 }
 
+/// When to save a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SaveStrategy {
+    Never,
+    Epoch,
+    /// Every so many optimiser steps.
+    Steps(u64),
+    /// After each evaluation that is better than all before it.
+    Best,
+}
+
+impl From<Interval> for SaveStrategy {
+    fn from(interval: Interval) -> Self {
+        match interval {
+            Interval::Never => Self::Never,
+            Interval::Epoch => Self::Epoch,
+            Interval::Steps(every) => Self::Steps(every),
+        }
+    }
+}
+
 /// Shape of the learning rate over the run, after warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -83,10 +105,20 @@ pub struct TrainConfig {
     pub warmup_ratio: f64,
     pub hyper: Hyper,
     pub seed: u64,
-    pub logging_steps: u64,
+    /// Seed of the order of the images; `seed` where it is not given.
+    pub data_seed: Option<u64>,
+    pub logging: Interval,
+    /// Log the first step, too, whatever `logging` says.
+    pub logging_first_step: bool,
     pub eval: Interval,
-    pub save: Interval,
+    /// Evaluate the parameters that the run starts from.
+    pub eval_on_start: bool,
+    /// No evaluation before so many steps, or epochs where `eval` goes by them.
+    pub eval_delay: f64,
+    pub save: SaveStrategy,
     pub save_total_limit: Option<usize>,
+    /// Checkpoints hold no state of the optimiser: they are models, and no run goes on from them.
+    pub save_only_model: bool,
     pub on_save_error: OnSaveError,
     pub load_best_model_at_end: bool,
     pub metric_for_best_model: BestMetric,

@@ -42,7 +42,8 @@ impl<'a> Feed<'a> {
     /// The batches of epoch `epoch` from its update `first` on.
     fn epoch(&self, epoch: u64, first: u64) -> Batches<'a> {
         let batch_size = self.config.train_batch_size;
-        let mut order = randperm(self.plan.examples, self.config.seed.wrapping_add(epoch));
+        let seed = self.config.data_seed.unwrap_or(self.config.seed);
+        let mut order = randperm(self.plan.examples, seed.wrapping_add(epoch));
         order.drain(..self.plan.images_before(first, batch_size));
         self.images.batches(epoch, order, batch_size)
     }

@@ -1,10 +1,10 @@
 //! `metrics.jsonl`: each log, evaluation and checkpoint as a line, as soon as it is there.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 use crate::files;
@@ -28,6 +28,21 @@ impl MetricsFile {
             }),
             Err(e) => Err(Error::io(path, "open it", e)),
         }
+    }
+
+    /// Puts the log of a run of the Trainer, which keeps no such file, where nothing is yet.
+    pub(super) fn begin_with(&mut self, history: &[Map<String, Value>]) -> Result<()> {
+        let length = self.file.metadata().map(|found| found.len());
+        if length.map_err(|e| Error::io(&self.path, "measure it", e))? > 0 {
+            return Ok(());
+        }
+        let rows = history
+            .iter()
+            .map(|row| Value::from(row.clone()).to_string() + "\n");
+        let text: String = rows.collect();
+        files::write_atomically(&self.path, text.as_bytes())?;
+        *self = Self::append(self.path.clone())?;
+        Ok(())
     }
 
     /// Drops what was written after `step`; whether a line says that its checkpoint was.

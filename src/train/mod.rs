@@ -11,6 +11,7 @@ pub mod engines;
 pub mod evaluate;
 mod evaluations;
 mod feed;
+mod foreign;
 pub mod health;
 mod metrics_file;
 pub mod optimizer_file;

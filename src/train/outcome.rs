@@ -11,7 +11,7 @@ use crate::report::format::rounded;
 use crate::report::record::Comparison;
 use crate::report::{Best, Event, Finished};
 
-use super::config::{Interval, OnSaveError};
+use super::config::{OnSaveError, SaveStrategy};
 use super::evaluate::Evaluation;
 use super::state::TrainerState;
 use super::trainer::Run;
@@ -63,6 +63,8 @@ impl Run<'_> {
         }
         self.state.totals().time.total_seconds = self.runtime();
         self.state.stateful_callbacks.health = self.health.memory().clone();
+        let is_over = self.is_over();
+        self.state.export_callbacks(self.job.config, is_over);
         let written = self.write_results(&train, &eval);
         written.map_err(|e| self.not_saved("the results were not saved", &e))?;
         last_checkpoint?;
@@ -217,7 +219,7 @@ impl Run<'_> {
     fn best(&self) -> Option<Best> {
         let metric = self.job.config.metric_for_best_model;
         let (step, value) = match self.job.config.save {
-            Interval::Never => {
+            SaveStrategy::Never => {
                 let (step, evaluation) = self.evaluations.best(metric)?;
                 (step, metric.of(evaluation))
             }

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 
 use crate::report::format::{rounded, thousands};
 
-use super::config::{Interval, TrainConfig};
+use super::config::{Interval, SaveStrategy, TrainConfig};
 
 /// The steps of a run, counted as Hugging Face's Trainer counts them.
 ///
@@ -20,8 +20,11 @@ pub struct Plan {
     /// Epochs begun, the last one perhaps cut short.
     pub epochs: u64,
     accumulation: u64,
+    logging: Interval,
+    logging_first_step: bool,
     eval: Interval,
-    save: Interval,
+    eval_delay: f64,
+    save: SaveStrategy,
 }
 
 /// What has to be done after a step, in the order of the fields.
@@ -45,20 +48,20 @@ impl Plan {
                 "check the data folder and the split (`--train-samples`, `--bad-images`)",
             ));
         }
-        let accumulation = config.gradient_accumulation_steps as u64;
-        let micro_batches_per_epoch = examples.div_ceil(config.train_batch_size) as u64;
-        let updates_per_epoch = micro_batches_per_epoch.div_ceil(accumulation);
-        let max_steps = config
-            .max_steps
-            .unwrap_or_else(|| (config.num_train_epochs * updates_per_epoch as f64).ceil() as u64);
+        let max_steps = max_steps(config, examples);
+        let micro_batches_per_epoch = micro_batches_per_epoch(config, examples);
+        let updates_per_epoch = updates_per_epoch(config, examples);
         Ok(Self {
             examples,
             micro_batches_per_epoch,
             updates_per_epoch,
             max_steps,
             epochs: max_steps.div_ceil(updates_per_epoch),
-            accumulation,
+            accumulation: config.gradient_accumulation_steps as u64,
+            logging: config.logging,
+            logging_first_step: config.logging_first_step,
             eval: config.eval,
+            eval_delay: config.eval_delay,
             save: config.save,
         })
     }
@@ -99,7 +102,7 @@ impl Plan {
         }
         match validation.filter(|_| self.eval != Interval::Never) {
             Some(images) => {
-                let every = spelled(self.eval);
+                let every = spelled(self.eval.into());
                 text += &format!(", {} images evaluated {every}", thousands(images as u64));
             }
             None => text += ", no evaluation",
@@ -107,9 +110,15 @@ impl Plan {
         text + &format!(", checkpoints {}", spelled(self.save))
     }
 
-    /// Checkpoints that fall due after `step`.
+    /// Checkpoints that fall due after `step`; where only the best are saved, the most that can be.
     pub fn checkpoints_after(&self, step: u64) -> u64 {
-        let every = match self.save {
+        let interval = match self.save {
+            SaveStrategy::Never => Interval::Never,
+            SaveStrategy::Epoch => Interval::Epoch,
+            SaveStrategy::Steps(every) => Interval::Steps(every),
+            SaveStrategy::Best => self.eval,
+        };
+        let every = match interval {
             Interval::Never => return 0,
             Interval::Epoch => self.updates_per_epoch,
             Interval::Steps(every) => every,
@@ -120,20 +129,47 @@ impl Plan {
     /// What falls due after `step`. After the last step of the run everything that is done at all
     /// is done, so that the model a run ends with has been evaluated and saved (transformers 5;
     /// 4.46 saved it without evaluating).
-    pub fn due(&self, step: u64, logging_steps: u64) -> Due {
-        let due = |interval| match interval {
-            Interval::Never => false,
-            Interval::Epoch => {
-                step.is_multiple_of(self.updates_per_epoch) || step >= self.max_steps
-            }
-            Interval::Steps(every) => step.is_multiple_of(every) || step >= self.max_steps,
-        };
+    ///
+    /// A log is of steps, not of a model: the last step has one where its turn has come, or where an
+    /// epoch ends there.
+    pub fn due(&self, step: u64) -> Due {
+        let last = step >= self.max_steps;
+        let ends_epoch = step.is_multiple_of(self.updates_per_epoch) || last;
         Due {
-            log: step.is_multiple_of(logging_steps),
-            evaluate: due(self.eval),
-            save: due(self.save),
+            log: match self.logging {
+                Interval::Never => false,
+                Interval::Epoch => ends_epoch,
+                Interval::Steps(every) => step.is_multiple_of(every),
+            } || (step == 1 && self.logging_first_step),
+            evaluate: match self.eval {
+                Interval::Never => false,
+                Interval::Epoch => ends_epoch && self.epoch_at(step) >= self.eval_delay,
+                Interval::Steps(every) => {
+                    (step.is_multiple_of(every) || last) && step as f64 >= self.eval_delay
+                }
+            },
+            save: match self.save {
+                SaveStrategy::Never | SaveStrategy::Best => false,
+                SaveStrategy::Epoch => ends_epoch,
+                SaveStrategy::Steps(every) => step.is_multiple_of(every) || last,
+            },
         }
     }
+}
+
+fn micro_batches_per_epoch(config: &TrainConfig, examples: usize) -> u64 {
+    examples.div_ceil(config.train_batch_size) as u64
+}
+
+fn updates_per_epoch(config: &TrainConfig, examples: usize) -> u64 {
+    micro_batches_per_epoch(config, examples).div_ceil(config.gradient_accumulation_steps as u64)
+}
+
+/// Updates of a run of `config` over `examples` images, whatever falls due at which of them.
+pub fn max_steps(config: &TrainConfig, examples: usize) -> u64 {
+    let updates = updates_per_epoch(config, examples) as f64;
+    let by_epochs = || (config.num_train_epochs * updates).ceil() as u64;
+    config.max_steps.unwrap_or_else(by_epochs)
 }
 
 /// Whether the settings of a run fit together; [`Plan::new`] asks too, but this needs no images.
@@ -154,7 +190,6 @@ pub fn check_settings(config: &TrainConfig) -> Result<()> {
         config.gradient_accumulation_steps as u64,
         "gradient-accumulation-steps",
     )?;
-    positive(config.logging_steps, "logging-steps")?;
     positive(config.max_steps.unwrap_or(1), "max-steps")?;
     positive(
         config.save_total_limit.unwrap_or(1) as u64,
@@ -174,8 +209,12 @@ pub fn check_settings(config: &TrainConfig) -> Result<()> {
             ));
         }
     }
-    for (interval, flag) in [(config.eval, "eval-steps"), (config.save, "save-steps")] {
-        if let Interval::Steps(every) = interval {
+    for (strategy, flag) in [
+        (config.logging.into(), "logging-steps"),
+        (config.eval.into(), "eval-steps"),
+        (config.save, "save-steps"),
+    ] {
+        if let SaveStrategy::Steps(every) = strategy {
             positive(every, flag)?;
         }
     }
@@ -199,18 +238,22 @@ pub fn check_settings(config: &TrainConfig) -> Result<()> {
             "add `--eval-steps N` or `--eval-strategy epoch`, or drop `--early-stopping-patience`",
         ));
     }
-    match config.load_best_model_at_end {
-        true => check_best(config.eval, config.save),
-        false => Ok(()),
+    match (config.save, config.eval) {
+        (SaveStrategy::Best, Interval::Never) => Err(Error::usage(
+            "`--save-strategy best` needs evaluations, and none are asked for",
+            "add `--eval-steps N` or `--eval-strategy epoch`",
+        )),
+        (save, eval) if config.load_best_model_at_end => check_best(eval, save),
+        _ => Ok(()),
     }
 }
 
 /// The rules of `TrainingArguments.__post_init__`: each saved step has to be an evaluated one.
-fn check_best(eval: Interval, save: Interval) -> Result<()> {
+fn check_best(eval: Interval, save: SaveStrategy) -> Result<()> {
     match (eval, save) {
-        (Interval::Epoch, Interval::Epoch) => Ok(()),
-        (Interval::Steps(eval), Interval::Steps(save)) if save % eval == 0 => Ok(()),
-        (Interval::Steps(eval), Interval::Steps(save)) => Err(Error::usage(
+        (Interval::Epoch, SaveStrategy::Epoch) | (_, SaveStrategy::Best) => Ok(()),
+        (Interval::Steps(eval), SaveStrategy::Steps(save)) if save % eval == 0 => Ok(()),
+        (Interval::Steps(eval), SaveStrategy::Steps(save)) => Err(Error::usage(
             format!(
                 "`--load-best-model-at-end` needs each saved step to be evaluated, but `--save-steps \
                  {save}` is no multiple of `--eval-steps {eval}`"
@@ -221,7 +264,7 @@ fn check_best(eval: Interval, save: Interval) -> Result<()> {
             format!(
                 "`--load-best-model-at-end` needs saving and evaluating by the same strategy, but \
                  evaluation is {} and saving is {}",
-                spelled(eval),
+                spelled(eval.into()),
                 spelled(save)
             ),
             "give both `--eval-steps N --save-steps N`, or both strategies as `epoch`",
@@ -229,10 +272,11 @@ fn check_best(eval: Interval, save: Interval) -> Result<()> {
     }
 }
 
-fn spelled(interval: Interval) -> String {
-    match interval {
-        Interval::Never => "off".into(),
-        Interval::Epoch => "every epoch".into(),
-        Interval::Steps(every) => format!("every {every} steps"),
+fn spelled(strategy: SaveStrategy) -> String {
+    match strategy {
+        SaveStrategy::Never => "off".into(),
+        SaveStrategy::Epoch => "every epoch".into(),
+        SaveStrategy::Steps(every) => format!("every {every} steps"),
+        SaveStrategy::Best => "when an evaluation is the best so far".into(),
     }
 }

@@ -19,7 +19,8 @@ use crate::report::{BestMark, Event, Fact, Saved};
 use super::config::{Changes, Resume, TrainConfig};
 use super::engine::Engine;
 use super::evaluations::Evaluations;
-use super::optimizer_file;
+use super::foreign;
+use super::optimizer_file::{self, OPTIMIZER_FILE};
 use super::run_folder::{Existing, RunFolder};
 use super::run_owner::{Owner, Stage};
 use super::state::TrainerState;
@@ -77,7 +78,13 @@ fn find(
     let owner = Owner::read(folder.path())?;
     let step = step_of(resume, folder, owner.as_ref())?;
     let state = step.map(|step| state_at(folder, step)).transpose()?;
+    let foreign = state.as_ref().filter(|state| state.is_foreign());
+    if let (Some(state), Existing::Keep) = (foreign, existing) {
+        foreign::check(state, &folder.checkpoint(state.global_step), resume.changes)?;
+    }
     let then = match (&state, &owner) {
+        // What a run of the Trainer had for settings is told apart when it is taken over.
+        (Some(_), _) if foreign.is_some() && resume.changes == Changes::Accept => None,
         (Some(state), _) => Some(&state.stateful_callbacks.settings),
         (None, owner) => owner.as_ref().map(|owner| &owner.settings),
     };
@@ -128,7 +135,8 @@ pub fn batch_size(output: &Path, resume: &Resume) -> Result<Option<usize>> {
     folder.recover()?;
     let owner = Owner::read(output)?;
     if let Some(step) = step_of(resume, &folder, owner.as_ref())? {
-        return Ok(Some(state_at(&folder, step)?.train_batch_size));
+        let images = state_at(&folder, step)?.train_batch_size;
+        return Ok(Some(images as usize).filter(|&images| images > 0));
     }
     let kept = owner.and_then(|owner| owner.settings.get("--batch-size")?.as_u64());
     Ok(kept
@@ -200,8 +208,11 @@ pub(super) fn settings(
         "--class-weights": hyper.class_weights,
         "--freeze": hyper.freeze.to_string(),
         "--seed": config.seed,
+        "--data-seed": config.data_seed,
         "--eval-steps": config.eval,
-        "--logging-steps": config.logging_steps,
+        "--eval-delay": config.eval_delay,
+        "--logging-steps": config.logging,
+        "--logging-first-step": config.logging_first_step,
         "--save-steps": config.save,
         "--metric-for-best-model": config.metric_for_best_model,
     });
@@ -250,6 +261,24 @@ fn same_frozen(
     }
 }
 
+/// A checkpoint without the state of an optimiser is a model and no more.
+fn has_optimizer(checkpoint: &Path) -> Result<()> {
+    match checkpoint.join(OPTIMIZER_FILE).exists() {
+        true => Ok(()),
+        false => Err(Error::usage(
+            format!(
+                "{} is a model without the state of its optimiser (`--save-only-model`): no run \
+                 goes on from it",
+                checkpoint.display()
+            ),
+            format!(
+                "start a new run from its weights: `--model {}` and another `--output-dir`",
+                checkpoint.display()
+            ),
+        )),
+    }
+}
+
 impl Run<'_> {
     /// Takes over everything the checkpoint holds, and undoes what was done after it.
     pub(super) fn restore(&mut self, point: Point) -> Result<()> {
@@ -259,16 +288,28 @@ impl Run<'_> {
             changed,
         } = point;
         let checkpoint = self.folder.checkpoint(step);
-        let now = self.state.stateful_callbacks.settings.clone();
-        same_frozen(&state.stateful_callbacks.settings, &now, &checkpoint)?;
-        let params = self.job.model_files.load(&checkpoint)?;
-        self.engine.set_params(&params)?;
-        let trained = self.engine.table().starting_at(self.engine.trained().start);
-        let optimizer = optimizer_file::load(&checkpoint, trained, step)?;
-        self.engine.set_optimizer(&optimizer)?;
+        let is_foreign = state.is_foreign();
+        let changed = match is_foreign {
+            false => changed,
+            true => {
+                foreign::adopt(&mut state, &self.plan, self.job.config, &self.folder);
+                differences(&foreign::settings(&state), &foreign::settings(&self.state))
+            }
+        };
+        if !is_foreign {
+            has_optimizer(&checkpoint)?;
+            let then = &state.stateful_callbacks.settings;
+            same_frozen(then, &self.state.stateful_callbacks.settings, &checkpoint)?;
+        }
+        self.load_params(&checkpoint)?;
+        if !is_foreign {
+            let trained = self.engine.table().starting_at(self.engine.trained().start);
+            let optimizer = optimizer_file::load(&checkpoint, trained, step)?;
+            self.engine.set_optimizer(&optimizer)?;
+        }
 
         let new = &self.state;
-        state.stateful_callbacks.settings = now;
+        state.stateful_callbacks.settings = new.stateful_callbacks.settings.clone();
         (state.eval_steps, state.save_steps) = (new.eval_steps, new.save_steps);
         (state.max_steps, state.logging_steps) = (new.max_steps, new.logging_steps);
         state.num_train_epochs = new.num_train_epochs;
@@ -296,6 +337,9 @@ impl Run<'_> {
         if let Some(limit) = self.job.config.save_total_limit {
             self.folder.rotate(limit, self.state.best_global_step)?;
         }
+        if is_foreign {
+            self.metrics.begin_with(&self.state.log_history)?;
+        }
         let saved = self.metrics.rewind(step)?;
         if !saved {
             let mark = match self.state.best_global_step == Some(step) {
@@ -318,7 +362,26 @@ impl Run<'_> {
             let text = format!("going on with another setting: {change}");
             self.emit(Event::Notice { text })?;
         }
-        Ok(())
+        match is_foreign {
+            true => self.emit(Event::Notice {
+                text: foreign::NOTICE.into(),
+            }),
+            false => Ok(()),
+        }
+    }
+
+    fn load_params(&mut self, checkpoint: &Path) -> Result<()> {
+        let params = self.job.model_files.load(checkpoint)?;
+        match params.len() == self.engine.table().len {
+            true => self.engine.set_params(&params),
+            false => Err(Error::usage(
+                format!(
+                    "the model of {} has other shapes than `--model` with these classes",
+                    checkpoint.display()
+                ),
+                "give the model and the data that the run was started with",
+            )),
+        }
     }
 
     /// Does what was left of the step at which the run ended: Ctrl-C comes between a step and its
@@ -328,17 +391,12 @@ impl Run<'_> {
         if step == 0 {
             return Ok(Flow::Continue);
         }
-        let due = self.plan.due(step, self.job.config.logging_steps);
+        let due = self.plan.due(step);
         match due.evaluate && self.state.last_evaluated() != Some(step) {
             true => self.evaluate_and_save(due),
             false if self.is_over() => Ok(Flow::Stop),
             false => Ok(Flow::Continue),
         }
-    }
-
-    /// Whether no step is left: the last one was made, by an earlier session with a later end perhaps.
-    pub(super) fn is_over(&self) -> bool {
-        self.state.global_step >= self.plan.max_steps || self.early_stop.is_some()
     }
 
     /// A line for the header of the report.

@@ -83,10 +83,15 @@ impl Run<'_> {
     fn begin_checkpoint(&mut self, best: Option<BestCheckpoint>) -> Result<()> {
         let start = Instant::now();
         let params = self.finite_params()?;
-        let optimizer = self.engine.optimizer()?;
+        let optimizer = match self.job.config.save_only_model {
+            false => Some(self.engine.optimizer()?),
+            true => None,
+        };
         self.state.totals().time.total_seconds = self.runtime();
         self.state.stateful_callbacks.health = self.health.memory().clone();
+        let is_over = self.is_over();
         let mut state = self.state.clone();
+        state.export_callbacks(self.job.config, is_over);
         let mark = match best.clone() {
             Some(best) => {
                 best.enter(&mut state);
@@ -279,10 +284,16 @@ impl Run<'_> {
                 self.plan.max_steps,
                 checkpoint.display()
             ),
-            help: format!(
-                "the same command with `--output-dir {} --resume` goes on from there",
-                self.folder.path().display()
-            ),
+            help: match self.job.config.save_only_model {
+                false => format!(
+                    "the same command with `--output-dir {} --resume` goes on from there",
+                    self.folder.path().display()
+                ),
+                true => format!(
+                    "it is a model (`--save-only-model`): `--model {}` starts a run from its weights",
+                    checkpoint.display()
+                ),
+            },
         }
     }
 

@@ -4,22 +4,30 @@ use crate::files;
 use crate::report::Fact;
 use crate::report::format::bytes;
 
+use super::config::SaveStrategy;
 use super::trainer::Run;
 
 impl Run<'_> {
     /// Lines for the header: what the checkpoints of the run will take, and whether there is room.
     pub(super) fn saving_plan(&self) -> (Option<Fact>, Option<String>) {
         let count = self.plan.checkpoints_after(self.state.global_step);
+        let config = self.job.config;
         // Parameters, and two moments of those that are trained, f32.
-        let size = 4 * self.engine.table().len + 8 * self.engine.trained().len();
-        plan_in_words(count, size as u64, self.job.config.save_total_limit).map_or(
-            (None, None),
-            |plan| {
-                let free = files::free_space(self.folder.path());
-                let notice = free.and_then(|free| no_room(plan.kept, free));
-                (Some(Fact::new("saving", plan.text)), notice)
-            },
-        )
+        let moments = match config.save_only_model {
+            false => 8 * self.engine.trained().len(),
+            true => 0,
+        };
+        let size = 4 * self.engine.table().len + moments;
+        let up_to = match config.save {
+            SaveStrategy::Best => "up to ",
+            _ => "",
+        };
+        plan_in_words(count, size as u64, config.save_total_limit).map_or((None, None), |plan| {
+            let free = files::free_space(self.folder.path());
+            let notice = free.and_then(|free| no_room(plan.kept, free));
+            let text = format!("{up_to}{}", plan.text);
+            (Some(Fact::new("saving", text)), notice)
+        })
     }
 }
 

@@ -1,9 +1,9 @@
 //! The evaluations of a run: their place in the log, which is the best, when enough is enough.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::report::{BestMark, Evaluated, Event};
 
-use super::config::Interval;
+use super::config::SaveStrategy;
 use super::evaluate::{Evaluation, evaluate};
 use super::trainer::Run;
 
@@ -28,10 +28,26 @@ impl Run<'_> {
         Ok(Some(evaluation))
     }
 
-    /// Evaluates after a step.
-    pub(super) fn evaluate_step(&mut self) -> Result<()> {
-        let Some(evaluation) = self.score()? else {
+    /// Evaluates what the run starts from. The row is there to be read; as in the reference it is
+    /// no candidate for the best.
+    pub(super) fn evaluate_start(&mut self) -> Result<()> {
+        let scored = self.score().map_err(|error| match error {
+            Error::Interrupted { .. } => Error::Interrupted {
+                problem: "interrupted before the first step".into(),
+                help: String::new(),
+            },
+            other => other,
+        });
+        let Some(evaluation) = scored? else {
             return Ok(());
+        };
+        self.tell(&evaluation, BestMark::NotBest)
+    }
+
+    /// Evaluates after a step; says whether it is better than all evaluations before.
+    pub(super) fn evaluate_step(&mut self) -> Result<BestMark> {
+        let Some(evaluation) = self.score()? else {
+            return Ok(BestMark::NotBest);
         };
         let config = self.job.config;
         let metric = config.metric_for_best_model;
@@ -50,22 +66,27 @@ impl Run<'_> {
             }
         };
         self.early_stop = self.early_stop_reason();
+        self.evaluations.push(step, evaluation.clone());
+        self.prune_evaluations();
+        self.tell(&evaluation, mark)?;
+        if mark == BestMark::Best && config.save == SaveStrategy::Never {
+            self.save_best_alone()?;
+        }
+        Ok(mark)
+    }
+
+    /// Enters an evaluation into the log.
+    fn tell(&mut self, evaluation: &Evaluation, mark: BestMark) -> Result<()> {
         let evaluated = Evaluated {
-            step,
+            step: self.state.global_step,
             epoch: self.state.epoch,
             scores: evaluation.scores(),
             correct: evaluation.correct(),
             samples: evaluation.samples(),
             mark,
         };
-        self.evaluations.push(step, evaluation);
-        self.prune_evaluations();
         self.state.push_evaluated(&evaluated);
-        self.emit(Event::Evaluated(evaluated))?;
-        match mark == BestMark::Best && config.save == Interval::Never {
-            true => self.save_best_alone(),
-            false => Ok(()),
-        }
+        self.emit(Event::Evaluated(evaluated))
     }
 
     /// Why the run ends before its time, if it does.

@@ -1,15 +1,15 @@
 //! `trainer_state.json`: where a run stands, in Hugging Face's words.
 
-use std::fs;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
+use crate::json::without_nan;
 use crate::report::{Evaluated, Logged, SavingCost, TimeSpent};
 
-use super::config::{Interval, TrainConfig};
+use super::config::{SaveStrategy, TrainConfig};
 use super::health;
 use super::plan::Plan;
 
@@ -22,6 +22,7 @@ pub struct TrainerState {
     /// Path of the best checkpoint.
     pub best_model_checkpoint: Option<String>,
     pub epoch: f64,
+    #[serde(default, deserialize_with = "whole")]
     pub eval_steps: u64,
     pub global_step: u64,
     pub is_hyper_param_search: bool,
@@ -29,15 +30,20 @@ pub struct TrainerState {
     pub is_world_process_zero: bool,
     /// What was logged, in the order of time.
     pub log_history: Vec<Map<String, Value>>,
+    #[serde(default, deserialize_with = "whole")]
     pub logging_steps: u64,
     pub max_steps: u64,
+    #[serde(default)]
     pub num_input_tokens_seen: u64,
     /// Epochs begun.
     pub num_train_epochs: u64,
+    #[serde(default, deserialize_with = "whole")]
     pub save_steps: u64,
+    #[serde(default)]
     pub stateful_callbacks: Callbacks,
     pub total_flos: f64,
-    pub train_batch_size: usize,
+    #[serde(default, deserialize_with = "whole")]
+    pub train_batch_size: u64,
     pub trial_name: Option<String>,
     pub trial_params: Option<Value>,
 }
@@ -45,7 +51,11 @@ pub struct TrainerState {
 /// The free-form part of the state: what must survive from one session of a run to the next.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Callbacks {
-    #[serde(rename = "RunTotals")]
+    /// The reference's own: Trainer looks them up when it saves, and goes on with no run that has
+    /// not got them. They are written for it and not read.
+    #[serde(flatten, skip_deserializing)]
+    pub exported: Map<String, Value>,
+    #[serde(rename = "RunTotals", default)]
     pub totals: RunTotals,
     #[serde(rename = "RunHealth", default)]
     pub health: health::Memory,
@@ -111,29 +121,29 @@ impl TrainerState {
     /// The state before the first step.
     pub fn new(config: &TrainConfig, plan: &Plan) -> Self {
         // 500 is the reference's default, which it leaves there when it goes by epochs.
-        let steps = |interval| match interval {
-            Interval::Steps(every) => every,
-            Interval::Epoch | Interval::Never => 500,
+        let steps = |strategy| match strategy {
+            SaveStrategy::Steps(every) => every,
+            SaveStrategy::Epoch | SaveStrategy::Best | SaveStrategy::Never => 500,
         };
         Self {
             best_global_step: None,
             best_metric: None,
             best_model_checkpoint: None,
             epoch: 0.0,
-            eval_steps: steps(config.eval),
+            eval_steps: steps(config.eval.into()),
             global_step: 0,
             is_hyper_param_search: false,
             is_local_process_zero: true,
             is_world_process_zero: true,
             log_history: Vec::new(),
-            logging_steps: config.logging_steps,
+            logging_steps: steps(config.logging.into()),
             max_steps: plan.max_steps,
             num_input_tokens_seen: 0,
             num_train_epochs: plan.epochs,
             save_steps: steps(config.save),
             stateful_callbacks: Callbacks::default(),
             total_flos: 0.0,
-            train_batch_size: config.train_batch_size,
+            train_batch_size: config.train_batch_size as u64,
             trial_name: None,
             trial_params: None,
         }
@@ -145,14 +155,13 @@ impl TrainerState {
     /// [`Error::Model`] for a file of another program, or one that no run can have written.
     pub fn read(folder: &Path, step: u64) -> Result<Self> {
         let file = folder.join("trainer_state.json");
-        let bytes =
-            crate::files::read_regular(&file).map_err(|e| Error::io(&file, "read it", e))?;
+        let text = crate::files::read_text(&file).map_err(|e| Error::io(&file, "read it", e))?;
         let refuse = |problem: String| {
             let help = "resume from another checkpoint with `--resume-from-checkpoint`";
             Error::model(&file, problem, help)
         };
-        let state: Self = serde_json::from_slice(&bytes)
-            .map_err(|e| refuse(format!("it is no state of a run of this program: {e}")))?;
+        let state: Self = serde_json::from_str(&without_nan(&text))
+            .map_err(|e| refuse(format!("it is no state of a run: {e}")))?;
         if state.global_step != step {
             return Err(refuse(format!(
                 "`global_step` is {}, but it lies in the checkpoint of step {step}",
@@ -202,7 +211,7 @@ impl TrainerState {
             ),
             (
                 "train_batch_size",
-                (1..MOST as usize).contains(&self.train_batch_size),
+                (1..MOST).contains(&self.train_batch_size),
             ),
             ("images", totals.images < MOST),
             ("updates", totals.updates <= step),
@@ -219,7 +228,41 @@ impl TrainerState {
             ("saving", checkpoints < MOST && bytes < MOST),
             ("RunHealth", health.is_possible(step)),
         ];
-        known.iter().find(|(_, is)| !is).map(|(key, _)| *key)
+        // What Trainer does not keep is filled in when its run is taken over.
+        let kept = if self.is_foreign() { 2 } else { known.len() };
+        known[..kept]
+            .iter()
+            .find(|(_, is)| !is)
+            .map(|(key, _)| *key)
+    }
+
+    /// Whether it was written by Hugging Face's Trainer and not by this program.
+    pub fn is_foreign(&self) -> bool {
+        self.stateful_callbacks.settings.is_empty()
+    }
+
+    /// Writes down for Trainer what its callbacks keep, at the end of a run or within it.
+    pub fn export_callbacks(&mut self, config: &TrainConfig, is_over: bool) {
+        let exported = &mut self.stateful_callbacks.exported;
+        let control = json!({
+            "args": {
+                "should_epoch_stop": false,
+                "should_evaluate": false,
+                "should_log": false,
+                "should_save": true,
+                "should_training_stop": is_over,
+            },
+            "attributes": {},
+        });
+        exported.insert("TrainerControl".into(), control);
+        if let Some(patience) = config.early_stopping_patience {
+            let counter = self.stateful_callbacks.totals.evaluations_since_best;
+            let early_stopping = json!({
+                "args": {"early_stopping_patience": patience, "early_stopping_threshold": 0.0},
+                "attributes": {"early_stopping_patience_counter": counter},
+            });
+            exported.insert("EarlyStoppingCallback".into(), early_stopping);
+        }
     }
 
     /// The run's sums.
@@ -267,4 +310,10 @@ impl TrainerState {
         row.sort_keys();
         self.log_history.push(row);
     }
+}
+
+/// A number of steps or images that Python may have written as `500.0`, or as `null` for none.
+fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let number = Option::<f64>::deserialize(deserializer)?;
+    Ok(number.map_or(0, |number| number as u64))
 }

@@ -10,10 +10,10 @@ use std::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::model::cost::hugging_face_total_flos;
-use crate::report::{Event, Fact, Logged, Progress, Reporter};
+use crate::report::{BestMark, Event, Fact, Logged, Progress, Reporter};
 
 use super::clock::Clock;
-use super::config::{Interval, TrainConfig};
+use super::config::{Interval, SaveStrategy, TrainConfig};
 use super::engine::{Batch, Engine, StepOutput};
 use super::evaluations::Evaluations;
 use super::feed::{Feed, Ready};
@@ -83,6 +83,9 @@ pub fn train<'a>(
     thread::scope(|scope| {
         let mut run = Run::new(scope, engine, images.len(), validation, job, reporter)?;
         run.start()?;
+        if job.config.eval_on_start && run.state.global_step == 0 {
+            run.evaluate_start()?;
+        }
         let steps = match run.catch_up()? {
             Flow::Continue => run.all_epochs(images),
             Flow::Stop => Ok(()),
@@ -142,7 +145,8 @@ impl<'a> Run<'a> {
         assert_eq!(job.lock.folder(), config.output_dir, "the folder is locked");
         let plan = Plan::new(config, examples)?;
         let validation = validation.filter(|images| !images.is_empty());
-        if validation.is_none() && config.eval != Interval::Never {
+        let evaluates = config.eval != Interval::Never || config.eval_on_start;
+        if validation.is_none() && evaluates {
             return Err(Error::usage(
                 "evaluations are asked for, but there are no validation images",
                 "give a `validation` folder or `--eval-samples`, or use `--eval-strategy no`",
@@ -203,6 +207,11 @@ impl<'a> Run<'a> {
         no_room.map_or(Ok(()), |text| self.emit(Event::Notice { text }))
     }
 
+    /// Whether no step is left to be made.
+    pub(super) fn is_over(&self) -> bool {
+        self.state.global_step >= self.plan.max_steps || self.early_stop.is_some()
+    }
+
     /// One update of the parameters; the next one is made ready meanwhile.
     pub(super) fn step(&mut self, update: Ready, feed: &mut Feed) -> Result<Option<Result<Ready>>> {
         let Ready { batches, first } = update;
@@ -261,7 +270,7 @@ impl<'a> Run<'a> {
     pub(super) fn after_step(&mut self) -> Result<Flow> {
         let step = self.state.global_step;
         self.look_at_writer()?;
-        let due = self.plan.due(step, self.job.config.logging_steps);
+        let due = self.plan.due(step);
         if due.log {
             self.log()?;
         }
@@ -273,14 +282,20 @@ impl<'a> Run<'a> {
 
     /// The rest of what is due after a step.
     pub(super) fn evaluate_and_save(&mut self, due: Due) -> Result<Flow> {
+        let mut mark = BestMark::NotBest;
         if due.evaluate {
-            match self.evaluate_step() {
+            mark = match self.evaluate_step() {
                 Err(Error::Interrupted { .. }) => return Err(self.interrupted()),
                 evaluated => evaluated?,
             }
         }
         let last = self.is_over();
-        if due.save || (last && self.job.config.save != Interval::Never) {
+        let save = match self.job.config.save {
+            SaveStrategy::Never => false,
+            SaveStrategy::Best => mark == BestMark::Best,
+            SaveStrategy::Epoch | SaveStrategy::Steps(_) => due.save || last,
+        };
+        if save {
             self.save()?;
         }
         match last {

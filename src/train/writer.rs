@@ -23,7 +23,8 @@ use super::trainer::ModelFiles;
 /// The state of a run after a step.
 pub(super) struct Snapshot {
     pub(super) params: Vec<f32>,
-    pub(super) optimizer: OptimizerState,
+    /// None where only models are saved.
+    pub(super) optimizer: Option<OptimizerState>,
     pub(super) evaluations: Evaluations,
     pub(super) state: TrainerState,
     pub(super) mark: BestMark,
@@ -131,7 +132,9 @@ impl Destination<'_> {
         let step = state.global_step;
         let checkpoint = self.folder.save_checkpoint(step, |folder| {
             self.model_files.save(folder, &snapshot.params)?;
-            optimizer_file::save(folder, &self.table, &snapshot.optimizer)?;
+            if let Some(optimizer) = &snapshot.optimizer {
+                optimizer_file::save(folder, &self.table, optimizer)?;
+            }
             snapshot.evaluations.save(folder)?;
             files::write_json(folder.join("trainer_state.json"), state, Indent::Two)
         })?;

@@ -101,6 +101,36 @@ fn a_library_that_is_no_driver_is_named() {
 }
 
 #[test]
+fn that_there_is_no_gpu_is_said_once_a_day_and_machine() {
+    let (folder, cache) = (no_driver(), tempfile::tempdir().unwrap());
+    let run = |cache: &Path| -> Said {
+        let output = vitcuda()
+            .env("LD_LIBRARY_PATH", folder.path())
+            .env("VITCUDA_CACHE", cache)
+            .args(["bench", "--step", "--model", "vit_digits_patch2_8"])
+            .args(["--repeats", "1", "--device", "auto"])
+            .output();
+        Said::from(output.expect("the binary starts")).well()
+    };
+    let line = "running on the CPU: no CUDA driver";
+    run(cache.path()).mentions(&[line]);
+    assert_eq!(run(cache.path()).stderr, "");
+    // Yesterday's word, or another machine's, is none of today here.
+    for entry in fs::read_dir(cache.path()).unwrap() {
+        let path = entry.unwrap().path();
+        let said = fs::read_to_string(&path).unwrap();
+        let (day, text) = said.split_once(' ').unwrap();
+        let yesterday = day.parse::<u64>().unwrap() - 1;
+        fs::write(&path, format!("{yesterday} {text}")).unwrap();
+    }
+    run(cache.path()).mentions(&[line]);
+    // What cannot be kept is said each time.
+    let nowhere = folder.path().join(LIBRARIES[0]);
+    run(&nowhere).mentions(&[line]);
+    run(&nowhere).mentions(&[line]);
+}
+
+#[test]
 fn a_driver_that_lacks_a_function_is_refused() {
     let folder = driver("int cuInit(unsigned flags) { return 0; }");
     bench(folder.path(), "cuda")

@@ -109,3 +109,35 @@ fn what_is_no_plain_vit_is_refused_with_a_way_out() {
         }
     }
 }
+
+/// Whatever keeps a model from being trained is told by `info`, too: what is wrong with its weights,
+/// and what is not there.
+#[test]
+fn info_refuses_what_train_refuses() {
+    let damages: [fn(&std::path::Path); 4] = [
+        |model| std::fs::remove_file(model.join("preprocessor_config.json")).unwrap(),
+        |model| std::fs::remove_file(model.join("model.safetensors")).unwrap(),
+        |model| std::fs::write(model.join("model.safetensors"), "no tensors").unwrap(),
+        |model| {
+            let file = model.join("config.json");
+            let text = std::fs::read_to_string(&file).unwrap();
+            let mut config: Value = serde_json::from_str(&text).unwrap();
+            config["num_hidden_layers"] = json!(7); // more than the weights have
+            std::fs::write(file, config.to_string()).unwrap();
+        },
+    ];
+    for (place, damage) in damages.iter().enumerate() {
+        let folder = folder();
+        damage(&folder.path().join("model"));
+        let said = ["info model", "train photos --model model"].map(|command| {
+            let words: Vec<&str> = command.split(' ').collect();
+            let said = run_in(folder.path(), &words).failed(4);
+            let mut lines = said
+                .stderr
+                .lines()
+                .filter(|line| line.starts_with("error: "));
+            lines.next().unwrap().to_owned()
+        });
+        assert_eq!(said[0], said[1], "damage {place}");
+    }
+}

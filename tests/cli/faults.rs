@@ -117,7 +117,7 @@ fn a_full_disk_stops_the_run_which_goes_on_when_there_is_room() {
     ] {
         let folder = tempfile::tempdir().unwrap();
         let mut run = faulty(folder.path(), &errno.to_string(), WHOLE.1 / 2, "");
-        let said = said(&mut run).failed(1);
+        let said = said(&mut run).ended_early(1);
         said.mentions(&[meaning, "help: the last good checkpoint is", "--resume"]);
         let left = checkpoints(folder.path());
         assert!(!left.is_empty() && !left.iter().any(|name| name.ends_with(".partial")));
@@ -150,7 +150,7 @@ fn a_disk_that_stays_full_is_an_error_in_the_end() {
     let folder = tempfile::tempdir().unwrap();
     let more = "--on-save-error continue";
     let mut run = faulty(folder.path(), &ENOSPC.to_string(), WHOLE.1 / 2, more);
-    let said = said(&mut run).failed(1).mentions(&[
+    let said = said(&mut run).ended_early(1).mentions(&[
         "training goes on; the last good checkpoint is",
         "error: the final model was not saved: ",
         "No space left on device",
@@ -189,7 +189,7 @@ fn a_limit_on_the_size_of_files_stops_the_run() {
             }
         });
     }
-    said(&mut run).failed(1).mentions(&[
+    said(&mut run).ended_early(1).mentions(&[
         "saving at step 2 failed: ",
         "File too large",
         "help: there is no checkpoint",
@@ -222,7 +222,7 @@ fn without_its_folder(more: &str) -> (tempfile::TempDir, Said) {
 #[test]
 fn a_folder_that_goes_away_stops_the_run() {
     let (_folder, said) = without_its_folder("");
-    said.failed(1).mentions(&[
+    said.ended_early(1).mentions(&[
         "saving at step",
         "No such file",
         "help: there is no checkpoint",

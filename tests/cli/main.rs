@@ -9,6 +9,7 @@ mod devices;
 mod dinov2;
 #[cfg(target_os = "linux")]
 mod doctor;
+mod escapes;
 mod families;
 #[cfg(target_os = "linux")]
 mod fault_library;
@@ -21,6 +22,7 @@ mod nvrtc;
 mod owners;
 #[path = "../data/pictures.rs"]
 mod pictures;
+mod predict;
 mod recipe;
 mod records;
 mod resume;
@@ -32,3 +34,4 @@ mod strange_files;
 mod support;
 #[path = "../data/tables.rs"]
 mod tables;
+mod trainer;

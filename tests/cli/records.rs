@@ -131,7 +131,12 @@ fn a_collapsed_run_says_what_to_change() {
 #[test]
 fn a_run_that_diverges_leaves_a_report() {
     let folder = tempfile::tempdir().unwrap();
-    words_in(folder.path(), "train --lr 1e30 --logging-steps 1 -o out").failed(7);
+    let said = words_in(folder.path(), "train --lr 1e30 --logging-steps 1 -o out").ended_early(7);
+    assert!(
+        said.stdout.contains("  1 losses not finite\n"),
+        "{}",
+        said.stdout
+    );
     let page = fs::read_to_string(folder.path().join("out/report.html")).unwrap();
     assert!(
         page.contains("The run failed") && page.contains("diverged"),

@@ -176,10 +176,22 @@ fn predict_goes_on_past_bad_images() {
     let bad = bad.to_str().unwrap();
     let words = ["predict", "model", bad, "photos/red/00.png", "--json"];
     let said = run_in(TRAINED.path(), &words).well();
-    assert_eq!(said.json_lines().len(), 1);
-    said.mentions(&["skipped", "bad.png: not an image"]);
-    run_in(TRAINED.path(), &["predict", "model", bad]).failed(3);
-    trained("predict model photos/absent.png").failed(3);
+    let rows = said.json_lines();
+    assert_eq!(rows.len(), 2);
+    let error = rows[0]["error"].as_str().unwrap();
+    assert!(error.starts_with("not an image"), "{error}");
+    said.mentions(&["1 of 2 inputs could not be used"]);
+    // Where nothing is left there are rows all the same.
+    for nothing in [bad, "photos/absent.png"] {
+        let said = run_in(TRAINED.path(), &["predict", "model", nothing]);
+        assert_eq!(said.code, Some(3), "{}", said.stderr);
+        assert!(
+            said.stdout.starts_with(&format!("{nothing}  error: ")),
+            "{}",
+            said.stdout
+        );
+        said.mentions(&["error: ", "none of the 1 images can be used"]);
+    }
 }
 
 /// As in `vitcuda predict … | head -1`.
@@ -246,13 +258,45 @@ fn results_that_cannot_be_written_are_an_error() {
 fn quiet_leaves_only_the_folder() {
     let folder = tempfile::tempdir().unwrap();
     let said = words_in(folder.path(), "train --max-steps 2 --quiet").well();
+    let lines: Vec<&str> = said.stdout.lines().collect();
     assert_eq!(
-        (said.stdout.as_str(), said.stderr.as_str()),
-        ("runs/digits\n", "")
+        (lines[0], lines.len(), said.stderr.as_str()),
+        ("runs/digits", 2, "")
+    );
+    let results = json_file(folder.path().join("runs/digits/eval_results.json"));
+    let accuracy = 100.0 * results["eval_accuracy"].as_f64().unwrap();
+    let expected = format!("accuracy {accuracy:.1}% [");
+    assert!(
+        lines[1].starts_with(&expected),
+        "{} is not {expected}",
+        lines[1]
     );
     // A second run without a folder of its own takes the next number.
     let said = words_in(folder.path(), "train --max-steps 2 --quiet").well();
-    assert_eq!(said.stdout, "runs/digits-2\n");
+    assert!(
+        said.stdout.starts_with("runs/digits-2\n"),
+        "{}",
+        said.stdout
+    );
+}
+
+/// As in `vitcuda train > file`.
+#[test]
+fn the_table_is_a_result_and_all_else_is_for_people() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = "train --max-steps 4 --logging-steps 2 --eval-steps 2 --output-dir run";
+    let said = words_in(folder.path(), line).well();
+    let lines: Vec<&str> = said.stdout.lines().collect();
+    assert_eq!(lines.len(), 3, "{}", said.stdout);
+    assert!(
+        lines[0].contains("step  epoch  train loss  val loss"),
+        "{}",
+        lines[0]
+    );
+    let steps = lines[1..].iter().map(|row| row.split_whitespace().next());
+    assert_eq!(steps.collect::<Vec<_>>(), [Some("2"), Some("4")]);
+    assert!(!said.stderr.contains("train loss"), "{}", said.stderr);
+    said.mentions(&["plan    4 steps", "***** train metrics *****", "next "]);
 }
 
 #[test]
@@ -298,15 +342,16 @@ fn an_interrupted_run_is_saved() {
     let mut child = vitcuda()
         .current_dir(folder.path())
         .args("train --epochs 1000000 --logging-steps 1 --output-dir out --device cpu".split(' '))
-        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let mut stderr = child.stderr.take().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
     let mut seen = String::new();
     // The table has begun: the handler is in place and steps are being made.
     while !seen.contains("train loss") {
         let mut some = [0; 256];
-        let n = stderr.read(&mut some).unwrap();
+        let n = stdout.read(&mut some).unwrap();
         assert!(n > 0, "{seen}");
         seen.push_str(&String::from_utf8_lossy(&some[..n]));
     }
@@ -314,7 +359,7 @@ fn an_interrupted_run_is_saved() {
         .args(["-INT", &child.id().to_string()])
         .status();
     assert!(interrupt.unwrap().success());
-    std::io::copy(&mut stderr, &mut std::io::sink()).unwrap();
+    std::io::copy(&mut stdout, &mut std::io::sink()).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
     let saved = fs::read_dir(folder.path().join("out")).unwrap();
     let saved: Vec<String> = saved

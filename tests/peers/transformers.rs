@@ -53,11 +53,33 @@ pub fn trials() -> Vec<Trial> {
             |folder| as_backbone(folder, &classifier(Some(224))),
         ),
     ];
-    trials.extend(resampled.map(|trial| match has_pytorch {
+    let resumed = with_python(&name("Trainer goes on with our run"), resumed);
+    let of_pytorch = resampled.into_iter().chain([resumed]);
+    trials.extend(of_pytorch.map(|trial| match has_pytorch {
         true => trial,
         false => trial.with_ignored_flag(true),
     }));
     trials
+}
+
+/// Trainer finds what it looks up in the state of a checkpoint, and saves its own at the end.
+fn resumed() -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let run = folder.path().join("run");
+    vitcuda([
+        "train",
+        "--output-dir",
+        &run.to_string_lossy(),
+        "--train-samples=100",
+        "--eval-samples=40",
+        "--batch-size=10",
+        "--max-steps=12",
+        "--eval-steps=3",
+        "--save-steps=3",
+        "--logging-steps=3",
+        "--early-stopping-patience=9",
+    ])?;
+    script("check_resume.py", [run.join("checkpoint-6")])
 }
 
 fn classifier(image_size: Option<usize>) -> LoadOptions {

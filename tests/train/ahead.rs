@@ -8,6 +8,7 @@ use vitcuda::model::config::VitConfig;
 use vitcuda::model::params::ParamTable;
 use vitcuda::report::Event;
 use vitcuda::train::BatchSource;
+use vitcuda::train::config::Interval;
 use vitcuda::train::engine::{Batch, Begun, Engine, OptimizerState, Staged, StepOutput};
 use vitcuda::train::health::MAX_NONFINITE;
 use vitcuda::train::source::Batches;
@@ -179,7 +180,7 @@ fn same_run() {
         let mut play = Play::new().every(7);
         play.config.num_train_epochs = 2.0;
         play.config.gradient_accumulation_steps = 4;
-        play.config.logging_steps = 3;
+        play.config.logging = Interval::Steps(3);
         let outcome = play.run(engine).unwrap();
         (told(&play), outcome.state.global_step)
     };
@@ -241,7 +242,7 @@ fn gone() {
         &mut Scripted::new(tiny_config(2)),
     ] {
         let mut play = Play::new().every(4);
-        play.config.logging_steps = 1;
+        play.config.logging = Interval::Steps(1);
         let images = Failing {
             images: Numbered::new(1000),
             good: 4,

@@ -4,7 +4,7 @@ use approx::assert_abs_diff_eq;
 use libtest_mimic::Trial;
 use vitcuda::Error;
 use vitcuda::report::Event;
-use vitcuda::train::config::{BestMetric, Interval};
+use vitcuda::train::config::{BestMetric, Interval, SaveStrategy};
 
 use crate::fakes::{Scripted, tiny_config};
 use crate::play::Play;
@@ -126,7 +126,7 @@ fn load_best() {
 fn load_best_settings() {
     let refused = |eval, save| {
         let mut play = Play::new();
-        (play.config.eval, play.config.save) = (eval, save);
+        (play.config.eval, play.config.save) = (eval, SaveStrategy::from(save));
         play.config.load_best_model_at_end = true;
         let error = play.run(&mut Scripted::new(tiny_config(2))).unwrap_err();
         assert!(matches!(error, Error::Usage { .. }), "{error}");
@@ -166,7 +166,7 @@ fn early_stopping() {
 
 fn by_epoch() {
     let mut play = Play::new();
-    (play.config.eval, play.config.save) = (Interval::Epoch, Interval::Epoch);
+    (play.config.eval, play.config.save) = (Interval::Epoch, SaveStrategy::Epoch);
     play.config.num_train_epochs = 2.5;
     let outcome = play.run(&mut Scripted::new(tiny_config(2))).unwrap();
     assert_eq!(

@@ -15,7 +15,7 @@ use vitcuda::report::record::{Comparison, Judged, Mistake, RECORD};
 use vitcuda::report::verdict::judge;
 use vitcuda::report::{MetricsCsv, Record, RunLog, page};
 use vitcuda::rng::{Philox, Purpose};
-use vitcuda::train::config::{Changes, Resume};
+use vitcuda::train::config::{Changes, Interval, Resume};
 use vitcuda::train::resume;
 
 use crate::play::Play;
@@ -171,7 +171,7 @@ fn copy_all(from: &Path, to: &Path) {
 /// A run of 12 steps with checkpoints of steps 4, 8 and 12; the run goes on from step 8.
 fn run() -> Play {
     let mut play = Play::new().every(4);
-    play.config.logging_steps = 3;
+    play.config.logging = Interval::Steps(3);
     play.config.max_steps = Some(12);
     play.config.save_total_limit = Some(2);
     play.config.early_stopping_patience = Some(5);

@@ -13,6 +13,7 @@ mod report;
 mod resuming;
 mod saving;
 mod steps;
+mod strategies;
 mod trouble;
 
 use std::path::Path;
@@ -26,6 +27,7 @@ fn main() {
         steps::trials(),
         ahead::trials(),
         best::trials(),
+        strategies::trials(),
         trouble::trials(),
         saving::trials(),
         files::trials(),

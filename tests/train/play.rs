@@ -8,7 +8,9 @@ use tempfile::TempDir;
 use vitcuda::error::{Error, Result};
 use vitcuda::model::tensor_file::{self, Tensor, TensorFile};
 use vitcuda::report::{Event, Logged, Reporter};
-use vitcuda::train::config::{BestMetric, Interval, OnSaveError, Schedule, TrainConfig};
+use vitcuda::train::config::{
+    BestMetric, Interval, OnSaveError, SaveStrategy, Schedule, TrainConfig,
+};
 use vitcuda::train::engine::{Engine, Hyper};
 use vitcuda::train::{BatchSource, Job, ModelFiles, Outcome, RunLock, train};
 
@@ -90,10 +92,15 @@ impl Play {
                 warmup_ratio: 0.0,
                 hyper: Hyper::default(),
                 seed: 42,
-                logging_steps: 10,
+                data_seed: None,
+                logging: Interval::Steps(10),
+                logging_first_step: false,
                 eval: Interval::Never,
-                save: Interval::Never,
+                eval_on_start: false,
+                eval_delay: 0.0,
+                save: SaveStrategy::Never,
                 save_total_limit: None,
+                save_only_model: false,
                 on_save_error: OnSaveError::Stop,
                 load_best_model_at_end: false,
                 metric_for_best_model: BestMetric::EvalLoss,
@@ -111,7 +118,7 @@ impl Play {
     /// Evaluates and saves every `steps`.
     pub fn every(mut self, steps: u64) -> Self {
         self.config.eval = Interval::Steps(steps);
-        self.config.save = Interval::Steps(steps);
+        self.config.save = SaveStrategy::Steps(steps);
         self
     }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use libtest_mimic::{Failed, Trial};
 use vitcuda::report::{Event, MetricsCsv, Reporter, TensorBoard};
+use vitcuda::train::config::Interval;
 use vitcuda::train::engine::StepOutput;
 
 use crate::common::with_shared;
@@ -38,7 +39,7 @@ pub fn trials() -> Vec<Trial> {
 fn events() -> Vec<Event> {
     let mut play = Play::new().every(10);
     play.config.max_steps = Some(20);
-    play.config.logging_steps = 5;
+    play.config.logging = Interval::Steps(5);
     let mut engine = Scripted::new(tiny_config(2));
     engine.on_step = |step| StepOutput {
         loss: if step == 7 { f64::NAN } else { step as f64 },

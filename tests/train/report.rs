@@ -7,6 +7,7 @@ use std::rc::Rc;
 use libtest_mimic::Trial;
 use serde_json::Value;
 use vitcuda::report::{Console, Event, Fact, JsonLines, Reporter, Reporters, Terminal};
+use vitcuda::train::config::Interval;
 
 use crate::fakes::{Scripted, tiny_config};
 use crate::play::Play;
@@ -18,6 +19,7 @@ pub fn trials() -> Vec<Trial> {
             "the console's table has a row for each log and evaluation",
             table,
         ),
+        trial("on 60 columns no row of the table wraps", narrow),
         trial("the console colours only a terminal's text", colours),
         trial("JSON lines hold all events but progress", json_lines),
         trial("a reader that goes away does not end the run", reader_gone),
@@ -48,7 +50,7 @@ impl Text {
 fn events() -> Vec<Event> {
     let mut play = Play::new().every(10);
     play.config.max_steps = Some(25);
-    play.config.logging_steps = 5;
+    play.config.logging = Interval::Steps(5);
     play.run(&mut Scripted::new(tiny_config(2))).unwrap();
     for event in &mut play.events {
         match event {
@@ -62,7 +64,7 @@ fn events() -> Vec<Event> {
 
 fn shown(terminal: Terminal) -> String {
     let text = Text::default();
-    let mut console = Console::new(text.clone(), terminal);
+    let mut console = Console::new(text.clone(), terminal, None);
     for event in events() {
         console.event(&event);
     }
@@ -114,6 +116,28 @@ fn table() {
     assert!(!text.contains('\x1b'), "{text}");
 }
 
+fn narrow() {
+    let text = Text::default();
+    let mut console = Console::new(text.clone(), Terminal::None, Some(60));
+    for event in events() {
+        console.event(&event);
+    }
+    let text = text.read();
+    let table = text
+        .lines()
+        .skip_while(|line| !line.contains("step  epoch"));
+    let table: Vec<&str> = table.take_while(|line| !line.is_empty()).collect();
+    assert_eq!(
+        table[0],
+        " step  epoch  train loss  val loss   accuracy [95% CI]"
+    );
+    assert_eq!(table.len(), 6);
+    assert!(
+        table.iter().all(|line| line.chars().count() <= 60),
+        "{text}"
+    );
+}
+
 fn colours() {
     assert!(!shown(Terminal::Monochrome).contains('\x1b'));
     let text = shown(Terminal::Coloured);
@@ -161,7 +185,7 @@ impl Write for Gone {
 
 fn reader_gone() {
     let mut lines = JsonLines::new(Gone);
-    let mut console = Console::new(Gone, Terminal::None);
+    let mut console = Console::new(Gone, Terminal::None, None);
     for event in events() {
         lines.event(&event);
         console.event(&event);

@@ -6,7 +6,7 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use vitcuda::Error;
 use vitcuda::report::Event;
-use vitcuda::train::config::{Changes, Interval, Resume};
+use vitcuda::train::config::{Changes, Interval, Resume, SaveStrategy};
 use vitcuda::train::engine::StepOutput;
 
 use crate::fakes::{Scripted, good_step, tiny_config};
@@ -98,7 +98,7 @@ fn another_step() {
 fn anew() {
     let mut play = thirty_steps();
     play.config.overwrite_output_dir = true;
-    play.config.save = Interval::Never;
+    play.config.save = SaveStrategy::Never;
     play.run(&mut bounded()).unwrap();
     let model = fs::read(play.output().join("model.safetensors")).unwrap();
     play.config.overwrite_output_dir = false;

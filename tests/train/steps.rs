@@ -9,7 +9,7 @@ use libtest_mimic::{Failed, Trial};
 use serde_json::Value;
 use vitcuda::report::Event;
 use vitcuda::rng::randperm;
-use vitcuda::train::config::{Changes, Resume, Schedule};
+use vitcuda::train::config::{Changes, Interval, Resume, Schedule};
 use vitcuda::train::schedule::LearningRate;
 
 use crate::common::with_shared;
@@ -135,7 +135,7 @@ fn short_update() {
     let mut play = Play::new();
     play.config.gradient_accumulation_steps = 4;
     play.config.num_train_epochs = 2.0;
-    play.config.logging_steps = 1;
+    play.config.logging = Interval::Steps(1);
     let mut engine = Scripted::new(tiny_config(2));
     let outcome = play.run(&mut engine).unwrap();
     // 63 micro-batches: 15 updates of 4, and one of 3.

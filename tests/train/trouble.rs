@@ -8,7 +8,7 @@ use serde_json::Value;
 use vitcuda::Error;
 use vitcuda::report::{BestMark, Event};
 use vitcuda::train::ModelFiles;
-use vitcuda::train::config::Interval;
+use vitcuda::train::config::{Interval, SaveStrategy};
 use vitcuda::train::engine::{Batch, StepOutput};
 use vitcuda::train::health;
 
@@ -97,7 +97,7 @@ fn nan_is_shown() {
     // Where there is no finite loss at all, none is shown.
     let mut play = Play::new();
     play.config.max_steps = Some(2);
-    play.config.logging_steps = 2;
+    play.config.logging = Interval::Steps(2);
     engine.on_step = |_| StepOutput {
         loss: f64::NAN,
         grad_norm: f64::NAN,
@@ -279,7 +279,7 @@ fn overwriting() {
     std::fs::create_dir(play.output().join("checkpoint-007")).unwrap();
     play.config.overwrite_output_dir = true;
     play.config.max_steps = Some(5);
-    play.config.save = Interval::Never;
+    play.config.save = SaveStrategy::Never;
     play.run(&mut Scripted::new(tiny_config(2))).unwrap();
     assert_eq!(play.files("checkpoint"), ["checkpoint-007"]);
     // The last step is evaluated, so there is a best one; it is not that of the other run.
@@ -305,7 +305,7 @@ fn bad_settings() {
     refused(|p| p.config.num_train_epochs = 0.0);
     refused(|p| p.config.max_steps = Some(0));
     refused(|p| p.config.learning_rate = -1.0);
-    refused(|p| p.config.logging_steps = 0);
+    refused(|p| p.config.logging = Interval::Steps(0));
     refused(|p| p.config.eval = Interval::Steps(0));
     refused(|p| p.config.save_total_limit = Some(0));
     refused(|p| p.config.early_stopping_patience = Some(2));

@@ -123,7 +123,7 @@ fn show_grid(
         }));
     }
     match (terminal, &args.output) {
-        (Some(protocol), _) => output::result(protocol.show(&png)),
+        (Some(protocol), _) => output::as_it_is(&protocol.show(&png)),
         (None, Some(path)) => output::result(path.display()),
         (None, None) => Ok(()),
     }

@@ -2,17 +2,22 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
+use super::choices::{
+    AugmentArg, ClassWeights, Metric, OnSaveErrorArg, SaveWhen, ScheduleArg, Strategy,
+};
 use super::recipe::{Recipe, name, with_default};
 use crate::cli::images::BadImagesArg;
-use crate::cli::numbers::{count, count_or_none, magnitude, positive, share};
+use crate::cli::numbers::{
+    Steps, count, count_or_none, magnitude, positive, share, steps, steps_or_none, truth,
+};
 use crate::cli::source::SplitArgs;
-use vitcuda::data::Augmentation;
 use vitcuda::model::freeze::Freeze;
 use vitcuda::model::init::HeadInit;
 use vitcuda::train::batch_size::BatchSize;
-use vitcuda::train::config::{BestMetric, Changes, Interval, OnSaveError, Resume, Schedule};
+use vitcuda::train::config::{Changes, Interval, Resume, SaveStrategy};
+use vitcuda::{Error, Result};
 
 /// Fine-tune a pretrained model, or train one from scratch
 #[derive(Debug, Args)]
@@ -71,6 +76,7 @@ pub struct ModelArgs {
     pub head_init: HeadInit,
     /// Side of the model's input in pixels; positions are interpolated [default: the model's]
     #[arg(long, value_name = "PIXELS", value_parser = count::<usize>)]
+    #[arg(aliases = ["imgsz", "img-size"])]
     pub image_size: Option<usize>,
 }
 
@@ -87,7 +93,7 @@ pub struct OptimisationArgs {
     #[arg(long, value_name = "N", value_parser = count_or_none, allow_negative_numbers = true)]
     pub max_steps: Option<u64>,
     #[arg(long, short, value_name = "N|auto")]
-    #[arg(aliases = ["per-device-train-batch-size", "train-batch-size"])]
+    #[arg(aliases = ["per-device-train-batch-size", "train-batch-size", "batch", "bs"])]
     #[arg(help = with_default("Photos in a micro-batch; auto: by memory and length of the run", |r| r.batch_size))]
     pub batch_size: Option<BatchSize>,
     /// Micro-batches averaged into one optimiser step
@@ -96,14 +102,15 @@ pub struct OptimisationArgs {
     /// Learning rate over the run, after warm-up
     #[arg(long, value_name = "SHAPE", default_value = "linear")]
     pub lr_scheduler_type: ScheduleArg,
-    /// Steps over which the learning rate rises from 0
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub warmup_steps: u64,
+    /// Steps over which the learning rate rises from 0; below 1, a share of all steps
+    #[arg(long, value_name = "N|SHARE", default_value = "0", value_parser = steps_or_none)]
+    pub warmup_steps: Steps,
     /// The same as a share of all steps, when --warmup-steps is 0
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
     pub warmup_ratio: f64,
     /// Decoupled weight decay (not on biases and layer norms)
     #[arg(long, value_name = "RATE", default_value_t = 0.0, value_parser = magnitude)]
+    #[arg(alias = "wd")]
     pub weight_decay: f64,
     /// AdamW's decay of the mean gradient
     #[arg(long, value_name = "BETA", default_value_t = 0.9, value_parser = share)]
@@ -128,6 +135,9 @@ pub struct OptimisationArgs {
     /// first N layers
     #[arg(long, value_name = "none|backbone|N", default_value_t = Freeze::Nothing, value_parser = freeze)]
     pub freeze: Freeze,
+    /// Seed of the order in which images are shown [default: --seed]
+    #[arg(long, value_name = "N")]
+    pub data_seed: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -152,25 +162,41 @@ pub struct OutputArgs {
     #[arg(long, value_name = "WHEN", alias = "evaluation-strategy")]
     #[arg(help = with_default("When to evaluate: --eval-steps implies steps", |r| name(&r.eval)))]
     pub eval_strategy: Option<Strategy>,
-    /// Steps between evaluations [default: --logging-steps]
-    #[arg(long, value_name = "N", value_parser = count::<u64>)]
-    pub eval_steps: Option<u64>,
+    /// Steps between evaluations; below 1, a share of all steps [default: --logging-steps]
+    #[arg(long, value_name = "N|SHARE", value_parser = steps)]
+    pub eval_steps: Option<Steps>,
+    /// Evaluate before the first step, too
+    #[arg(long)]
+    pub eval_on_start: bool,
+    /// Steps before the first evaluation, or epochs where --eval-strategy is epoch
+    #[arg(long, value_name = "N", default_value_t = 0.0, value_parser = magnitude)]
+    pub eval_delay: f64,
     /// Photos in an evaluation batch; auto: as in a micro-batch
     #[arg(long, value_name = "N|auto", default_value_t = BatchSize::Images(8))]
     #[arg(alias = "per-device-eval-batch-size")]
     pub eval_batch_size: BatchSize,
-    #[arg(long, value_name = "N", value_parser = count::<u64>)]
-    #[arg(help = with_default("Steps between lines of the table", |r| r.logging_steps))]
-    pub logging_steps: Option<u64>,
+    /// When to log the training loss, a line of the table
+    #[arg(long, value_name = "WHEN", default_value = "steps")]
+    pub logging_strategy: Strategy,
+    #[arg(long, value_name = "N|SHARE", value_parser = steps)]
+    #[arg(help = with_default("Steps between lines of the table; below 1, a share of all steps", |r| r.logging_steps))]
+    pub logging_steps: Option<Steps>,
+    /// Log the first step, too
+    #[arg(long)]
+    pub logging_first_step: bool,
     #[arg(long, value_name = "WHEN")]
-    #[arg(help = with_default("When to save a checkpoint: --save-steps implies steps", |r| name(&r.save)))]
-    pub save_strategy: Option<Strategy>,
-    /// Steps between checkpoints [default: 500]
-    #[arg(long, value_name = "N", value_parser = count::<u64>)]
-    pub save_steps: Option<u64>,
+    #[arg(help = with_default("When to save a checkpoint (best: where an evaluation is the best so \
+                               far): --save-steps implies steps", |r| name(&r.save)))]
+    pub save_strategy: Option<SaveWhen>,
+    /// Steps between checkpoints; below 1, a share of all steps [default: 500]
+    #[arg(long, value_name = "N|SHARE", value_parser = steps)]
+    pub save_steps: Option<Steps>,
     /// Checkpoints to keep, the best one among them [default: all]
     #[arg(long, value_name = "N", value_parser = count::<usize>)]
     pub save_total_limit: Option<usize>,
+    /// Save checkpoints without the optimiser's state, two thirds of them: no run goes on from them
+    #[arg(long)]
+    pub save_only_model: bool,
     /// When a checkpoint cannot be written: stop, or say so and train on (the final model must be
     /// written all the same)
     #[arg(long, value_name = "WHAT", default_value = "stop")]
@@ -181,97 +207,13 @@ pub struct OutputArgs {
     /// What makes a checkpoint the best: a low loss or a high accuracy
     #[arg(long, value_name = "METRIC", default_value = "eval_loss")]
     pub metric_for_best_model: Metric,
+    /// Whether the best is the largest, which follows from the metric and has to agree with it
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(value_parser = truth)]
+    pub greater_is_better: Option<bool>,
     /// Stop after so many evaluations without improvement [default: never]
-    #[arg(long, value_name = "N", value_parser = count::<u32>)]
+    #[arg(long, value_name = "N", value_parser = count::<u32>, alias = "patience")]
     pub early_stopping_patience: Option<u32>,
-}
-
-/// When to evaluate or save, in TrainingArguments' words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Strategy {
-    No,
-    Epoch,
-    Steps,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "snake_case")]
-pub enum ScheduleArg {
-    Linear,
-    Cosine,
-    #[value(alias = "constant_with_warmup")]
-    Constant,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum AugmentArg {
-    None,
-    CropFlip,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ClassWeights {
-    None,
-    Balanced,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum OnSaveErrorArg {
-    Stop,
-    Continue,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "snake_case")]
-pub enum Metric {
-    #[value(alias = "loss")]
-    EvalLoss,
-    #[value(alias = "accuracy")]
-    EvalAccuracy,
-}
-
-impl AugmentArg {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::CropFlip => "crop-flip",
-        }
-    }
-
-    pub fn under(self, seed: u64) -> Augmentation {
-        match self {
-            Self::None => Augmentation::None,
-            Self::CropFlip => Augmentation::CropFlip { seed },
-        }
-    }
-}
-
-impl From<ScheduleArg> for Schedule {
-    fn from(schedule: ScheduleArg) -> Self {
-        match schedule {
-            ScheduleArg::Linear => Self::Linear,
-            ScheduleArg::Cosine => Self::Cosine,
-            ScheduleArg::Constant => Self::Constant,
-        }
-    }
-}
-
-impl From<OnSaveErrorArg> for OnSaveError {
-    fn from(arg: OnSaveErrorArg) -> Self {
-        match arg {
-            OnSaveErrorArg::Stop => Self::Stop,
-            OnSaveErrorArg::Continue => Self::Continue,
-        }
-    }
-}
-
-impl From<Metric> for BestMetric {
-    fn from(metric: Metric) -> Self {
-        match metric {
-            Metric::EvalLoss => Self::EvalLoss,
-            Metric::EvalAccuracy => Self::EvalAccuracy,
-        }
-    }
 }
 
 fn head_init(text: &str) -> Result<HeadInit, std::convert::Infallible> {
@@ -301,7 +243,30 @@ impl OptimisationArgs {
 impl OutputArgs {
     /// Whether evaluations are the person's wish and not only the recipe's.
     pub fn asks_for_evaluation(&self) -> bool {
-        self.eval_strategy.is_some() || self.eval_steps.is_some() || self.load_best_model_at_end
+        self.eval_strategy.is_some()
+            || self.eval_steps.is_some()
+            || self.eval_on_start
+            || self.load_best_model_at_end
+            || self.save_strategy == Some(SaveWhen::Best)
+    }
+
+    /// Whether --greater-is-better agrees with the metric: a high loss is never the best.
+    pub fn check_direction(&self) -> Result<()> {
+        let (metric, greater) = match self.metric_for_best_model {
+            Metric::EvalLoss => ("eval_loss", false),
+            Metric::EvalAccuracy => ("eval_accuracy", true),
+        };
+        match self.greater_is_better {
+            Some(asked) if asked != greater => Err(Error::usage(
+                format!("--greater-is-better {asked}: of {metric} the best is {greater}"),
+                format!(
+                    "leave it out (--metric-for-best-model implies it), or give \
+                     --metric-for-best-model {}",
+                    if asked { "eval_accuracy" } else { "eval_loss" }
+                ),
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// How to go on with an earlier run, if that is what is asked for.
@@ -329,18 +294,47 @@ impl OutputArgs {
         self.output_dir.clone().or(of_checkpoint)
     }
 
-    /// When to evaluate and when to save, by `recipe` where the person did not say.
-    pub fn intervals(&self, recipe: &Recipe) -> (Interval, Interval) {
-        let logging = self.logging_steps.unwrap_or(recipe.logging_steps);
-        let eval = interval(self.eval_strategy, self.eval_steps, logging).unwrap_or(recipe.eval);
-        let save = interval(self.save_strategy, self.save_steps, 500);
-        // The best checkpoint can only be one that was both evaluated and saved.
-        let save = save.unwrap_or(match self.load_best_model_at_end {
-            true => eval,
-            false => recipe.save,
-        });
-        (eval, save)
+    /// When to log, to evaluate and to save in a run of `max_steps`, by `recipe` where the person did
+    /// not say.
+    pub fn intervals(&self, recipe: &Recipe, max_steps: u64) -> Intervals {
+        let steps = |given: Option<Steps>| given.map(|steps| steps.of(max_steps));
+        let logging = steps(self.logging_steps).unwrap_or(recipe.logging_steps);
+        let eval = interval(self.eval_strategy, steps(self.eval_steps), logging);
+        let eval = eval.unwrap_or(recipe.eval);
+        Intervals {
+            logging: match self.logging_strategy {
+                Strategy::No => Interval::Never,
+                Strategy::Epoch => Interval::Epoch,
+                Strategy::Steps => Interval::Steps(logging),
+            },
+            eval,
+            save: self.saves(steps(self.save_steps)).unwrap_or(
+                // The best checkpoint can only be one that was both evaluated and saved.
+                match self.load_best_model_at_end {
+                    true => eval.into(),
+                    false => recipe.save.into(),
+                },
+            ),
+        }
     }
+
+    fn saves(&self, steps: Option<u64>) -> Option<SaveStrategy> {
+        let strategy = match self.save_strategy {
+            Some(SaveWhen::Best) => return Some(SaveStrategy::Best),
+            Some(SaveWhen::No) => Some(Strategy::No),
+            Some(SaveWhen::Epoch) => Some(Strategy::Epoch),
+            Some(SaveWhen::Steps) => Some(Strategy::Steps),
+            None => None,
+        };
+        interval(strategy, steps, 500).map(SaveStrategy::from)
+    }
+}
+
+/// When a run logs, evaluates and saves.
+pub struct Intervals {
+    pub logging: Interval,
+    pub eval: Interval,
+    pub save: SaveStrategy,
 }
 
 fn interval(strategy: Option<Strategy>, steps: Option<u64>, usual: u64) -> Option<Interval> {

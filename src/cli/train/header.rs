@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::args::AugmentArg;
+use super::choices::AugmentArg;
 use super::start::Start;
 use vitcuda::data::Loader;
 use vitcuda::data::source::Source;

@@ -3,6 +3,7 @@
 mod args;
 mod batch;
 mod card;
+mod choices;
 mod header;
 mod recipe;
 mod records;
@@ -11,10 +12,10 @@ mod start;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use args::ClassWeights;
 pub use args::TrainArgs;
 use batch::BatchSizes;
 use card::About;
+use choices::ClassWeights;
 use recipe::Recipe;
 use records::Records;
 use start::Start;
@@ -22,23 +23,27 @@ use start::Start;
 use super::hub;
 use super::images;
 use super::model::RunFiles;
+use super::numbers::Steps;
 use super::output::{self, Outcome};
 use super::{Global, interrupt};
 use vitcuda::Error;
 use vitcuda::data::source::{self, Splits};
 use vitcuda::data::{Augmentation, Loader};
 use vitcuda::device::Device;
+use vitcuda::report::format::accuracy;
 use vitcuda::report::verdict::{Finding, Tone};
 use vitcuda::report::{Console, Event, JsonLines, Reporter, Reporters};
 use vitcuda::train::RunLock;
-use vitcuda::train::config::{Interval, TrainConfig};
+use vitcuda::train::config::{Interval, SaveStrategy, TrainConfig};
 use vitcuda::train::engine::{Capacity, EpochBatches, Hyper};
 use vitcuda::train::engines::Opened;
+use vitcuda::train::plan;
 use vitcuda::train::resume;
 use vitcuda::train::source::BatchSource;
 use vitcuda::train::trainer::{self, Job};
 
 pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
+    args.outputs.check_direction()?;
     let device = global.device()?;
     let mut json = global.json.then(|| JsonLines::new(io::stdout()));
     let mut reporters = reporters(global, json.as_mut());
@@ -83,7 +88,14 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
     let opened = Opened::new(device)?;
     let sizes = BatchSizes::new(args, &opened, &start.config, train.len())?;
     let counts = train.dataset().class_counts(classes.len());
-    let config = config(args, lock.folder(), &sizes, &counts, validation.as_ref());
+    let config = config(
+        args,
+        lock.folder(),
+        &sizes,
+        &train,
+        &counts,
+        validation.as_ref(),
+    );
     let mut facts = vec![
         header::data(&spec.source, &classes, &train, validation.as_ref()),
         header::model(&start, args.optimisation.freeze),
@@ -146,8 +158,20 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
         output::to_stdout(json.finish().map(drop))?;
     }
     match global.quiet && !global.json {
-        true => output::result(config.output_dir.display()),
+        true => result(&config, &outcome),
         false => Ok(()),
+    }
+}
+
+/// What a quiet run says: where the model is, and how good it is.
+fn result(config: &TrainConfig, outcome: &vitcuda::train::Outcome) -> Outcome {
+    output::result(config.output_dir.display())?;
+    match &outcome.evaluation {
+        Some(scored) => {
+            let accuracy = accuracy(scored.correct(), scored.samples());
+            output::result(format_args!("accuracy {accuracy}"))
+        }
+        None => Ok(()),
     }
 }
 
@@ -176,7 +200,10 @@ fn identity(
 fn reporters<'a>(global: &Global, json: Option<&'a mut JsonLines<io::Stdout>>) -> Reporters<'a> {
     let mut reporters = Reporters::default();
     if !global.quiet {
-        reporters.0.push(Box::new(Console::stderr()));
+        reporters.0.push(Box::new(match global.json {
+            true => Console::stderr(),
+            false => Console::with_table_on_stdout(),
+        }));
     }
     if let Some(json) = json {
         reporters.0.push(Box::new(json));
@@ -222,16 +249,36 @@ fn config(
     args: &TrainArgs,
     output_dir: &Path,
     sizes: &BatchSizes,
+    train: &Loader,
     counts: &[usize],
     validation: Option<&Loader>,
 ) -> TrainConfig {
     let recipe = Recipe::of(args.data.as_deref());
-    let (optimisation, outputs) = (&args.optimisation, &args.outputs);
-    let (eval, save) = outputs.intervals(&recipe);
+    let mut config = without_intervals(args, sizes, counts, &recipe);
+    let max_steps = plan::max_steps(&config, train.len());
+    let intervals = args.outputs.intervals(&recipe, max_steps);
+    config.logging = intervals.logging;
+    config.save = intervals.save;
     // Evaluations nobody asked for are no reason to refuse data without a validation part.
-    let eval = match validation {
-        None if !outputs.asks_for_evaluation() => Interval::Never,
-        _ => eval,
+    config.eval = match validation {
+        None if !args.outputs.asks_for_evaluation() => Interval::Never,
+        _ => intervals.eval,
+    };
+    config
+}
+
+/// The same, before it is known what falls due at which step.
+fn without_intervals(
+    args: &TrainArgs,
+    sizes: &BatchSizes,
+    counts: &[usize],
+    recipe: &Recipe,
+) -> TrainConfig {
+    let (optimisation, outputs) = (&args.optimisation, &args.outputs);
+    let (warmup_steps, warmup_ratio) = match optimisation.warmup_steps {
+        Steps::Count(0) => (0, optimisation.warmup_ratio),
+        Steps::Count(steps) => (steps, 0.0),
+        Steps::Share(share) => (0, share),
     };
     TrainConfig {
         output_dir: output_dir.to_owned(),
@@ -244,8 +291,8 @@ fn config(
         eval_batch_size: sizes.eval,
         gradient_accumulation_steps: optimisation.gradient_accumulation_steps,
         schedule: optimisation.lr_scheduler_type.into(),
-        warmup_steps: optimisation.warmup_steps,
-        warmup_ratio: optimisation.warmup_ratio,
+        warmup_steps,
+        warmup_ratio,
         hyper: Hyper {
             beta1: optimisation.adam_beta1,
             beta2: optimisation.adam_beta2,
@@ -260,10 +307,15 @@ fn config(
             freeze: optimisation.freeze,
         },
         seed: args.split.seed,
-        logging_steps: outputs.logging_steps.unwrap_or(recipe.logging_steps),
-        eval,
-        save,
+        data_seed: optimisation.data_seed,
+        logging: Interval::Never,
+        logging_first_step: outputs.logging_first_step,
+        eval: Interval::Never,
+        eval_on_start: outputs.eval_on_start,
+        eval_delay: outputs.eval_delay,
+        save: SaveStrategy::Never,
         save_total_limit: outputs.save_total_limit,
+        save_only_model: outputs.save_only_model,
         on_save_error: outputs.on_save_error.into(),
         load_best_model_at_end: outputs.load_best_model_at_end,
         metric_for_best_model: outputs.metric_for_best_model.into(),
