@@ -1,6 +1,6 @@
 //! `metrics.jsonl`: each log, evaluation and checkpoint as a line, as soon as it is there.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 

@@ -1,7 +1,6 @@
 //! `run.json`: which run an output folder belongs to, from before that run changes anything else
 //! there. Where there is no checkpoint yet, it tells a resumed run what it is about to start anew.
 
-use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 

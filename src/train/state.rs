@@ -1,6 +1,5 @@
 //! `trainer_state.json`: where a run stands, in Hugging Face's words.
 
-use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
