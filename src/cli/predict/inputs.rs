@@ -188,7 +188,7 @@ type Key = (PathBuf, Option<usize>);
 fn key(origin: &Origin) -> Option<Key> {
     match origin {
         Origin::File(path) => Some((path.clone(), None)),
-        Origin::Row(rows, row) => Some((rows.file().path().to_owned(), Some(*row))),
+        Origin::Row(rows, row) => Some((rows.path().to_owned(), Some(*row))),
         Origin::Digit(_) => None,
     }
 }
@@ -219,9 +219,9 @@ impl Input {
             Image::Url(url) => {
                 let bytes = hub::hub().map_err(|e| e.to_string());
                 let bytes = bytes.and_then(|hub: Hub| hub.bytes(url, MOST));
-                decode(&bytes.map_err(Undecodable)?)
+                decode(&bytes.map_err(Undecodable::Bad)?)
             }
-            Image::None(reason) => Err(Undecodable(reason.clone())),
+            Image::None(reason) => Err(Undecodable::Bad(reason.clone())),
         }
     }
 }

@@ -254,7 +254,7 @@ fn config(
     validation: Option<&Loader>,
 ) -> TrainConfig {
     let recipe = Recipe::of(args.data.as_deref());
-    let mut config = without_intervals(args, sizes, counts, &recipe);
+    let mut config = without_intervals(args, output_dir, sizes, counts, &recipe);
     let max_steps = plan::max_steps(&config, train.len());
     let intervals = args.outputs.intervals(&recipe, max_steps);
     config.logging = intervals.logging;
@@ -270,6 +270,7 @@ fn config(
 /// The same, before it is known what falls due at which step.
 fn without_intervals(
     args: &TrainArgs,
+    output_dir: &Path,
     sizes: &BatchSizes,
     counts: &[usize],
     recipe: &Recipe,
