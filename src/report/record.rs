@@ -12,6 +12,14 @@ use crate::metrics::{Paired, Summary};
 /// Name of the file in a run's folder.
 pub const RECORD: &str = "report.json";
 
+/// Where the weights of a run come from, but for those of a new head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    Pretrained,
+    Scratch,
+}
+
 /// What is known of a run besides its curves.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Record {
@@ -20,6 +28,8 @@ pub struct Record {
     pub notices: Vec<String>,
     /// The peak of the run.
     pub learning_rate: Option<f64>,
+    #[serde(default)]
+    pub origin: Option<Origin>,
     /// Why the run ended in an error, if it did.
     pub failure: Option<String>,
     /// Where somebody stopped the run, if somebody did.

@@ -99,6 +99,12 @@ impl RunLog {
         }
     }
 
+    /// The last step that was logged or evaluated; 0 without any.
+    pub fn last_step(&self) -> u64 {
+        let trained = self.trained.last().map_or(0, |t| t.step);
+        trained.max(self.scored.last().map_or(0, |s| s.step))
+    }
+
     /// The evaluation with the lowest loss, the first among equals.
     pub fn best(&self) -> Option<&Scored> {
         let finite = self.scored.iter().filter(|s| s.loss.is_finite());

@@ -1,14 +1,25 @@
 //! What a run shows, in words, each with the statistics and the rule it rests on.
 
 use super::format::learning_rate;
-use super::record::{Comparison, Judged, Record};
+use super::record::{Comparison, Judged, Origin, Record};
 use super::run_log::{RunLog, Scored, Trained};
 use crate::metrics::wilson;
 
-/// A loss above this share of chance, with an accuracy that is not above chance either, counts as
-/// nothing learnt. The best of several evaluations of a model that knows nothing lies a little below
-/// chance, so this is below the 98 % that `train::health` asks of the mean training loss.
+/// A loss of at least this share of chance, with an accuracy that is not above chance either, counts
+/// as nothing learnt. The best of several evaluations of a model that knows nothing lies a little
+/// below chance.
 const COLLAPSE_SHARE: f64 = 0.95;
+
+/// Steps below which a run that has learnt nothing is a short one, not a collapsed one: those after
+/// which `train::health` begins to judge.
+const MIN_STEPS: u64 = 50;
+
+/// Evaluations in a row of which each is better than the one before: of four in an order by chance,
+/// one in 24 is so.
+const IMPROVING: usize = 4;
+
+/// The share of the validation loss that those must have taken off.
+const IMPROVEMENT: f64 = 0.05;
 
 /// Standard errors that a difference must exceed to count: the two-sided 5 % of a normal
 /// distribution.
@@ -52,11 +63,12 @@ pub fn judge(log: &RunLog, record: &Record) -> Vec<Finding> {
         let title = "The run was interrupted";
         findings.push(Finding::new(Tone::Neutral, title, interruption));
     }
-    let collapse = record.judged.as_ref().and_then(|j| collapse(j, record));
-    let has_collapsed = collapse.is_some();
     findings.extend(record.judged.as_ref().map(accuracy));
-    findings.extend(collapse);
-    if !has_collapsed {
+    let at_chance = record.judged.as_ref().filter(|judged| is_at_chance(judged));
+    if let Some(judged) = at_chance {
+        findings.push(nothing_learnt(judged, record, log.last_step()));
+    } else {
+        findings.extend(improving(&log.scored));
         findings.extend(overfitting(log, record.comparison.as_ref()));
         findings.extend(checkpoints(record.comparison.as_ref()));
         findings.extend(wobble(&log.scored));
@@ -105,44 +117,91 @@ fn accuracy(judged: &Judged) -> Finding {
     Finding::new(Tone::Warning, title, text)
 }
 
-/// A model that does no better than one that ignores the images, and what to change.
-fn collapse(judged: &Judged, record: &Record) -> Option<Finding> {
+/// Whether a model does no better than one that ignores the images.
+fn is_at_chance(judged: &Judged) -> bool {
     let chance = judged.summary.confusion.label_entropy();
     let loss = judged.summary.loss.unwrap_or(f64::INFINITY);
     // With a single class there is nothing to know: chance is 0.
     if chance == 0.0 || loss < COLLAPSE_SHARE * chance {
-        return None;
+        return false;
     }
-    let (_, count) = judged.summary.confusion.largest_class()?;
+    let Some((_, count)) = judged.summary.confusion.largest_class() else {
+        return false;
+    };
     let share = count.samples as f64 / judged.summary.samples as f64;
-    // Right more often than chance, and only too sure of the rest: overfitted, not collapsed.
+    // Right more often than chance, and only too sure of the rest: overfitted, not at chance.
     let (low, _) = judged.summary.interval();
-    if low > share {
-        return None;
+    low <= share
+}
+
+/// What to change about a run of `steps` that has learnt nothing.
+fn nothing_learnt(judged: &Judged, record: &Record, steps: u64) -> Finding {
+    let loss = match judged.summary.loss {
+        Some(loss) => format!("{loss:.3}"),
+        None => "not a number".into(),
+    };
+    let measured = format!(
+        "The validation loss is {loss}; a model that ignores the images and gives each class its \
+         share reaches {:.3}.",
+        judged.summary.confusion.label_entropy()
+    );
+    let rule = format!(
+        "the loss is at least {:.0} % of that, and the accuracy's interval does not lie above the \
+         largest class's share",
+        100.0 * COLLAPSE_SHARE
+    );
+    if steps < MIN_STEPS {
+        let title = "Not yet better than chance";
+        let text = format!(
+            "{measured} {steps} steps are too few to tell why: train longer. (Rule: {rule}, after \
+             fewer than {MIN_STEPS} steps.)"
+        );
+        return Finding::new(Tone::Warning, title, text);
     }
-    let change = match record.learning_rate {
+    let again = match record.learning_rate {
         Some(rate) => format!(
-            "The usual cause is a learning rate that destroys the pretrained weights in the first \
-             steps: train again with `--learning-rate {}` instead of {}, and with \
-             `--warmup-ratio 0.1`.",
+            "with `--learning-rate {}` instead of {}, and with `--warmup-ratio 0.1`",
             learning_rate(rate / 10.0),
             learning_rate(rate)
         ),
-        None => "The usual cause is a learning rate that destroys the pretrained weights in the \
-                 first steps: train again with a tenth of it, and with `--warmup-ratio 0.1`."
-            .into(),
+        None => "with a tenth of it, and with `--warmup-ratio 0.1`".into(),
     };
+    let advice = match record.origin {
+        Some(Origin::Pretrained) => format!(
+            "The usual cause is a learning rate that destroys the pretrained weights in the first \
+             steps: train again {again}."
+        ),
+        Some(Origin::Scratch) => format!(
+            "A model that starts from nothing may need a longer run; or the learning rate is too \
+             high: train again {again}."
+        ),
+        None => format!("The usual cause is too high a learning rate: train again {again}."),
+    };
+    let text = format!("{measured} {advice} (Rule: {rule}, after at least {MIN_STEPS} steps.)");
+    Finding::new(Tone::Warning, "Collapsed to chance", text)
+}
+
+/// Whether the run ended while it was still getting better.
+fn improving(scored: &[Scored]) -> Option<Finding> {
+    let last = &scored[scored.len().checked_sub(IMPROVING)?..];
+    let falls = last.windows(2).all(|pair| pair[1].loss < pair[0].loss);
+    let (before, after) = (last[0].loss, last[IMPROVING - 1].loss);
+    if !falls || after > (1.0 - IMPROVEMENT) * before {
+        return None;
+    }
     let text = format!(
-        "The validation loss is {loss:.3}; a model that ignores the images and gives each class \
-         its share reaches {chance:.3}. {change} (Rule: the loss is at least 95 % of that, and the \
-         accuracy's interval does not lie above the largest class's share.)"
+        "At the last {IMPROVING} evaluations the validation loss fell from each to the next, from \
+         {before:.4} to {after:.4}: more `--epochs` may bring more. (Rule: it falls so, and by at \
+         least {:.0} % in all.)",
+        100.0 * IMPROVEMENT
     );
-    Some(Finding::new(Tone::Warning, "Collapsed to chance", text))
+    let title = "Still improving: train longer";
+    Some(Finding::new(Tone::Neutral, title, text))
 }
 
 const OVERFITTING_RULE: &str = "(Rule: overfitting is when, from the best evaluation to the last, \
-    the validation loss rises by more than 1.96 standard errors, image by image, while the \
-    training loss goes on falling.)";
+    the validation loss rises by more than 1.96 standard errors, image by image, while the mean \
+    training loss of the logs after it is below that of as many before.)";
 
 fn overfitting(log: &RunLog, comparison: Option<&Comparison>) -> Option<Finding> {
     let best = log.best()?;
@@ -260,8 +319,9 @@ fn checkpoints(comparison: Option<&Comparison>) -> Option<Finding> {
         }
         false => Finding::new(
             Tone::Neutral,
-            "Best and last checkpoint are equally accurate",
-            text + "There is no evidence that they differ.",
+            format!("No evidence of a difference ({} images)", paired.images),
+            text + "The best and the last checkpoint may be equally accurate, or differ by less \
+                    than so many images show.",
         ),
     })
 }

@@ -13,6 +13,7 @@ mod evaluations;
 mod feed;
 mod foreign;
 pub mod health;
+pub mod learning;
 mod metrics_file;
 pub mod optimizer_file;
 pub mod outcome;

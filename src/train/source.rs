@@ -13,6 +13,9 @@ pub trait BatchSource {
         self.len() == 0
     }
 
+    /// Images of each of so many classes.
+    fn class_counts(&self, classes: usize) -> Vec<usize>;
+
     /// The images numbered `order`, in that order, in ⌈order / `batch_size`⌉ batches, the last one
     /// perhaps short. Batches are made ahead; the time `next` blocks is the time the model waits.
     ///
@@ -26,6 +29,10 @@ pub type Batches<'a> = Box<dyn Iterator<Item = Result<Batch>> + 'a>;
 impl BatchSource for Loader {
     fn len(&self) -> usize {
         Loader::len(self)
+    }
+
+    fn class_counts(&self, classes: usize) -> Vec<usize> {
+        self.dataset().class_counts(classes)
     }
 
     fn batches(&self, epoch: u64, order: Vec<usize>, batch_size: usize) -> Batches<'_> {

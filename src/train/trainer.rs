@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::model::cost::hugging_face_total_flos;
+use crate::report::record::Origin;
 use crate::report::{BestMark, Event, Fact, Logged, Progress, Reporter};
 
 use super::clock::Clock;
@@ -47,6 +48,7 @@ pub struct Job<'a> {
     /// Of the output folder.
     pub lock: &'a RunLock,
     pub model_files: &'a dyn ModelFiles,
+    pub origin: Origin,
     /// Lines for the header of the report; the plan of the run is added to them.
     pub facts: Vec<Fact>,
     /// By flag, what else a resumed run must have in common with the run it goes on with: images,
@@ -81,7 +83,7 @@ pub fn train<'a>(
     reporter: &'a mut dyn Reporter,
 ) -> Result<Outcome> {
     thread::scope(|scope| {
-        let mut run = Run::new(scope, engine, images.len(), validation, job, reporter)?;
+        let mut run = Run::new(scope, engine, images, validation, job, reporter)?;
         run.start()?;
         if job.config.eval_on_start && run.state.global_step == 0 {
             run.evaluate_start()?;
@@ -133,7 +135,7 @@ impl<'a> Run<'a> {
     fn new<'scope>(
         scope: &'scope Scope<'scope, '_>,
         engine: &'a mut dyn Engine,
-        examples: usize,
+        images: &dyn BatchSource,
         validation: Option<&'a dyn BatchSource>,
         job: &'a Job<'a>,
         reporter: &'a mut dyn Reporter,
@@ -141,7 +143,7 @@ impl<'a> Run<'a> {
     where
         'a: 'scope,
     {
-        let config = job.config;
+        let (config, examples) = (job.config, images.len());
         assert_eq!(job.lock.folder(), config.output_dir, "the folder is locked");
         let plan = Plan::new(config, examples)?;
         let validation = validation.filter(|images| !images.is_empty());
@@ -153,7 +155,8 @@ impl<'a> Run<'a> {
             ));
         }
         let rate = LearningRate::new(config, plan.max_steps);
-        let classes = engine.config().num_labels();
+        let class_counts = images.class_counts(engine.config().num_labels());
+        let warmup_steps = rate.warmup_steps();
         let mut state = TrainerState::new(config, &plan);
         let counts = (examples, validation.map_or(0, |images| images.len()));
         let settings = resume::settings(job, engine, counts);
@@ -168,7 +171,13 @@ impl<'a> Run<'a> {
         let mut run = Self {
             writer: Writer::start(scope, destination),
             metrics: MetricsFile::append(folder.path().join("metrics.jsonl"))?,
-            health: Health::new(config, plan.max_steps, rate.warmup_steps(), classes),
+            health: Health::new(
+                config,
+                plan.max_steps,
+                warmup_steps,
+                job.origin,
+                &class_counts,
+            ),
             state,
             engine,
             validation,

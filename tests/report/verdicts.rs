@@ -3,6 +3,7 @@
 use libtest_mimic::Trial;
 use vitcuda::metrics::Prediction;
 use vitcuda::report::Record;
+use vitcuda::report::record::Origin;
 use vitcuda::report::verdict::{Finding, Tone, judge};
 
 use crate::made::{judged, log, predictions, record};
@@ -15,6 +16,11 @@ pub fn trials() -> Vec<Trial> {
             "a model at chance is called collapsed, with a tenth of the rate",
             collapsed,
         ),
+        trial(
+            "only pretrained weights are destroyed, and not by a step or two",
+            destroyed,
+        ),
+        trial("a run that ends while it gets better is told so", improving),
         trial(
             "an accuracy whose interval holds the largest share warns",
             not_shown,
@@ -82,10 +88,7 @@ fn good() {
 /// All logits equal but for a hair: a loss of ln 2, half of the images right.
 fn collapsed() {
     let said = predictions(100, 1e-3);
-    let findings = judge(
-        &log(&[0.7, 0.69], &[(0.69, 100), (0.7, 100)]),
-        &record(&said, &said),
-    );
+    let findings = judge(&log(&[0.7; 6], &[(0.69, 100); 6]), &record(&said, &said));
     let collapse = find(&findings, "Collapsed to chance");
     assert_eq!(collapse.tone, Tone::Warning);
     assert!(
@@ -104,6 +107,51 @@ fn collapsed() {
         "{}",
         accuracy.text
     );
+}
+
+fn destroyed() {
+    let said = predictions(100, 1e-3);
+    let judge = |origin, steps| {
+        let record = Record {
+            origin,
+            ..record(&said, &said)
+        };
+        judge(&log(&vec![0.7; steps], &[]), &record)
+    };
+    let text = |origin| find(&judge(origin, 6), "Collapsed to chance").text.clone();
+    let pretrained = text(Some(Origin::Pretrained));
+    assert!(pretrained.contains("destroys the pretrained weights"));
+    for origin in [Some(Origin::Scratch), None] {
+        assert!(!text(origin).contains("pretrained"), "{}", text(origin));
+    }
+    assert!(
+        pretrained.contains("at least 95 % of that") && pretrained.contains("at least 50 steps")
+    );
+    // 40 steps.
+    let findings = judge(Some(Origin::Pretrained), 4);
+    let short = find(&findings, "Not yet better than chance");
+    assert!(short.text.contains("train longer") && !short.text.contains("pretrained"));
+}
+
+fn improving() {
+    let said = predictions(189, 4.0);
+    let record = Record {
+        judged: Some(judged(&said)),
+        ..Record::default()
+    };
+    let titles = |scored: &[(f64, usize)]| {
+        let findings = judge(&log(&FALLING, scored), &record);
+        let titles = findings.into_iter().map(|f| f.title);
+        titles.collect::<Vec<_>>()
+    };
+    let title = "Still improving: train longer".to_owned();
+    let falling = [(0.5, 180), (0.4, 183), (0.35, 185), (0.3, 189)];
+    assert!(titles(&falling).contains(&title));
+    let level = [(0.302, 189), (0.301, 189), (0.3005, 189), (0.3, 189)];
+    let bent = [(0.5, 180), (0.3, 189), (0.31, 188), (0.29, 189)];
+    for scored in [&level[..], &bent, &falling[..3]] {
+        assert!(!titles(scored).contains(&title), "{scored:?}");
+    }
 }
 
 fn not_shown() {
@@ -140,7 +188,7 @@ fn overfitted() {
     ] {
         assert!(finding.text.contains(part), "{part}: {}", finding.text);
     }
-    let same = find(&findings, "Best and last checkpoint are equally accurate");
+    let same = find(&findings, "No evidence of a difference (200 images)");
     assert!(same.text.contains("p = 1.0000"), "{}", same.text);
     // 189 … 190 of 200 in the second half.
     find(&findings, "Ups and downs are within chance");

@@ -224,6 +224,10 @@ impl BatchSource for Failing {
         self.images.len()
     }
 
+    fn class_counts(&self, classes: usize) -> Vec<usize> {
+        self.images.class_counts(classes)
+    }
+
     fn batches(&self, epoch: u64, order: Vec<usize>, batch_size: usize) -> Batches<'_> {
         let batches = self.images.batches(epoch, order, batch_size).enumerate();
         Box::new(batches.map(|(index, batch)| {

@@ -263,6 +263,11 @@ impl BatchSource for Numbered {
         self.images
     }
 
+    fn class_counts(&self, classes: usize) -> Vec<usize> {
+        let of_class = |class| (0..self.images).filter(move |&i| (self.label)(i) as usize == class);
+        (0..classes).map(|class| of_class(class).count()).collect()
+    }
+
     fn batches(&self, _: u64, order: Vec<usize>, batch_size: usize) -> Batches<'_> {
         let mut left = order.into_iter();
         let pixels = |i: usize| {

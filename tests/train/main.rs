@@ -7,6 +7,7 @@ mod common;
 mod damaged;
 mod fakes;
 mod files;
+mod learning;
 mod play;
 mod records;
 mod report;
@@ -35,6 +36,7 @@ fn main() {
         records::trials(),
         resuming::trials(),
         damaged::trials(),
+        learning::trials(),
     ];
     let trials = areas.into_iter().flatten().collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit();

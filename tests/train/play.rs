@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tempfile::TempDir;
 use vitcuda::error::{Error, Result};
 use vitcuda::model::tensor_file::{self, Tensor, TensorFile};
+use vitcuda::report::record::Origin;
 use vitcuda::report::{Event, Logged, Reporter};
 use vitcuda::train::config::{
     BestMetric, Interval, OnSaveError, SaveStrategy, Schedule, TrainConfig,
@@ -138,6 +139,7 @@ impl Play {
             config: &self.config,
             lock: &lock,
             model_files: &self.model_files,
+            origin: Origin::Pretrained,
             facts: Vec::new(),
             identity: Vec::new(),
             next: vec!["vitcuda predict".into()],

@@ -102,7 +102,7 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
         header::recipe(&config, args.augment),
     ];
     facts.extend(sizes.fact);
-    let mut records = Records::new(&config, &start.config);
+    let mut records = Records::new(&config, &start.config, start.origin);
     let mut listeners = Reporters(vec![Box::new(&mut reporters), Box::new(&mut records)]);
     let capacity = Capacity {
         training: Some(EpochBatches {
@@ -128,6 +128,7 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
         config: &config,
         lock: &lock,
         model_files: &files,
+        origin: start.origin,
         facts,
         identity: identity(device, args, weights, &train, validation.as_ref()),
         next: header::next(&config.output_dir, args.data.as_deref()),

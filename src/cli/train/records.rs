@@ -8,6 +8,7 @@ use crate::cli::report::{self, PAGE};
 use crate::cli::thumbnail;
 use vitcuda::data::Loader;
 use vitcuda::model::config::VitConfig;
+use vitcuda::report::record::Origin;
 use vitcuda::report::verdict::Finding;
 use vitcuda::report::{Event, MetricsCsv, Record, Reporter, RunLog, TensorBoard};
 use vitcuda::train::Outcome;
@@ -23,8 +24,9 @@ pub struct Records {
 }
 
 impl Records {
-    /// The records of a run that is told `config` and trains `model`.
-    pub fn new(config: &TrainConfig, model: &VitConfig) -> Self {
+    /// The records of a run that is told `config` and trains `model`, whose weights have this
+    /// `origin`.
+    pub fn new(config: &TrainConfig, model: &VitConfig, origin: Origin) -> Self {
         let folder = &config.output_dir;
         let model = serde_json::to_string_pretty(model).expect("keys are strings");
         let args = serde_json::to_string_pretty(&arguments(config)).expect("keys are strings");
@@ -34,6 +36,7 @@ impl Records {
             csv: MetricsCsv::new(folder),
             record: Record {
                 learning_rate: Some(config.learning_rate),
+                origin: Some(origin),
                 ..Record::default()
             },
             folder: folder.clone(),

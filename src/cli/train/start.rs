@@ -10,6 +10,7 @@ use vitcuda::model::config::VitConfig;
 use vitcuda::model::init::{self, HeadInit};
 use vitcuda::model::params::ParamTable;
 use vitcuda::model::presets::{DIGITS_PRESET, names};
+use vitcuda::report::record::Origin;
 use vitcuda::{Error, Result};
 
 /// A model ready to be trained.
@@ -17,6 +18,7 @@ pub struct Start {
     pub config: VitConfig,
     pub params: Vec<f32>,
     pub preprocessor: Preprocessor,
+    pub origin: Origin,
     /// The folder or the hub's id, or the preset and that it is new.
     pub name: String,
     pub notices: Vec<String>,
@@ -52,6 +54,7 @@ impl Start {
                     config: loaded.config,
                     params: loaded.params,
                     preprocessor,
+                    origin: Origin::Pretrained,
                     name,
                     notices: loaded.notices,
                 })
@@ -89,6 +92,7 @@ impl Start {
             preprocessor: Preprocessor::new(config.image_size),
             config,
             params,
+            origin: Origin::Scratch,
             name: format!("{name} from scratch"),
             notices: Vec::new(),
         })
