@@ -29,6 +29,8 @@ mod resume;
 #[path = "../common/run_files.rs"]
 mod run_files;
 mod runs;
+#[cfg(unix)]
+mod signals;
 #[cfg(target_os = "linux")]
 mod strange_files;
 mod support;

@@ -1,7 +1,6 @@
 //! Training, evaluating and predicting, on pictures made here.
 
 use std::fs;
-use std::io::Read;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::LazyLock;
@@ -332,43 +331,4 @@ fn bench_prints_a_line_for_each_pass() {
         table.contains("training") && table.contains("inference"),
         "{table}"
     );
-}
-
-/// The first Ctrl-C lets the step finish and saves; the exit code says that it was interrupted.
-#[cfg(unix)]
-#[test]
-fn an_interrupted_run_is_saved() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut child = vitcuda()
-        .current_dir(folder.path())
-        .args("train --epochs 1000000 --logging-steps 1 --output-dir out --device cpu".split(' '))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut stdout = child.stdout.take().unwrap();
-    let mut seen = String::new();
-    // The table has begun: the handler is in place and steps are being made.
-    while !seen.contains("train loss") {
-        let mut some = [0; 256];
-        let n = stdout.read(&mut some).unwrap();
-        assert!(n > 0, "{seen}");
-        seen.push_str(&String::from_utf8_lossy(&some[..n]));
-    }
-    let interrupt = std::process::Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status();
-    assert!(interrupt.unwrap().success());
-    std::io::copy(&mut stdout, &mut std::io::sink()).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(130));
-    let saved = fs::read_dir(folder.path().join("out")).unwrap();
-    let saved: Vec<String> = saved
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    assert!(
-        saved.iter().any(|name| name.starts_with("checkpoint-")),
-        "{saved:?}"
-    );
-    let page = fs::read_to_string(folder.path().join("out/report.html")).unwrap();
-    assert!(page.contains("The run was interrupted") && page.contains("<polyline"));
 }
