@@ -11,6 +11,8 @@ pub mod engines;
 pub mod evaluate;
 mod evaluations;
 mod feed;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod health;
 mod metrics_file;
 pub mod optimizer_file;
