@@ -83,7 +83,7 @@ fn totals() -> std::sync::MutexGuard<'static, Totals> {
 pub fn book(launch: &Launch, counters: &Counters) {
     totals()
         .kernels
-        .entry(launch.kernel.name.clone())
+        .entry(launch.kernel.program.name.clone())
         .or_default()
         .add(counters);
     let (grid, block) = (launch.grid, launch.block);
@@ -91,7 +91,7 @@ pub fn book(launch: &Launch, counters: &Counters) {
         "VITCUDA_EMULATOR_COUNTERS",
         &format!(
             "{{\"kernel\":\"{}\",\"grid\":{grid:?},\"block\":{block:?},\"shared\":{},{}}}\n",
-            launch.kernel.name,
+            launch.kernel.program.name,
             launch.dynamic_shared,
             counters.json()
         ),

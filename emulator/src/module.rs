@@ -3,10 +3,10 @@
 //! An image is PTX behind a header, so that what NVRTC made travels through a program's caches as a
 //! cubin does.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::memory::{self, Home};
-use crate::ptx::program::Parameter;
 use crate::ptx::{self, Program};
 use crate::status::{Result, Status};
 
@@ -17,23 +17,18 @@ const HEADER: usize = 16 + 3 * 8;
 
 /// A `__global__` function.
 pub struct Kernel {
-    pub name: String,
-    pub parameters: Vec<Parameter>,
-    pub parameter_bytes: u32,
-    /// Of `__launch_bounds__`, 0 where not given.
-    pub max_threads: u32,
-    pub min_blocks: u32,
-    pub program: Arc<Program>,
+    pub program: Program,
     /// Kept as long as a kernel may run: the module's variables.
     _variables: Arc<Variables>,
 }
 
-/// Device memory of a module's variables.
-struct Variables(Vec<usize>);
+/// Device memory of a module's variables, by their names.
+#[derive(Default)]
+struct Variables(HashMap<String, usize>);
 
 impl Drop for Variables {
     fn drop(&mut self) {
-        for &base in &self.0 {
+        for &base in self.0.values() {
             // Allocated by `place` and freed nowhere else: it cannot be refused.
             let _ = memory::free(base);
         }
@@ -104,45 +99,52 @@ pub unsafe fn load(image: *const u8, arch: u32, ordinal: usize) -> Result<Vec<Ar
         ));
     }
     let text = String::from_utf8_lossy(&bytes[HEADER..]);
-    kernels(&text, ordinal).map_err(|text| refuse(Status::ERROR_INVALID_IMAGE, text))
+    kernels(&text, ordinal).map_err(|(status, text)| refuse(status, text))
 }
 
-fn kernels(text: &str, ordinal: usize) -> Result<Vec<Arc<Kernel>>, String> {
-    let module = Arc::new(ptx::Module::parse(text)?);
-    let mut variables = std::collections::HashMap::new();
+fn kernels(text: &str, ordinal: usize) -> Result<Vec<Arc<Kernel>>, (Status, String)> {
+    let invalid = |text| (Status::ERROR_INVALID_IMAGE, text);
+    let module = Arc::new(ptx::Module::parse(text).map_err(invalid)?);
+    let mut variables = Variables::default();
+    let mut refused = None;
     let mut address_of = |variable: &ptx::Variable| {
-        let placed = variables.entry(variable.name.clone());
-        let base = *placed.or_insert_with(|| place(variable, ordinal));
-        base as u64
+        if let Some(&base) = variables.0.get(&variable.name) {
+            return base as u64;
+        }
+        match place(variable, ordinal) {
+            Ok(base) => {
+                variables.0.insert(variable.name.clone(), base);
+                base as u64
+            }
+            Err(status) => {
+                let (name, bytes) = (&variable.name, variable.bytes);
+                refused = Some((status, format!("no room for `{name}` of {bytes} bytes")));
+                0
+            }
+        }
     };
-    let programs = ptx::kernels(&module, &mut address_of);
-    let variables = Arc::new(Variables(
-        variables.into_values().filter(|&base| base != 0).collect(),
-    ));
+    let programs = ptx::kernels(&module, &mut address_of).map_err(invalid);
+    if let Some(refused) = refused {
+        return Err(refused);
+    }
+    let variables = Arc::new(variables);
     let kernels = programs?.into_iter().map(|program| {
         Arc::new(Kernel {
-            name: program.name.clone(),
-            parameters: program.parameters.clone(),
-            parameter_bytes: program.parameter_bytes,
-            max_threads: program.max_threads,
-            min_blocks: program.min_blocks,
-            program: Arc::new(program),
+            program,
             _variables: variables.clone(),
         })
     });
     Ok(kernels.collect())
 }
 
-/// Puts a variable of the module in device memory; 0 where there is no room.
-fn place(variable: &ptx::Variable, ordinal: usize) -> usize {
+/// Puts a variable of the module in device memory.
+fn place(variable: &ptx::Variable, ordinal: usize) -> Result<usize> {
     let bytes = variable.bytes.max(1) as usize;
-    let Ok(base) = memory::allocate(bytes, Home::Device(ordinal)) else {
-        return 0;
-    };
+    let base = memory::allocate(bytes, Home::Device(ordinal))?;
     let mut initial = variable.initial.clone();
     initial.resize(bytes, 0);
     // SAFETY: just allocated, and as long.
     unsafe { std::ptr::copy_nonoverlapping(initial.as_ptr(), base as *mut u8, bytes) };
     memory::mark_initialised(base, bytes);
-    base
+    Ok(base)
 }

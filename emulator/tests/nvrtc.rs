@@ -11,8 +11,9 @@ const HEADERS: [(&str, &str); 2] = [
     ("common.cuh", include_str!("../../kernels/common.cuh")),
     ("mma.cuh", include_str!("../../kernels/mma.cuh")),
 ];
-const SOURCES: [(&str, &str); 5] = [
+const SOURCES: [(&str, &str); 6] = [
     ("language.cu", include_str!("kernels/language.cu")),
+    ("numbers.cu", include_str!("kernels/numbers.cu")),
     ("gemm.cu", include_str!("kernels/gemm.cu")),
     ("primitives.cu", include_str!("kernels/primitives.cu")),
     ("simple.cu", include_str!("kernels/simple.cu")),

@@ -39,7 +39,7 @@ unsafe fn load(out: Out<usize>, image: *const u8) -> Result<()> {
     let mut functions = std::collections::HashMap::new();
     for kernel in kernels {
         let handle = state.handle();
-        functions.insert(kernel.name.clone(), handle);
+        functions.insert(kernel.program.name.clone(), handle);
         let max_dynamic_shared = device::SHARED_DEFAULT;
         state.functions.insert(
             handle,
@@ -86,7 +86,7 @@ impl State {
         }
         let call = format!(
             "kernel `{}` is loaded at its first use (lazy loading)",
-            found.kernel.name
+            found.kernel.program.name
         );
         self.refuse_in_capture(&call)?;
         self.functions
@@ -98,17 +98,17 @@ impl State {
 
 /// Registers of a thread: unknown here, so what the launch bounds force, or 64.
 pub fn registers(kernel: &Kernel) -> u32 {
-    let threads = kernel.max_threads * kernel.min_blocks.max(1);
+    let threads = kernel.program.max_threads * kernel.program.min_blocks.max(1);
     let share = device::REGISTERS.checked_div(threads);
     share.map_or(64, |share| (share / 8 * 8).min(255))
 }
 
 /// The most threads a block of the kernel can have.
 pub fn max_threads(kernel: &Kernel) -> u32 {
-    if kernel.max_threads == 0 {
+    if kernel.program.max_threads == 0 {
         device::MAX_THREADS
     } else {
-        kernel.max_threads
+        kernel.program.max_threads
     }
 }
 
@@ -220,7 +220,7 @@ api! {
                     found.max_dynamic_shared = bytes;
                     Ok(())
                 }
-                _ => refuse(Status::ERROR_INVALID_VALUE, format!("kernel `{}`: {value} bytes of dynamic shared memory; this device has {optin}", found.kernel.name)),
+                _ => refuse(Status::ERROR_INVALID_VALUE, format!("kernel `{}`: {value} bytes of dynamic shared memory; this device has {optin}", found.kernel.program.name)),
             },
             9 | 13 | 14 | 15 => Ok(()),
             _ => Err(Status::ERROR_INVALID_VALUE),
@@ -235,7 +235,7 @@ api! {
     fn cuFuncGetParamInfo(function: usize, index: usize, offset: Out<usize>, bytes: Out<usize>) {
         let (state, _) = working()?;
         let found = state.functions.get(&function).ok_or(Status::ERROR_INVALID_HANDLE)?;
-        let parameter = found.kernel.parameters.get(index).ok_or(Status::ERROR_INVALID_VALUE)?;
+        let parameter = found.kernel.program.parameters.get(index).ok_or(Status::ERROR_INVALID_VALUE)?;
         offset.give(parameter.offset as usize)?;
         bytes.offer(parameter.bytes as usize);
         Ok(())
@@ -245,7 +245,7 @@ api! {
         let (state, _) = working()?;
         let found = state.functions.get(&function).ok_or(Status::ERROR_INVALID_HANDLE)?;
         // Leaked: the driver's strings live as long as the module, and this is asked in messages only.
-        let name = std::ffi::CString::new(found.kernel.name.clone()).unwrap_or_default().into_raw();
+        let name = std::ffi::CString::new(found.kernel.program.name.clone()).unwrap_or_default().into_raw();
         out.give(name.cast_const())
     }
 }

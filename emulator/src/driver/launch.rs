@@ -42,13 +42,13 @@ unsafe fn arguments(
     pointers: *const usize,
     extra: *const usize,
 ) -> Result<Vec<u8>> {
-    let count = kernel.parameters.len();
-    let name = &kernel.name;
+    let count = kernel.program.parameters.len();
+    let name = &kernel.program.name;
     if !extra.is_null() {
         // SAFETY: not null; the rest says the caller.
         return unsafe { packed(kernel, extra) };
     }
-    let mut bytes = vec![0; kernel.parameter_bytes as usize];
+    let mut bytes = vec![0; kernel.program.parameter_bytes as usize];
     if count == 0 {
         return Ok(bytes);
     }
@@ -66,7 +66,7 @@ unsafe fn arguments(
     let addresses = table
         .chunks(8)
         .map(|word| usize::from_ne_bytes(word.try_into().expect("eight bytes")));
-    for (i, (parameter, address)) in kernel.parameters.iter().zip(addresses).enumerate() {
+    for (i, (parameter, address)) in kernel.program.parameters.iter().zip(addresses).enumerate() {
         let value = (address >= 4096)
             .then(|| read_host(address, parameter.bytes as usize))
             .flatten();
@@ -98,15 +98,15 @@ unsafe fn packed(kernel: &Kernel, mut extra: *const usize) -> Result<Vec<u8>> {
             extra = extra.add(2);
         }
     }
-    let wanted = kernel.parameter_bytes as usize;
+    let wanted = kernel.program.parameter_bytes as usize;
     if size != Some(wanted) {
         let given = size.map_or("none".to_owned(), |bytes| format!("{bytes} bytes"));
         return refuse(
             Status::ERROR_INVALID_VALUE,
             format!(
                 "kernel `{}` takes {wanted} bytes of arguments ({} parameters); the launch brings {given}",
-                kernel.name,
-                kernel.parameters.len()
+                kernel.program.name,
+                kernel.program.parameters.len()
             ),
         );
     }
@@ -123,7 +123,7 @@ unsafe fn packed(kernel: &Kernel, mut extra: *const usize) -> Result<Vec<u8>> {
 
 /// Checks that pointer arguments point into live memory.
 pub fn check_pointers(launch: &Launch) -> Result<()> {
-    let name = &launch.kernel.name;
+    let name = &launch.kernel.program.name;
     for (index, address) in launch.device_pointers() {
         // Null is an optional argument.
         if address != 0 && memory::find(address).is_none() {
@@ -148,7 +148,7 @@ struct Geometry {
 
 /// Refuses a grid or block that the device or the kernel cannot have.
 fn judge_threads(kernel: &Kernel, grid: [u32; 3], block: [u32; 3]) -> Result<()> {
-    let name = &kernel.name;
+    let name = &kernel.program.name;
     let too_large = block
         .iter()
         .zip(DEVICE_BLOCK_LIMITS)
@@ -167,7 +167,7 @@ fn judge_threads(kernel: &Kernel, grid: [u32; 3], block: [u32; 3]) -> Result<()>
             Status::ERROR_LAUNCH_OUT_OF_RESOURCES,
             format!(
                 "kernel `{name}`: block {block:?} has {threads} threads, its __launch_bounds__ are {}",
-                kernel.max_threads
+                kernel.program.max_threads
             ),
         );
     }
@@ -182,8 +182,9 @@ fn judge_threads(kernel: &Kernel, grid: [u32; 3], block: [u32; 3]) -> Result<()>
 
 /// Refuses a byte that the kernel takes for a truth value and that is neither 0 nor 1.
 fn judge_truths(kernel: &Kernel, arguments: &[u8]) -> Result<()> {
-    let name = &kernel.name;
+    let name = &kernel.program.name;
     for (i, parameter) in kernel
+        .program
         .parameters
         .iter()
         .enumerate()
@@ -221,13 +222,16 @@ unsafe fn launch(
     if found.context != context {
         return refuse(
             Status::ERROR_INVALID_HANDLE,
-            format!("kernel `{}` belongs to another context", found.kernel.name),
+            format!(
+                "kernel `{}` belongs to another context",
+                found.kernel.program.name
+            ),
         );
     }
     let kernel = found.kernel.clone();
     let allowed = found.max_dynamic_shared;
     let device = state.device(context);
-    let (grid, block, name) = (geometry.grid, geometry.block, &kernel.name);
+    let (grid, block, name) = (geometry.grid, geometry.block, &kernel.program.name);
     judge_threads(&kernel, grid, block)?;
     if geometry.shared > allowed {
         return refuse(

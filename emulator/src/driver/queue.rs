@@ -249,7 +249,7 @@ fn run_kernel(launch: &Arc<Launch>) -> Result<()> {
             if counters.float_atomics > 0 {
                 report::say(&format!(
                     "kernel `{}`: {} float atomics; the order of their additions is not fixed",
-                    launch.kernel.name, counters.float_atomics
+                    launch.kernel.program.name, counters.float_atomics
                 ));
             }
             counters::book(launch, &counters);

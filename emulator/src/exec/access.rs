@@ -91,8 +91,7 @@ impl Runs {
     #[inline(always)]
     fn put(&mut self, address: usize, lane: usize, bytes: usize) {
         if let Some(last) = self.count.checked_sub(1).map(|at| &mut self.all[at]) {
-            // `bytes` is a power of two.
-            let next_lane = last.lane as usize + (last.bytes >> bytes.trailing_zeros());
+            let next_lane = LANES - last.mask.leading_zeros() as usize;
             if last.step != 0 && next_lane == lane && address == last.address + last.bytes {
                 last.bytes += bytes;
                 last.mask |= 1 << lane;
@@ -148,12 +147,13 @@ impl Runs {
 }
 
 #[inline(always)]
-fn extended(value: u64, bytes: u32, signed: bool) -> u64 {
-    match (bytes, signed) {
-        (1, true) => value as i8 as i64 as u64,
-        (2, true) => value as i16 as i64 as u64,
-        (4, true) => value as i32 as i64 as u64,
-        _ => value,
+fn extended(value: u64, bytes: u32, sign_to: u32) -> u64 {
+    match (bytes, sign_to) {
+        (_, 0) => value,
+        (1, 2) => value as i8 as u16 as u64,
+        (1, _) => value as i8 as i64 as u64,
+        (2, _) => value as i16 as i64 as u64,
+        _ => value as i32 as i64 as u64,
     }
 }
 
@@ -309,7 +309,7 @@ impl Turn<'_> {
                 // SAFETY: judged to lie in live memory.
                 _ => unsafe { read_raw(address, access.bytes) },
             };
-            values[lane] = extended(value, access.bytes, access.signed);
+            values[lane] = extended(value, access.bytes, access.sign_to);
         }
         let registers = &mut self.warp.registers;
         registers.put_widest(register, access.wide, values, mask);
@@ -538,27 +538,26 @@ impl Turn<'_> {
             Space::Local => LOCAL_WINDOW,
             _ => 0,
         };
-        if !wide && window != 0 {
+        let registers = &mut self.warp.registers;
+        if wide {
+            let from: Lanes<u64> = registers.wide[i.a as usize];
+            let out = from.0.map(|x| {
+                if to_generic {
+                    x.wrapping_add(window)
+                } else {
+                    x.wrapping_sub(window)
+                }
+            });
+            super::vector::put(&mut registers.wide[i.d as usize], out, mask);
+        } else if window == 0 {
+            let out = registers.narrow[i.a as usize].0;
+            super::vector::put(&mut registers.narrow[i.d as usize], out, mask);
+        } else {
             return Err(Fault::misuse(
                 0,
                 "generic addresses of 32 bits are not played",
             ));
         }
-        let registers = &mut self.warp.registers;
-        if !wide {
-            let out = registers.narrow[i.a as usize].0;
-            super::vector::put(&mut registers.narrow[i.d as usize], out, mask);
-            return Ok(());
-        }
-        let from: Lanes<u64> = registers.wide[i.a as usize];
-        let out = from.0.map(|x| {
-            if to_generic {
-                x.wrapping_add(window)
-            } else {
-                x.wrapping_sub(window)
-            }
-        });
-        super::vector::put(&mut registers.wide[i.d as usize], out, mask);
         Ok(())
     }
 
@@ -566,11 +565,11 @@ impl Turn<'_> {
     pub fn parameter(
         &mut self,
         i: &Instruction,
-        (offset, bytes, signed, wide): (u32, u32, bool, bool),
+        (offset, bytes, sign_to, wide): (u32, u32, u32, bool),
         mask: u32,
     ) {
         let value = read_slice(&self.launch.arguments, offset as usize, bytes);
-        let value = extended(value, bytes, signed);
+        let value = extended(value, bytes, sign_to);
         let registers = &mut self.warp.registers;
         registers.put_widest(i.d, wide, [value; LANES], mask);
     }

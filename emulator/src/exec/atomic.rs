@@ -1,4 +1,4 @@
-//! Atomics, one lane at a time of all CPU threads. They take no part in races.
+//! Atomics, one lane at a time of all CPU threads. Those of global memory take no part in races.
 
 use std::sync::Mutex;
 
@@ -61,10 +61,12 @@ impl Turn<'_> {
         lane: u32,
     ) -> Result<(), Fault> {
         if space == Space::Shared {
-            let outside = self.block.shared.outside(address, bytes);
-            return outside.map_or(Ok(()), |text| {
-                Err(Fault::address(lane, format!("adds to {text}")))
-            });
+            let shared = &mut self.block.shared;
+            if let Some(text) = shared.outside(address, bytes) {
+                return Err(Fault::address(lane, format!("adds to {text}")));
+            }
+            let wrong = shared.atomic(address, bytes, &self.warp.clock, lane);
+            return wrong.map_or(Ok(()), |text| Err(Fault::misuse(lane, text)));
         }
         if !memory::is_device_range(address, bytes) || !memory::all_have(address, bytes, LIVE) {
             return Err(outside((lane, address), bytes, "adds to"));

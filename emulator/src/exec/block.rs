@@ -35,19 +35,25 @@ pub struct Block {
 struct Barrier {
     arrived: u32,
     expected: u32,
+    vote: Option<Vote>,
     pc: usize,
     /// What all who have arrived know together.
     known: [u32; WARPS],
-    /// Threads whose predicate is true.
+    /// Threads whose predicate is true, and false.
     yes: u32,
+    no: u32,
 }
 
 impl Block {
-    /// The warp's clock goes on: what its lanes did so far is known among them.
-    pub fn advance(&mut self, warp: &mut Warp) -> Result<(), Fault> {
+    /// The warp's clock goes on: what `members`, or all its lanes, did so far is known among them.
+    pub fn advance(&mut self, warp: &mut Warp, members: u32) -> Result<(), Fault> {
         self.tick()?;
-        warp.clock.now = self.shared.tick;
-        warp.clock.settle(self.warps);
+        let now = self.shared.tick;
+        if warp.exist & !warp.exited & !members == 0 {
+            warp.clock.advance(now, self.warps);
+        } else {
+            warp.clock.advance_some(now, members, self.warps);
+        }
         Ok(())
     }
 
@@ -57,11 +63,12 @@ impl Block {
         }
         Err(Fault::misuse(
             0,
-            "a block that synchronises a million times is not played",
+            "a block that synchronises half a million times is not played",
         ))
     }
 
-    /// A warp reaches a barrier; it waits, unless it only tells that it was there.
+    /// A warp reaches a barrier; it waits, unless it only tells that it was there. `complete` sees
+    /// whether it was the last.
     pub fn arrive(
         &mut self,
         program: &Program,
@@ -70,23 +77,32 @@ impl Block {
         mask: u32,
     ) -> Result<(), Fault> {
         let instruction = &program.code[pc];
-        let Op::Barrier { arrive, .. } = instruction.op else {
+        let Op::Barrier { vote, arrive } = instruction.op else {
             unreachable!("only barriers are arrived at");
         };
         let first = mask.trailing_zeros() as usize;
         let value = |register: u32| warp.registers.narrow[register as usize].0[first];
         let id = value(instruction.a) as usize;
-        let expected = match instruction.b {
-            NONE => self.threads,
-            count => value(count),
+        // A barrier with a count of its own counts whole warps, wherever they come to it.
+        let counted = instruction.b != NONE;
+        let (expected, arriving) = if counted {
+            (value(instruction.b), 32)
+        } else {
+            (self.threads, mask.count_ones())
         };
         let misuse = |text: String| Err(Fault::misuse(first as u32, text));
+        if counted && (expected == 0 || !expected.is_multiple_of(32)) {
+            return misuse(format!(
+                "barrier {id} is to wait for {expected} threads, which are no whole warps"
+            ));
+        }
         let Some(barrier) = self.barriers.get_mut(id) else {
             return misuse(format!("barrier {id}: there are {BARRIERS}"));
         };
         if barrier.arrived == 0 {
             *barrier = Barrier {
                 expected,
+                vote,
                 pc,
                 ..Barrier::default()
             };
@@ -95,26 +111,26 @@ impl Block {
                 "barrier {id} is waited at for {} and for {expected} threads",
                 barrier.expected
             ));
-        } else if barrier.pc != pc && program.place(barrier.pc) != program.place(pc) {
+        } else if barrier.vote != vote
+            || !counted && barrier.pc != pc && program.place(barrier.pc) != program.place(pc)
+        {
             let (one, other) = (program.place(barrier.pc), program.place(pc));
             return misuse(format!(
                 "the barrier at {one} and the barrier at {other} can never meet"
             ));
         }
-        // A barrier with a count of its own counts whole warps.
-        barrier.arrived += match instruction.b {
-            NONE => mask.count_ones(),
-            _ => 32,
-        };
+        barrier.arrived += arriving;
         if instruction.c != NONE {
-            barrier.yes += (warp.registers.predicates[instruction.c as usize] & mask).count_ones();
+            let yes = warp.registers.predicates[instruction.c as usize];
+            barrier.yes += (yes & mask).count_ones();
+            barrier.no += (!yes & mask).count_ones();
         }
         let known = barrier.known.iter_mut().zip(warp.clock.known);
         known.for_each(|(all, one)| *all = (*all).max(one));
         let own = &mut barrier.known[warp.index as usize];
         *own = (*own).max(warp.clock.now);
         if arrive {
-            return self.advance(warp);
+            return self.advance(warp, mask);
         }
         warp.wait = Some(Wait {
             barrier: id,
@@ -124,8 +140,8 @@ impl Block {
         Ok(())
     }
 
-    /// Lets those go on who wait at barriers that are complete.
-    fn complete(&mut self, program: &Program, warps: &mut [Warp]) -> Result<(), Fault> {
+    /// Lets those go on who wait at barriers that are complete; an error comes with the instruction.
+    fn complete(&mut self, program: &Program, warps: &mut [Warp]) -> Result<(), (Fault, usize)> {
         for id in 0..BARRIERS {
             if self.barriers[id].arrived == 0
                 || self.barriers[id].arrived < self.barriers[id].expected
@@ -133,7 +149,7 @@ impl Block {
                 continue;
             }
             let barrier = std::mem::take(&mut self.barriers[id]);
-            self.tick()?;
+            self.tick().map_err(|fault| (fault, barrier.pc))?;
             self.counters.barriers += 1;
             for warp in warps
                 .iter_mut()
@@ -144,8 +160,7 @@ impl Block {
                 };
                 let known = warp.clock.known.iter_mut().zip(barrier.known);
                 known.for_each(|(own, all)| *own = (*own).max(all));
-                warp.clock.now = self.shared.tick;
-                warp.clock.settle(self.warps);
+                warp.clock.advance(self.shared.tick, self.warps);
                 let instruction = &program.code[wait.pc];
                 let Op::Barrier {
                     vote: Some(vote), ..
@@ -159,7 +174,7 @@ impl Block {
                         put(&mut warp.registers.narrow[d], [barrier.yes; 32], wait.mask);
                         continue;
                     }
-                    Vote::All => barrier.yes == barrier.arrived,
+                    Vote::All => barrier.no == 0,
                     _ => barrier.yes > 0,
                 };
                 let to = &mut warp.registers.predicates[d];
@@ -257,7 +272,7 @@ impl Worker {
         (index, linear): ([u32; 3], u64),
         seed: u64,
     ) -> Result<(), Failure> {
-        let program = &*launch.kernel.program;
+        let program = &launch.kernel.program;
         let count = self.warps.len();
         self.block.place = race::place(crate::memory::launch(), linear);
         self.block.barriers = std::array::from_fn(|_| Barrier::default());
@@ -288,7 +303,7 @@ impl Worker {
             ready.swap_remove(chosen);
             if paused == Pause::Barrier {
                 let done = self.block.complete(program, &mut self.warps);
-                done.map_err(|fault| failure(launch, index, warp, &fault, 0))?;
+                done.map_err(|(fault, pc)| failure(launch, index, warp, &fault, pc))?;
                 let free = |one: &usize| {
                     self.warps[*one].wait.is_none()
                         && self.warps[*one].exited != self.warps[*one].exist
@@ -308,7 +323,10 @@ impl Worker {
 }
 
 fn place(launch: &Launch, [x, y, z]: [u32; 3]) -> String {
-    format!("kernel `{}`, block ({x}, {y}, {z})", launch.kernel.name)
+    format!(
+        "kernel `{}`, block ({x}, {y}, {z})",
+        launch.kernel.program.name
+    )
 }
 
 /// "kernel `k`, block (0, 0, 0), thread (5, 0, 0) [warp 0, lane 5]: ld.global.f32 at k.cu:3: …".

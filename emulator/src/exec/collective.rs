@@ -154,6 +154,13 @@ impl Turn<'_> {
     /// `__syncwarp`: what its lanes did is known to them from now on.
     pub fn sync_warp(&mut self, i: &Instruction, mask: u32) -> Result<(), Fault> {
         self.meet(i.a, mask)?;
-        self.block.advance(self.warp)
+        let masks = self.warp.registers.narrow[i.a as usize].0;
+        let mut rest = mask;
+        while rest != 0 {
+            let members = masks[rest.trailing_zeros() as usize];
+            self.block.advance(self.warp, members)?;
+            rest &= !members;
+        }
+        Ok(())
     }
 }

@@ -3,7 +3,6 @@
 //! Bytes arrive at once here, but as the target of an unfinished copy nobody may touch them until the
 //! thread that asked for them has waited.
 
-use super::access::SHARED_WINDOW;
 use super::failure::Fault;
 use super::vector::LANES;
 use super::warp::Turn;
@@ -30,12 +29,7 @@ impl Turn<'_> {
     ) -> Result<(), Fault> {
         let bytes = bytes as usize;
         let sources = self.addresses(i.a, Width::Wide, from);
-        let mut targets = self.addresses(i.c, width, to);
-        for target in &mut targets {
-            if *target as u64 >= SHARED_WINDOW {
-                *target -= SHARED_WINDOW as usize;
-            }
-        }
+        let targets = self.addresses(i.c, width, to);
         let sizes = self.warp.registers.narrow[i.b as usize]
             .0
             .map(|size| size as usize);
@@ -60,9 +54,11 @@ impl Turn<'_> {
         self.block.counters.cp_async_bank_conflicts += conflicts;
         for lane in (0..LANES).filter(|lane| mask >> lane & 1 != 0) {
             let to = &mut self.block.shared.bytes[targets[lane]..targets[lane] + bytes];
-            // SAFETY: `sizes` bytes were judged to lie in live memory.
-            let from =
-                unsafe { std::slice::from_raw_parts(sources[lane] as *const u8, sizes[lane]) };
+            let from: &[u8] = match sizes[lane] {
+                0 => &[], // from wherever, null perhaps
+                // SAFETY: these bytes were judged to lie in live memory.
+                size => unsafe { std::slice::from_raw_parts(sources[lane] as *const u8, size) },
+            };
             match <&[u8; 16]>::try_from(from) {
                 Ok(from) => to.copy_from_slice(from),
                 Err(_) => {

@@ -10,7 +10,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::failure::Fault;
-use crate::ptx::program::{File, Instruction, Logic, Op, Program};
+use super::vector::Registers;
+use crate::ptx::program::{File, Instruction, Kind, Logic, Op, Program, Test};
 use crate::status::Status;
 
 /// Doubtful lanes of registers, and why.
@@ -75,7 +76,7 @@ impl Doubt {
         program: &Program,
         pc: usize,
         (active, lanes): (u32, u32),
-        predicates: &[u32],
+        registers: &Registers,
     ) -> Result<(), Fault> {
         let instruction = &program.code[pc];
         let effects = &program.effects[pc];
@@ -93,7 +94,7 @@ impl Doubt {
                 .for_each(|&one| self.put(one, lanes, 0));
             return Ok(());
         }
-        let doubtful = self.passed_on(instruction, &effects.reads, lanes, predicates);
+        let doubtful = self.passed_on(instruction, &effects.reads, lanes, registers);
         if doubtful == 0 {
             effects
                 .writes
@@ -120,7 +121,7 @@ impl Doubt {
         instruction: &Instruction,
         reads: &[(File, u32)],
         lanes: u32,
-        predicates: &[u32],
+        registers: &Registers,
     ) -> u32 {
         let all = reads.iter().fold(0, |all, &one| all | self.of(one)) & lanes;
         if all == 0 {
@@ -128,7 +129,7 @@ impl Doubt {
         }
         let predicate = |place: u32| {
             (
-                predicates[place as usize],
+                registers.predicates[place as usize],
                 self.of((File::Predicate, place)),
             )
         };
@@ -146,14 +147,19 @@ impl Doubt {
                 );
                 (a & chosen | b & !chosen | doubtful) & lanes
             }
-            // A side that decides alone makes the other one irrelevant.
-            Op::LogicP(Logic::And) => {
-                let ((a, in_a), (b, in_b)) = (predicate(instruction.a), predicate(instruction.b));
-                all & !(!a & !in_a) & !(!b & !in_b)
+            Op::LogicP(logic) => {
+                let (a, b) = (predicate(instruction.a), predicate(instruction.b));
+                all & !decided(logic, a, b)
             }
-            Op::LogicP(Logic::Or) => {
-                let ((a, in_a), (b, in_b)) = (predicate(instruction.a), predicate(instruction.b));
-                all & !(a & !in_a) & !(b & !in_b)
+            Op::Set {
+                test,
+                kind,
+                with: Some(logic),
+            } => {
+                let value = compared(registers, instruction, test, kind);
+                let of = |place| self.of((kind.file(), place));
+                let doubtful = of(instruction.a) | of(instruction.b);
+                all & !decided(logic, (value, doubtful), predicate(instruction.c))
             }
             _ => all,
         }
@@ -176,6 +182,21 @@ impl Doubt {
             text: text.to_owned(),
         })
     }
+}
+
+/// Lanes of which one side, each with its doubtful lanes, decides alone: the other one is irrelevant.
+fn decided(logic: Logic, (a, in_a): (u32, u32), (b, in_b): (u32, u32)) -> u32 {
+    match logic {
+        Logic::And => !a & !in_a | !b & !in_b,
+        Logic::Or => a & !in_a | b & !in_b,
+        Logic::Xor => 0,
+    }
+}
+
+/// Not inlined: it is large, and doubt is rare.
+#[inline(never)]
+fn compared(registers: &Registers, instruction: &Instruction, test: Test, kind: Kind) -> u32 {
+    registers.compared(instruction, test, kind)
 }
 
 /// In front of a reason: the launch ends as after an illegal address.

@@ -1,5 +1,6 @@
 //! A launch, and the CPU threads that run its blocks.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
@@ -8,6 +9,7 @@ use super::block::Worker;
 use super::failure::Failure;
 use crate::counters::Counters;
 use crate::module::Kernel;
+use crate::status::Status;
 
 /// A kernel with its geometry and arguments.
 pub struct Launch {
@@ -27,7 +29,7 @@ impl Launch {
 
     /// The pointers among the arguments, with their parameter's index.
     pub fn device_pointers(&self) -> impl Iterator<Item = (usize, usize)> {
-        let parameters = self.kernel.parameters.iter().enumerate();
+        let parameters = self.kernel.program.parameters.iter().enumerate();
         parameters.filter(|(_, one)| one.pointer).map(|(i, one)| {
             let bytes = &self.arguments[one.offset as usize..][..8];
             (
@@ -118,8 +120,26 @@ fn pool() -> &'static [Sender<Arc<Job>>] {
 }
 
 fn work(worker: &mut Worker, job: &Job) {
+    let failure = contained(&job.launch.kernel.program.name, || blocks(worker, job));
+    let failure = failure.unwrap_or_else(|failure| {
+        *worker = Worker::new(); // whatever state the old one is in
+        Some(failure)
+    });
+    if failure.is_some() {
+        job.failed.store(true, Ordering::Relaxed);
+    }
+    let mut outcome = job.result.lock().expect("workers do not panic");
+    outcome.counters.add(&worker.take_counters());
+    if outcome.failure.is_none() {
+        outcome.failure = failure;
+    }
+    outcome.workers_left -= 1;
+    job.done.notify_one();
+}
+
+/// Runs blocks until none is left or one has failed.
+fn blocks(worker: &mut Worker, job: &Job) -> Option<Failure> {
     let launch = &job.launch;
-    let mut failure = None;
     worker.start_launch(launch);
     while !job.failed.load(Ordering::Relaxed) {
         let turn = job.next.fetch_add(1, Ordering::Relaxed);
@@ -134,18 +154,26 @@ fn work(worker: &mut Worker, job: &Job) {
             .seed
             .wrapping_mul(0xD134_2543_DE82_EF95)
             .wrapping_add(linear);
-        if let Err(one) = worker.run(launch, (index, linear), mix(seed)) {
-            job.failed.store(true, Ordering::Relaxed);
-            failure = Some(one);
+        if let Err(failure) = worker.run(launch, (index, linear), mix(seed)) {
+            return Some(failure);
         }
     }
-    let mut outcome = job.result.lock().expect("workers do not panic");
-    outcome.counters.add(&worker.take_counters());
-    if outcome.failure.is_none() {
-        outcome.failure = failure;
-    }
-    outcome.workers_left -= 1;
-    job.done.notify_one();
+    None
+}
+
+/// What `run` gives. A panic is a failure, too: whoever waits for the launch must not wait for ever.
+fn contained<T>(kernel: &str, run: impl FnOnce() -> T) -> Result<T, Failure> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or(panic.downcast_ref::<&str>().copied());
+        Failure {
+            status: Status::ERROR_LAUNCH_FAILED,
+            message: format!(
+                "kernel `{kernel}`: an error inside the emulator: {}",
+                text.unwrap_or("a panic without words")
+            ),
+        }
+    })
 }
 
 /// A step which visits every block once, different for most seeds.
@@ -165,4 +193,25 @@ fn coprime_stride(blocks: u64, seed: u64) -> u64 {
 fn mix(seed: u64) -> u64 {
     let x = (seed ^ seed >> 30 ^ 0x9E37).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     (x ^ x >> 27).wrapping_mul(0x94D0_49BB_1331_11EB) | 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::contained;
+
+    #[test]
+    fn a_panic_is_a_failure() {
+        assert_eq!(contained("k", || 7).ok(), Some(7));
+        let zero = std::hint::black_box(0);
+        for failure in [
+            contained::<()>("k", || panic!("with words")),
+            contained::<()>("k", || panic!("with {zero}")),
+        ] {
+            let message = failure.unwrap_err().message;
+            assert!(
+                message.starts_with("kernel `k`: an error inside the emulator: with "),
+                "{message}"
+            );
+        }
+    }
 }

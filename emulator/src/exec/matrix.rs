@@ -9,7 +9,6 @@
 //! A register of a fragment, 32 lanes of two 16-bit elements, is an 8 × 8 matrix, row after row; so
 //! fragments are matrices of such, and lane 4 g + t of a C register has row g and columns 2t, 2t + 1.
 
-use super::access::SHARED_WINDOW;
 use super::failure::{Fault, lanes};
 use super::shared::bank_conflicts;
 use super::vector::{ALL, LANES, Lanes};
@@ -58,12 +57,7 @@ impl Turn<'_> {
         mask: u32,
     ) -> Result<(), Fault> {
         self.whole_warp(mask)?;
-        let mut addresses = self.addresses(i.a, width, offset);
-        for address in &mut addresses {
-            if *address as u64 >= SHARED_WINDOW {
-                *address -= SHARED_WINDOW as usize;
-            }
-        }
+        let addresses = self.addresses(i.a, width, offset);
         let rows = 8 * count as usize;
         // "For .target sm_75, all threads must contain valid addresses."
         let judged = if self.launch.arch < 80 { LANES } else { rows };

@@ -12,6 +12,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
+use super::vector::LANES;
 use crate::memory;
 
 /// Warps of a block, at most.
@@ -26,6 +27,10 @@ pub struct Clock {
     pub known: [u32; WARPS],
     /// When the block started.
     pub start: u32,
+    /// When all its lanes synchronised last.
+    whole: u32,
+    /// Where only some have since: of each lane the times before which it knows of each other one.
+    pairs: Option<Box<[[u32; LANES]; LANES]>>,
     /// Everything up to here is known of all warps, its own lanes included.
     pub least: u32,
 }
@@ -37,23 +42,59 @@ impl Clock {
             now: start,
             known: [start - 1; WARPS],
             start,
+            whole: start,
+            pairs: None,
             least: 0,
         };
         clock.settle(warps);
         clock
     }
 
+    /// Time goes on: all lanes have synchronised.
+    pub fn advance(&mut self, now: u32, warps: usize) {
+        self.now = now;
+        self.whole = now;
+        self.pairs = None;
+        self.settle(warps);
+    }
+
+    /// Time goes on: `members` have synchronised. What one of them knew or did they all know.
+    pub fn advance_some(&mut self, now: u32, members: u32, warps: usize) {
+        let whole = self.whole;
+        let pairs = self
+            .pairs
+            .get_or_insert_with(|| Box::new([[whole; LANES]; LANES]));
+        let is_member = |lane: &usize| members >> lane & 1 != 0;
+        let together = std::array::from_fn(|of| {
+            let known = (0..LANES).filter(is_member).map(|lane| pairs[lane][of]);
+            if is_member(&of) {
+                now
+            } else {
+                known.max().unwrap_or(whole)
+            }
+        });
+        (0..LANES)
+            .filter(is_member)
+            .for_each(|lane| pairs[lane] = together);
+        self.now = now;
+        self.settle(warps);
+    }
+
     /// Computes `least` anew.
-    pub fn settle(&mut self, warps: usize) {
+    fn settle(&mut self, warps: usize) {
         let others = (0..warps).filter(|&one| one != self.warp as usize);
         let least = others.map(|one| self.known[one]).min().unwrap_or(u32::MAX);
-        self.least = least.min(self.now - 1);
+        self.least = least.min(self.whole - 1);
     }
 
     /// Whether what `lane` (none: several) of `warp` did at `time` comes before what `own` does now.
     pub fn after(&self, (warp, lane, time): (u32, Option<u32>, u32), own: Option<u32>) -> bool {
         if warp == self.warp {
-            time < self.now || (lane.is_some() && lane == own)
+            let by_pairs = |(lane, own): (u32, u32)| {
+                let pairs = self.pairs.as_ref();
+                lane == own || pairs.is_some_and(|pairs| time < pairs[own as usize][lane as usize])
+            };
+            time < self.whole || lane.zip(own).is_some_and(by_pairs)
         } else {
             self.known[warp as usize] >= time
         }
@@ -158,7 +199,7 @@ impl Who<'_> {
         // Nobody may write what several blocks have read: no further reader matters.
         let several = self.place & !(0xFFFF << BLOCK) | SEVERAL_BLOCKS << KIND | 0xF;
         let mask = !(0xFFFF << BLOCK | 0x3FF << THREAD | LAST_TIME << TIME);
-        if step >= 4 && address.is_multiple_of(4) && self.are_old(reads) {
+        if whole_words(address, step) && self.are_old(reads) {
             fill(reads, self.record(lane) | 0xF, step);
         } else if !reads
             .iter()
@@ -175,16 +216,14 @@ impl Who<'_> {
 
     fn note_reads(&self, address: usize, bytes: usize, lane: u32, step: usize) {
         let (_, reads) = words(address, bytes);
-        let (launch, own) = (self.place >> LAUNCH, self.record(0));
+        let readers = if step == 0 { ONE_WARP } else { ONE_THREAD };
+        let own = self.record(0) | readers << KIND;
+        let launch = self.place >> LAUNCH;
         each_word(address, bytes, step, |i, mask, offset| {
             let mine = own | u64::from(lane + offset as u32) << THREAD | mask;
             let seen = reads[i];
             let fresh = seen >> LAUNCH != launch || seen & mask == 0;
-            reads[i] = if fresh {
-                mine
-            } else {
-                self.merged(seen, mine, step == 0)
-            };
+            reads[i] = if fresh { mine } else { self.merged(seen, mine) };
         });
     }
 
@@ -215,7 +254,7 @@ impl Who<'_> {
     }
 
     /// The least circle that holds two reads of one launch.
-    fn merged(&self, seen: u64, mine: u64, several: bool) -> u64 {
+    fn merged(&self, seen: u64, mine: u64) -> u64 {
         let bytes = seen & mine & 0xF;
         let mine = mine & !0xF | bytes;
         let kind = |kind: u64| mine & !(3 << KIND) | kind << KIND;
@@ -233,7 +272,7 @@ impl Who<'_> {
                     kind(ONE_BLOCK)
                 }
             }
-            ONE_THREAD if seen >> THREAD & 31 == mine >> THREAD & 31 && !several => mine,
+            ONE_THREAD if seen >> THREAD & 31 == mine >> THREAD & 31 => mine,
             _ if (seen ^ mine) >> TIME & LAST_TIME != 0 => mine,
             _ => kind(ONE_WARP),
         }
@@ -253,7 +292,7 @@ impl Who<'_> {
         memory::note_writer(address, bytes, launch);
         // What the records were, and pieces of words where lanes share them.
         let mut before = [0; LONGEST];
-        let whole = step >= 4 && address.is_multiple_of(4);
+        let whole = whole_words(address, step);
         let record = self.record(lane) | if whole { 0xF } else { 0 };
         if whole {
             let shift = (step / 4).trailing_zeros();
@@ -292,6 +331,12 @@ const LONGEST: usize = 32 * 16 / 4 + 1;
 fn exchange(place: &mut u64, record: u64) -> u64 {
     // SAFETY: an aligned word that is borrowed for the call.
     unsafe { AtomicU64::from_ptr(place) }.swap(record, Ordering::SeqCst)
+}
+
+/// Whether no two lanes share a word, and a shift tells whose it is. (`cp.async` may read 12 bytes.)
+#[inline(always)]
+fn whole_words(address: usize, step: usize) -> bool {
+    step >= 4 && step.is_power_of_two() && address.is_multiple_of(4)
 }
 
 /// Gives consecutive words the record of consecutive lanes, `step` bytes each.

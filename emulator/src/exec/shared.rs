@@ -1,20 +1,33 @@
 //! Shared memory of the block that a worker runs, with records of who wrote and read it when.
 //!
 //! Kept for each two bytes: the last write, and for each warp its last read, so that no read is
-//! forgotten however warps synchronise. Bytes alone are judged for initialisation only.
+//! forgotten however warps synchronise. Accesses of one byte are judged for initialisation only.
 
 use super::race::Clock;
 use crate::ptx::Program;
 
 const UNIT: usize = 2;
-/// Clocks have 21 bits in a record.
-const TICKS: u32 = 1 << 21;
+/// Clocks have 20 bits in a record.
+const TICKS: u32 = 1 << 20;
 /// What a block may use up.
-const TICKS_OF_A_BLOCK: u32 = 1 << 20;
-/// A record's lower half: for writes warp 5, lane 5 and this, for reads the lane or this.
+const TICKS_OF_A_BLOCK: u32 = 1 << 19;
+/// A record's lower half: for writes warp 5, lane 5 and these, for reads the lane or the last one.
 const PENDING: u32 = 1;
+const ATOMIC: u32 = 2;
 const SEVERAL: u32 = 63;
-const TIME: u32 = 11;
+const TIME: u32 = 12;
+
+/// When, by which warp and lane a write was made.
+#[inline(always)]
+fn written(clock: &Clock, lane: u32) -> u32 {
+    clock.now << TIME | clock.warp << 7 | lane << 2
+}
+
+/// Thread and time of such a record.
+#[inline(always)]
+fn writer(cell: u32) -> (u32, u32, u32) {
+    (cell >> 7 & 31, cell >> 2 & 31, cell >> TIME)
+}
 
 /// A piece of shared memory that exists.
 #[derive(Debug, Clone)]
@@ -24,9 +37,20 @@ struct Piece {
     name: String,
 }
 
+impl Piece {
+    #[inline(always)]
+    fn holds(&self, address: usize, bytes: usize) -> bool {
+        // The end of an access may lie beyond the last address.
+        let at = address.wrapping_sub(self.base);
+        at <= self.bytes && bytes <= self.bytes - at
+    }
+}
+
 pub struct Shared {
     pub bytes: Vec<u8>,
     writes: Vec<u32>,
+    /// For bytes that were written alone, the start of the block that did; only as far as there are some.
+    alone: Vec<u32>,
     /// By warp.
     reads: Vec<Vec<u32>>,
     /// When anybody read last: most writes need to know no more.
@@ -43,6 +67,7 @@ impl Shared {
         Self {
             bytes: Vec::new(),
             writes: Vec::new(),
+            alone: Vec::new(),
             reads: Vec::new(),
             latest: Vec::new(),
             warps: 0,
@@ -89,6 +114,7 @@ impl Shared {
     pub fn start_block(&mut self) -> u32 {
         if self.tick > TICKS - TICKS_OF_A_BLOCK - 2 {
             self.writes.fill(0);
+            self.alone.fill(0);
             self.latest.fill(0);
             self.reads.iter_mut().for_each(|plane| plane.fill(0));
             self.tick = 1;
@@ -109,25 +135,30 @@ impl Shared {
     pub fn outside(&self, address: usize, bytes: usize) -> Option<String> {
         // The last piece is dynamic shared memory, where most accesses go.
         match self.pieces.last() {
-            Some(last) if address >= last.base && address + bytes <= last.base + last.bytes => None,
+            Some(last) if last.holds(address, bytes) => None,
             _ => self.judge_place(address, bytes),
         }
     }
 
     fn judge_place(&self, address: usize, bytes: usize) -> Option<String> {
-        let inside = |one: &&Piece| address >= one.base && address + bytes <= one.base + one.bytes;
-        if self.pieces.iter().rev().find(inside).is_some() {
+        if self.pieces.iter().any(|one| one.holds(address, bytes)) {
             return None;
         }
+        if address as u64 & !0xFF_FFFF == super::access::SHARED_WINDOW {
+            return Some(format!(
+                "{bytes} bytes at the generic address {address:#x}, where one of shared memory is wanted"
+            ));
+        }
+        // Addresses of 32 bits and of 64 may both lie before the first piece.
+        let at = u32::try_from(address).map_or(address as i64, |short| i64::from(short as i32));
         let near = self.pieces.iter().min_by_key(|one| {
-            one.base
-                .saturating_sub(address)
-                .max(address.saturating_sub(one.base + one.bytes))
+            let (base, end) = (one.base as i64, (one.base + one.bytes) as i64);
+            (base - at).max(at - end)
         });
         let piece = near.expect("the dynamic piece always exists");
         Some(format!(
             "{bytes} bytes at offset {} of {}, which has {} bytes",
-            address as i64 - piece.base as i64,
+            at - piece.base as i64,
             piece.name,
             piece.bytes
         ))
@@ -212,8 +243,11 @@ impl Shared {
     ) -> Option<String> {
         for unit in Self::units(address, bytes) {
             let cell = self.writes[unit];
-            let (warp, writer, time) = (cell >> 6 & 31, cell >> 1 & 31, cell >> TIME);
+            let (warp, writer, time) = writer(cell);
             if time < self.start {
+                if bytes == 1 && self.was_written_alone(address) {
+                    continue;
+                }
                 return Some(format!(
                     "reads uninitialised shared memory: {}",
                     self.place(address)
@@ -250,7 +284,8 @@ impl Shared {
             16 => self.write_units::<8>(address, bytes, clock, lane, pending),
             8 => self.write_units::<4>(address, bytes, clock, lane, pending),
             4 => self.write_units::<2>(address, bytes, clock, lane, pending),
-            _ => self.write_units::<1>(address, bytes, clock, lane, pending),
+            2 => self.write_units::<1>(address, bytes, clock, lane, pending),
+            _ => self.write_byte(address, clock, lane),
         }
     }
 
@@ -268,18 +303,51 @@ impl Shared {
         let read = cells::<UNITS>(&mut self.latest, first)
             .iter()
             .fold(false, |any, time| any | (*time > least));
-        let written = cells::<UNITS>(&mut self.writes, first)
+        let rewritten = cells::<UNITS>(&mut self.writes, first)
             .iter()
             .fold(false, |any, cell| {
                 any | (cell >> TIME > least) | (cell & PENDING != 0)
             });
-        let wrong = if read | written {
-            self.judge_write(address, bytes, clock, lane)
+        let wrong = if read | rewritten {
+            self.judge_write(address, bytes, clock, lane, false)
         } else {
             None
         };
-        let stamp = clock.now << TIME | clock.warp << 6 | lane << 1 | u32::from(pending);
-        cells::<UNITS>(&mut self.writes, first).fill(stamp);
+        let pending = if pending { PENDING } else { 0 };
+        cells::<UNITS>(&mut self.writes, first).fill(written(clock, lane) | pending);
+        wrong
+    }
+
+    fn was_written_alone(&self, address: usize) -> bool {
+        self.alone.get(address) == Some(&self.start)
+    }
+
+    /// A byte alone makes its unit a written one if the other byte is written.
+    #[cold]
+    fn write_byte(&mut self, address: usize, clock: &Clock, lane: u32) -> Option<String> {
+        let wrong = self.judge_write(address, 1, clock, lane, false);
+        if self.alone.len() <= address {
+            self.alone.resize(address + 1, 0);
+        }
+        self.alone[address] = self.start;
+        let cell = &self.writes[address / UNIT];
+        if cell >> TIME >= self.start || self.was_written_alone(address ^ 1) {
+            self.writes[address / UNIT] = written(clock, lane);
+        }
+        wrong
+    }
+
+    /// Notes an atomic, which reads and writes, and does not race with others. (Of several the last
+    /// one is known.)
+    pub fn atomic(
+        &mut self,
+        address: usize,
+        bytes: usize,
+        clock: &Clock,
+        lane: u32,
+    ) -> Option<String> {
+        let wrong = self.judge_write(address, bytes, clock, lane, true);
+        self.writes[Self::units(address, bytes)].fill(written(clock, lane) | ATOMIC);
         wrong
     }
 
@@ -290,10 +358,18 @@ impl Shared {
         bytes: usize,
         clock: &Clock,
         lane: u32,
+        atomic: bool,
     ) -> Option<String> {
         for unit in Self::units(address, bytes) {
             let cell = self.writes[unit];
-            let (warp, writer, time) = (cell >> 6 & 31, cell >> 1 & 31, cell >> TIME);
+            let (warp, writer, time) = writer(cell);
+            let both_atomic = atomic && cell & ATOMIC != 0;
+            if time < self.start && atomic {
+                return Some(format!(
+                    "reads uninitialised shared memory: {}",
+                    self.place(address)
+                ));
+            }
             if time >= self.start {
                 let thread = warp * 32 + writer;
                 if cell & PENDING != 0 {
@@ -302,7 +378,8 @@ impl Shared {
                         self.place(address)
                     ));
                 }
-                if bytes > 1 && !clock.after((warp, Some(writer), time), Some(lane)) {
+                let known = both_atomic || clock.after((warp, Some(writer), time), Some(lane));
+                if bytes > 1 && !known {
                     return Some(format!(
                         "writes what thread {thread} wrote with no barrier between (race): {}",
                         self.place(address)
@@ -333,8 +410,7 @@ impl Shared {
 
     /// The `cp.async` of this lane into these bytes has finished: its thread sees them.
     pub fn finish_pending(&mut self, address: usize, bytes: usize, clock: &Clock, lane: u32) {
-        let stamp = clock.now << TIME | clock.warp << 6 | lane << 1;
-        self.writes[Self::units(address, bytes)].fill(stamp);
+        self.writes[Self::units(address, bytes)].fill(written(clock, lane));
     }
 }
 

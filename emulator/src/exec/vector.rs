@@ -202,8 +202,8 @@ impl Registers {
             Op::MaxF => self.f2(i, mask, largest),
             Op::DivF => self.f2(i, mask, |a, b| a / b),
             Op::SqrtF => self.f1(i, mask, f32::sqrt),
-            Op::Ex2F => self.f1(i, mask, scalar::ex2),
-            Op::RcpF => self.f1(i, mask, scalar::rcp),
+            Op::Ex2F => self.f1(i, mask, |x| scalar::flushed(x, scalar::ex2)),
+            Op::RcpF => self.f1(i, mask, |x| scalar::flushed(x, scalar::rcp)),
             Op::MovW => {
                 let out = self.wide[i.a as usize].0;
                 put(&mut self.wide[i.d as usize], out, mask);
@@ -399,7 +399,17 @@ impl Registers {
 
     #[inline(always)]
     fn set(&mut self, i: &Instruction, mask: u32, test: Test, kind: Kind, with: Option<Logic>) {
-        let mut value = match kind {
+        let mut value = self.compared(i, test, kind);
+        if let Some(logic) = with {
+            value = combine(logic, value, self.predicates[i.c as usize]);
+        }
+        self.predicate(i, mask, value);
+    }
+
+    /// A bit for each lane: whether the comparison holds.
+    #[inline(always)]
+    pub fn compared(&self, i: &Instruction, test: Test, kind: Kind) -> u32 {
+        match kind {
             Kind::S32 => {
                 let (a, b) = (&self.narrow[i.a as usize], &self.narrow[i.b as usize]);
                 compare!(test, a, b, i32)
@@ -410,11 +420,7 @@ impl Registers {
             }
             Kind::F32 => self.set_f32(i, test),
             _ => self.set_rare(i, test, kind),
-        };
-        if let Some(logic) = with {
-            value = combine(logic, value, self.predicates[i.c as usize]);
         }
-        self.predicate(i, mask, value);
     }
 
     #[inline(always)]
@@ -422,12 +428,12 @@ impl Registers {
         let [a, b] = [i.a, i.b].map(|one| Lanes(self.narrow[one as usize].0.map(f32::from_bits)));
         match test {
             Test::Eq => bits(&a, &b, |x, y| x == y),
-            Test::Ne => bits(&a, &b, |x, y| x != y),
+            Test::Ne => bits(&a, &b, |x, y| (x < y) | (x > y)),
             Test::Lt => bits(&a, &b, |x, y| x < y),
             Test::Le => bits(&a, &b, |x, y| x <= y),
             Test::Gt => bits(&a, &b, |x, y| x > y),
             Test::Ge => bits(&a, &b, |x, y| x >= y),
-            Test::Equ => !bits(&a, &b, |x, y| x != y),
+            Test::Equ => !bits(&a, &b, |x, y| (x < y) | (x > y)),
             Test::Neu => bits(&a, &b, |x, y| x != y),
             Test::Ltu => !bits(&a, &b, |x, y| x >= y),
             Test::Leu => !bits(&a, &b, |x, y| x > y),
@@ -439,7 +445,7 @@ impl Registers {
     }
 
     fn set_rare(&self, i: &Instruction, test: Test, kind: Kind) -> u32 {
-        let wide = matches!(kind, Kind::S64 | Kind::U64 | Kind::F64);
+        let wide = kind.file() == File::Wide;
         let [a, b] = [i.a, i.b].map(|one| Lanes(self.widest(one, wide)));
         if kind == Kind::F64 {
             return bits(&a, &b, |x, y| {

@@ -54,6 +54,7 @@ pub struct Warp {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pause {
     Turn,
+    /// It came to one, and may or may not wait there.
     Barrier,
     Done,
 }
@@ -227,16 +228,12 @@ fn level() -> Level {
         #[cfg(target_arch = "x86_64")]
         {
             use std::arch::is_x86_feature_detected as has;
-            if has!("avx512f")
-                && has!("avx512bw")
-                && has!("avx512dq")
-                && has!("avx512vl")
-                && has!("fma")
-                && has!("avx2")
-            {
+            let bits = has!("bmi1") && has!("bmi2") && has!("lzcnt") && has!("popcnt");
+            let avx2 = bits && has!("avx2") && has!("fma");
+            if avx2 && has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") {
                 return Level::Avx512;
             }
-            if has!("avx2") && has!("fma") {
+            if avx2 {
                 return Level::Avx2;
             }
         }
@@ -295,12 +292,9 @@ impl Turn<'_> {
                 };
                 if !self.warp.doubt.is_empty() {
                     let warp = &mut *self.warp;
-                    let passed = warp.doubt.pass(
-                        program,
-                        pc as usize,
-                        (active, lanes),
-                        &warp.registers.predicates,
-                    );
+                    let passed =
+                        warp.doubt
+                            .pass(program, pc as usize, (active, lanes), &warp.registers);
                     if let Err(fault) = passed {
                         break 'turn Err((fault, pc as usize));
                     }
@@ -343,9 +337,7 @@ impl Turn<'_> {
                             break 'turn Err((fault, pc as usize));
                         }
                         self.warp.frames.last_mut().expect("it runs").pc = pc + 1;
-                        if self.warp.wait.is_some() {
-                            break 'turn Ok(Pause::Barrier);
-                        }
+                        break 'turn Ok(Pause::Barrier);
                     }
                     _ if lanes == 0 => {}
                     _ => {
@@ -377,10 +369,10 @@ impl Turn<'_> {
             Op::Parameter {
                 offset,
                 bytes,
-                signed,
+                sign_to,
                 wide,
             } => {
-                self.parameter(i, (offset, bytes, signed, wide), mask);
+                self.parameter(i, (offset, bytes, sign_to, wide), mask);
                 Ok(())
             }
             Op::Convert {
@@ -426,7 +418,7 @@ impl Turn<'_> {
             Op::Trap => Err(Fault::misuse(mask.trailing_zeros(), "trap")),
             Op::Print => self.print(i, mask),
             Op::Assert => self.assert(i, mask),
-            other => Err(Fault::misuse(0, format!("{other:?} is not played"))),
+            _ => unreachable!("arithmetic, branches and barriers are none of these"),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Compiled texts on disk, in `VITCUDA_EMULATOR_CACHE`: compiling takes longer than most tests.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::real::{Compiled, Source, nvrtc};
 
@@ -48,7 +49,10 @@ fn keep(path: &std::path::Path, log: &str, ptx: &[u8]) {
     let mut all = (log.len() as u64).to_le_bytes().to_vec();
     all.extend(log.as_bytes());
     all.extend(ptx);
-    let partial = path.with_extension(format!("{}", std::process::id()));
+    // Threads of this process may compile one text at once.
+    static WRITERS: AtomicU64 = AtomicU64::new(0);
+    let own = WRITERS.fetch_add(1, Ordering::Relaxed);
+    let partial = path.with_extension(format!("{}-{own}", std::process::id()));
     let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
     let written = folder
         .and_then(|()| std::fs::write(&partial, all))
@@ -65,4 +69,25 @@ fn split(found: &[u8]) -> (String, Vec<u8>) {
     let rest = found.get(8..).unwrap_or_default();
     let (log, ptx) = rest.split_at(length.min(rest.len()));
     (String::from_utf8_lossy(log).into_owned(), ptx.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{keep, split};
+
+    #[test]
+    fn threads_may_keep_one_text_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.ptx");
+        let texts: Vec<String> = (0..8).map(|i| format!("{i}").repeat(1 << 20)).collect();
+        std::thread::scope(|scope| {
+            for text in &texts {
+                scope.spawn(|| (0..8).for_each(|_| keep(&path, "log", text.as_bytes())));
+            }
+        });
+        let (log, ptx) = split(&std::fs::read(&path).unwrap());
+        assert_eq!(log, "log");
+        assert!(texts.iter().any(|text| text.as_bytes() == ptx));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
 }

@@ -7,6 +7,13 @@ use super::scalar::{self, b, d, f};
 const N: File = File::Narrow;
 const W: File = File::Wide;
 
+/// The function of one f32 with `.ftz`.
+macro_rules! flushed {
+    ($function:path) => {
+        |x, y, z| b(scalar::flushed(f(x), |x| f($function(b(x), y, z))))
+    };
+}
+
 /// What the opcode does, and the files of target and sources; `None` for any other.
 pub fn arithmetic(opcode: &str) -> Option<(Op, Vec<File>)> {
     let narrow = |op: Op, sources: usize| Some((op, vec![N; sources + 1]));
@@ -35,8 +42,8 @@ pub fn arithmetic(opcode: &str) -> Option<(Op, Vec<File>)> {
         "max.f32" => narrow(Op::MaxF, 2),
         "div.rn.f32" => narrow(Op::DivF, 2),
         "sqrt.rn.f32" => narrow(Op::SqrtF, 1),
-        "ex2.approx.ftz.f32" | "ex2.approx.f32" => narrow(Op::Ex2F, 1),
-        "rcp.approx.ftz.f32" | "rcp.approx.f32" => narrow(Op::RcpF, 1),
+        "ex2.approx.ftz.f32" => narrow(Op::Ex2F, 1),
+        "rcp.approx.ftz.f32" => narrow(Op::RcpF, 1),
         "add.s64" | "add.u64" => wide(Op::AddW, 2),
         "sub.s64" | "sub.u64" => wide(Op::SubW, 2),
         "mul.lo.s64" | "mul.lo.u64" => wide(Op::MulW, 2),
@@ -50,7 +57,7 @@ pub fn arithmetic(opcode: &str) -> Option<(Op, Vec<File>)> {
         "cvt.u32.u64" | "cvt.s32.s64" | "cvt.u32.s64" | "cvt.s32.u64" => {
             Some((Op::Narrow, vec![N, W]))
         }
-        "cvt.u32.u16" | "cvt.s32.u16" | "cvt.u32.s32" | "cvt.s32.u32" => narrow(Op::Mov, 1),
+        "cvt.u32.s32" | "cvt.s32.u32" => narrow(Op::Mov, 1),
         "cvt.f32.f16" => narrow(Op::F32FromF16, 1),
         "cvt.rn.f16.f32" => narrow(Op::F16FromF32, 1),
         "cvt.rn.f16x2.f32" => narrow(Op::F16x2FromF32, 2),
@@ -72,7 +79,7 @@ fn rare(opcode: &str) -> Option<(Op, Vec<File>)> {
         Some((op, files.to_vec()))
     };
     match opcode {
-        // 16 bits: zeros above.
+        // 16 bits.
         "add.s16" | "add.u16" => made(|x, y, _| (x + y) & 0xFFFF, &[N, N, N]),
         "sub.s16" | "sub.u16" => made(|x, y, _| x.wrapping_sub(y) & 0xFFFF, &[N, N, N]),
         "mul.lo.s16" | "mul.lo.u16" => made(|x, y, _| (x * y) & 0xFFFF, &[N, N, N]),
@@ -138,9 +145,14 @@ fn rare(opcode: &str) -> Option<(Op, Vec<File>)> {
         "fma.rz.f32" => made(scalar::fma_to_zero, &[N, N, N, N]),
         "rcp.rn.f32" => made(|x, _, _| b(1.0 / f(x)), &[N, N]),
         "div.full.f32" | "div.approx.f32" => made(scalar::div_approx, &[N, N, N]),
-        "sqrt.approx.f32" | "sqrt.approx.ftz.f32" => made(scalar::sqrt_approx, &[N, N]),
-        "rsqrt.approx.f32" | "rsqrt.approx.ftz.f32" => made(scalar::rsqrt_approx, &[N, N]),
-        "lg2.approx.f32" | "lg2.approx.ftz.f32" => made(scalar::lg2_approx, &[N, N]),
+        "ex2.approx.f32" => made(|x, _, _| b(scalar::ex2(f(x))), &[N, N]),
+        "rcp.approx.f32" => made(|x, _, _| b(scalar::rcp(f(x))), &[N, N]),
+        "sqrt.approx.f32" => made(scalar::sqrt_approx, &[N, N]),
+        "sqrt.approx.ftz.f32" => made(flushed!(scalar::sqrt_approx), &[N, N]),
+        "rsqrt.approx.f32" => made(scalar::rsqrt_approx, &[N, N]),
+        "rsqrt.approx.ftz.f32" => made(flushed!(scalar::rsqrt_approx), &[N, N]),
+        "lg2.approx.f32" => made(scalar::lg2_approx, &[N, N]),
+        "lg2.approx.ftz.f32" => made(flushed!(scalar::lg2_approx), &[N, N]),
         "sin.approx.f32" => made(scalar::sin_approx, &[N, N]),
         "cos.approx.f32" => made(scalar::cos_approx, &[N, N]),
         "tanh.approx.f32" => made(scalar::tanh_approx, &[N, N]),
@@ -166,7 +178,7 @@ fn rare(opcode: &str) -> Option<(Op, Vec<File>)> {
     }
 }
 
-/// `cvt`, "Data Movement and Conversion Instructions".
+/// `cvt`, "Data Movement and Conversion Instructions". Its operand may lie in a wider register.
 fn conversion(opcode: &str) -> Option<(Scalar, Vec<File>)> {
     Some(match opcode {
         "cvt.u16.u32" | "cvt.u16.s32" | "cvt.s16.s32" | "cvt.s16.u32" => {
@@ -183,16 +195,22 @@ fn conversion(opcode: &str) -> Option<(Scalar, Vec<File>)> {
         "cvt.u64.u8" => (|x, _, _| x & 0xFF, vec![W, N]),
         "cvt.s64.s16" => (|x, _, _| x as i16 as i64 as u64, vec![W, N]),
         "cvt.s64.s8" => (|x, _, _| x as i8 as i64 as u64, vec![W, N]),
-        "cvt.rn.f32.u32" | "cvt.rn.f32.u16" | "cvt.rn.f32.u8" => {
-            (|x, _, _| b(x as f32), vec![N, N])
-        }
+        "cvt.rn.f32.u32" => (|x, _, _| b(x as f32), vec![N, N]),
+        "cvt.rn.f32.u16" => (|x, _, _| b(f32::from(x as u16)), vec![N, N]),
+        "cvt.rn.f32.u8" => (|x, _, _| b(f32::from(x as u8)), vec![N, N]),
         "cvt.rn.f32.s16" => (|x, _, _| b(f32::from(x as i16)), vec![N, N]),
         "cvt.rn.f32.s64" => (|x, _, _| b(x as i64 as f32), vec![N, W]),
         "cvt.rn.f32.u64" => (|x, _, _| b(x as f32), vec![N, W]),
         "cvt.rzi.s32.f32" => (|x, _, _| f(x) as i32 as u32 as u64, vec![N, N]),
         "cvt.rzi.u32.f32" => (|x, _, _| f(x) as u32 as u64, vec![N, N]),
-        "cvt.rzi.s64.f32" => (|x, _, _| f(x) as i64 as u64, vec![W, N]),
-        "cvt.rzi.u64.f32" => (|x, _, _| f(x) as u64, vec![W, N]),
+        "cvt.rzi.s64.f32" => (
+            |x, _, _| unless_nan(f64::from(f(x)), |x| x as i64 as u64, 1 << 63),
+            vec![W, N],
+        ),
+        "cvt.rzi.u64.f32" => (
+            |x, _, _| unless_nan(f64::from(f(x)), |x| x as u64, 1 << 63),
+            vec![W, N],
+        ),
         "cvt.rni.s32.f32" => (
             |x, _, _| f(x).round_ties_even() as i32 as u32 as u64,
             vec![N, N],
@@ -206,7 +224,15 @@ fn conversion(opcode: &str) -> Option<(Scalar, Vec<File>)> {
         "cvt.rn.f64.s32" => (|x, _, _| f64::from(x as i32).to_bits(), vec![W, N]),
         "cvt.rn.f64.u32" => (|x, _, _| f64::from(x as u32).to_bits(), vec![W, N]),
         "cvt.rn.f64.s64" => (|x, _, _| (x as i64 as f64).to_bits(), vec![W, W]),
-        "cvt.rzi.s32.f64" => (|x, _, _| d(x) as i32 as u32 as u64, vec![N, W]),
+        "cvt.rzi.s32.f64" => (
+            |x, _, _| unless_nan(d(x), |x| x as i32 as u32 as u64, 1 << 31),
+            vec![N, W],
+        ),
         _ => return None,
     })
+}
+
+/// An integer of a float. That of a NaN is 0 in 32 bits of a f32 and the highest bit otherwise.
+fn unless_nan(x: f64, integer: fn(f64) -> u64, of_nan: u64) -> u64 {
+    if x.is_nan() { of_nan } else { integer(x) }
 }

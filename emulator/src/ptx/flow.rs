@@ -148,6 +148,7 @@ impl Blocks {
             if let Op::Branch { target, .. } = last.op {
                 next.push(block_at[&(target as usize)]);
             }
+            // Of an Exit with a guard only those who stay count: who has returned is met by nobody.
             let falls = match last.op {
                 Op::Branch { .. } | Op::Exit => last.guard != NONE,
                 _ => true,
@@ -384,4 +385,39 @@ fn scan(lives: &Lives, registers: &Registers) -> (Vec<u32>, [usize; 3]) {
         active[file].push(std::cmp::Reverse((end, place)));
     }
     (places, counts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instruction(op: Op, guard: u32) -> Instruction {
+        Instruction {
+            op,
+            guard,
+            negated: false,
+            d: NONE,
+            a: NONE,
+            b: NONE,
+            c: NONE,
+            list: (0, 0),
+        }
+    }
+
+    #[test]
+    fn lanes_meet_behind_an_exit_of_some() {
+        let branch = Op::Branch {
+            target: 3,
+            meet: NONE,
+        };
+        let mut code = [
+            instruction(branch, 0),
+            instruction(Op::Exit, 1),
+            instruction(Op::Nop, NONE),
+            instruction(Op::Nop, NONE),
+            instruction(Op::Exit, NONE),
+        ];
+        Blocks::of(&code).set_meets(&mut code);
+        assert!(matches!(code[0].op, Op::Branch { meet: 3, .. }));
+    }
 }

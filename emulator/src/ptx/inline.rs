@@ -127,7 +127,7 @@ impl Inliner<'_> {
             labels: labels.collect(),
             suffix: suffix.clone(),
         };
-        for item in &function.body {
+        for (index, item) in function.body.iter().enumerate() {
             match item {
                 Item::Open => {
                     self.instances += 1;
@@ -143,7 +143,11 @@ impl Inliner<'_> {
                     self.registers(&mut scopes, own, (name, *count, kind));
                 }
                 Item::Variable(variable) => {
-                    let own = self.own_suffix(&scopes, &suffix);
+                    // Shared memory is the same in every copy of the function.
+                    let own = match variable.space.as_str() {
+                        "shared" => format!("@{index} of {}", function.name),
+                        _ => self.own_suffix(&scopes, &suffix),
+                    };
                     self.variable(&mut scopes, own, variable);
                 }
                 Item::Statement(statement) => self.statement(statement, &scopes, end)?,

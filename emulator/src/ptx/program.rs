@@ -20,7 +20,7 @@ pub enum Space {
     Local,
 }
 
-/// A comparison, "Comparison and Selection Instructions". The `u` forms hold for NaN, too.
+/// A comparison, "Comparison and Selection Instructions". Of a NaN only the `u` forms and `Nan` hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Test {
     Eq,
@@ -52,6 +52,16 @@ pub enum Kind {
     F64,
 }
 
+impl Kind {
+    /// Where such operands lie.
+    pub fn file(self) -> File {
+        match self {
+            Self::S64 | Self::U64 | Self::F64 => File::Wide,
+            _ => File::Narrow,
+        }
+    }
+}
+
 /// Logic of predicates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Logic {
@@ -68,7 +78,8 @@ pub struct Access {
     pub bytes: u32,
     /// Elements a lane moves, 1, 2 or 4.
     pub count: u32,
-    pub signed: bool,
+    /// Bytes of the register that the sign of what is loaded fills; 0: there are zeros above.
+    pub sign_to: u32,
     /// Whether the elements are 64 bits wide registers.
     pub wide: bool,
     pub offset: i64,
@@ -148,6 +159,7 @@ pub enum Op {
     MaxF,
     DivF,
     SqrtF,
+    /// `ex2.approx.ftz` and `rcp.approx.ftz`.
     Ex2F,
     RcpF,
     // Wide integers.
@@ -200,11 +212,11 @@ pub enum Op {
     Unpack16,
     Pack32,
     Unpack32,
-    // Memory. The address is `a`, wide for generic and global, else as `short` says.
+    // Memory. The address is `a`, a register of the width that is given, or a wide one.
     Parameter {
         offset: u32,
         bytes: u32,
-        signed: bool,
+        sign_to: u32,
         wide: bool,
     },
     Load(Access, Width),
@@ -298,6 +310,7 @@ pub struct Instruction {
 /// A register file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum File {
+    /// A register of 16 bits has zeros above them: whatever writes one sees to it.
     Narrow,
     Wide,
     Predicate,
@@ -337,6 +350,7 @@ pub struct Parameter {
 /// A variable in shared memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SharedVariable {
+    /// As the source has it: several may have one.
     pub name: String,
     pub offset: u32,
     pub bytes: u32,
@@ -369,6 +383,7 @@ pub struct Program {
     pub unwritten: Vec<(File, u32, String)>,
     pub parameters: Vec<Parameter>,
     pub parameter_bytes: u32,
+    /// Of `__launch_bounds__`, 0 where not given.
     pub max_threads: u32,
     pub min_blocks: u32,
     pub shared: Vec<SharedVariable>,

@@ -21,7 +21,7 @@ pub fn flush(x: f32) -> f32 {
     }
 }
 
-/// 2ˣ, relative error below 2⁻²² with all that is rounded; subnormals are flushed.
+/// 2ˣ, relative error below 2⁻²² with all that is rounded.
 #[inline(always)]
 pub fn ex2(x: f32) -> f32 {
     // The polynomial's own error is below 1e-11: Taylor's series of 2^f, |f| <= 1/2.
@@ -36,7 +36,7 @@ pub fn ex2(x: f32) -> f32 {
     }
     let power = f64::from_bits(((whole + 1023.0) as i64 as u64) << 52);
     let error = f64::from(noise(x.to_bits())) * (0.74 / 4_194_304.0);
-    let value = flush((sum * power * (1.0 + error)) as f32);
+    let value = (sum * power * (1.0 + error)) as f32;
     if x.is_nan() { x } else { value }
 }
 
@@ -52,10 +52,17 @@ pub fn nudged(value: f32, key: u32) -> f32 {
     }
 }
 
-/// 1 / x within one unit in the last place; subnormals are flushed.
+/// 1 / x within one unit in the last place.
 #[inline(always)]
 pub fn rcp(x: f32) -> f32 {
-    flush(nudged(1.0 / flush(x), x.to_bits()))
+    nudged(1.0 / x, x.to_bits())
+}
+
+/// The same with `.ftz`, as of every function here: of subnormal numbers only the sign is read and
+/// written.
+#[inline(always)]
+pub fn flushed(x: f32, function: impl Fn(f32) -> f32) -> f32 {
+    flush(function(flush(x)))
 }
 
 pub fn f(bits: u64) -> f32 {
@@ -73,13 +80,16 @@ pub fn d(bits: u64) -> f64 {
 /// `log2`, `rsqrt`, `sqrt`, `sin`, `cos`, `tanh` in their approximate forms: exact, and pushed by
 /// `error` times the value's size, or 1 where the documented error is absolute.
 fn pushed(exact: f64, key: u64, error: f64, absolute: bool) -> u64 {
+    if exact == 0.0 || !exact.is_finite() {
+        return b(exact as f32);
+    }
     let size = if absolute { 1.0 } else { exact.abs() };
     b((exact + f64::from(noise(key as u32)) * error * size) as f32)
 }
 
 pub fn lg2_approx(x: u64, _: u64, _: u64) -> u64 {
     // Absolute between 1/2 and 2, else relative: 2^-22.
-    let value = f64::from(flush(f(x)));
+    let value = f64::from(f(x));
     pushed(
         value.log2(),
         x,
@@ -127,6 +137,9 @@ fn fma_directed(a: u64, b_: u64, c: u64, direction: i32) -> u64 {
     let product = f64::from(f(a)) * f64::from(f(b_)); // exact: 48 bits
     let addend = f64::from(f(c));
     let sum = product + addend;
+    if sum == 0.0 && direction < 0 && (product.is_sign_negative() || addend.is_sign_negative()) {
+        return b(-0.0);
+    }
     // Knuth's two-sum: what the addition lost.
     let part = sum - product;
     let lost = (product - (sum - part)) + (addend - part);
@@ -138,7 +151,7 @@ fn fma_directed(a: u64, b_: u64, c: u64, direction: i32) -> u64 {
         0 => sum > 0.0,
         other => other < 0,
     };
-    b(if !near.is_finite() {
+    b(if !sum.is_finite() {
         near
     } else if down && above {
         near.next_down()
@@ -334,7 +347,7 @@ mod tests {
         let bound = 1.0 / 4_194_304.0;
         assert!(largest < bound && largest > 0.8 * bound, "{largest:e}");
         assert!(steps > 50_000, "{steps}");
-        assert_eq!((ex2(f32::NEG_INFINITY), ex2(-127.5)), (0.0, 0.0));
+        assert_eq!((ex2(f32::NEG_INFINITY), flushed(-127.5, ex2)), (0.0, 0.0));
         assert_eq!(ex2(200.0), f32::INFINITY);
         assert!(ex2(f32::NAN).is_nan());
     }
@@ -348,6 +361,14 @@ mod tests {
         assert_eq!(run(fma_down, 1.0, tiny), 1.0);
         assert_eq!(run(fma_up, 1.0, tiny), 1.0f32.next_up());
         assert_eq!(run(fma_to_zero, -1.0, tiny), (-1.0f32).next_up());
+        let (most, all) = (f32::MAX, [fma_down, fma_to_zero, fma_up]);
+        let three = |a, c| all.map(|function| run(function, a, c));
+        assert_eq!(three(most, most), [most, most, f32::INFINITY]);
+        assert_eq!(three(-most, -most), [f32::NEG_INFINITY, -most, -most]);
+        assert_eq!(three(f32::INFINITY, -most), [f32::INFINITY; 3]);
+        let signs = |a, c| three(a, c).map(f32::is_sign_negative);
+        assert_eq!(signs(1.0, -1.0), [true, false, false]);
+        assert_eq!(signs(0.0, 0.0), [false; 3]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use cudarc::nvrtc::Ptx;
 
 use crate::Case;
 use crate::common::compile;
-use crate::programs::{Device, KERNELS, Outcome, geometry, load, raw};
+use crate::programs::{Device, KERNELS, Outcome, geometry, load, raw, variable_without_room};
 
 macro_rules! case {
     ($name:literal, [$($setting:literal = $value:literal),*], $arch:literal, $status:ident, [$($message:literal),*], $run:expr) => {
@@ -51,6 +51,7 @@ pub const CASES: &[Case] = &[
     case!("allocation during a relaxed capture", [], 80, CUDA_SUCCESS, [], |d| { d.stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED)?; unsafe { result::malloc_sync(4) }.map(drop) }),
     // Memory
     case!("bytes added up where granules count", ["VITCUDA_EMULATOR_MEMORY" = "4194304"], 80, CUDA_ERROR_OUT_OF_MEMORY, [], |_| (0..3).try_for_each(|_| unsafe { result::malloc_sync(5 << 18) }.map(drop))),
+    case!("a module's variable without room", ["VITCUDA_EMULATOR_MEMORY" = "4194304"], 80, CUDA_ERROR_OUT_OF_MEMORY, ["cuModuleLoadData: no room for `large` of 8388608 bytes"], variable_without_room),
     case!("pageable memory freed before its copy was made", ["VITCUDA_EMULATOR_PAGEABLE" = "late"], 80, CUDA_ERROR_ILLEGAL_ADDRESS, ["1048576 bytes of pageable memory", "are gone before the copy was made"], |d| pageable(d, 1 << 20, |memory| memory.unmap())),
     case!("pageable memory changed before its copy was made", ["VITCUDA_EMULATOR_PAGEABLE" = "late"], 80, CUDA_ERROR_LAUNCH_FAILED, ["1048576 bytes of pageable memory", "were changed before the copy was made, the first of them byte 77"], |d| pageable(d, 1 << 20, |memory| memory.change(77))),
     case!("a small copy of pageable memory is made at the call", ["VITCUDA_EMULATOR_PAGEABLE" = "late"], 80, CUDA_SUCCESS, [], |d| pageable(d, 64 << 10, |memory| memory.unmap())),

@@ -121,6 +121,14 @@ extern "C" __global__ void recursion(float* out) { out[threadIdx.x] = deeper(out
     refused(device, text, "recursion")
 }
 
+pub fn variable_without_room(device: &Device) -> Outcome {
+    let text = r#"
+__device__ float large[1 << 21];
+extern "C" __global__ void use(float* out) { out[threadIdx.x] = large[threadIdx.x]; }
+"#;
+    refused(device, text, "use")
+}
+
 pub fn unknown_instruction(device: &Device) -> Outcome {
     let text = r#"
 extern "C" __global__ void unknown(unsigned* out) {

@@ -23,12 +23,29 @@ extern "C" __global__ void missing_syncwarp(float* out) {
   out[threadIdx.x] = x[31 - threadIdx.x];
 }
 
+// Each half of the warp waits for itself, and reads what the other has written.
+extern "C" __global__ void syncwarp_of_halves(float* out) {
+  __shared__ float x[32];
+  x[threadIdx.x] = threadIdx.x;
+  __syncwarp(threadIdx.x < 16 ? 0x0000ffffu : 0xffff0000u);
+  out[threadIdx.x] = x[31 - threadIdx.x];
+}
+
 extern "C" __global__ void ldmatrix_too_early(float* out) {
   __shared__ __align__(16) unsigned short rows[8][8];
   for (int i = threadIdx.x; i < 64; i += 32) rows[i / 8][i % 8] = i;
   unsigned d[1];
   ldmatrix<1, false>(d, rows[threadIdx.x % 8]);
   out[threadIdx.x] = d[0];
+}
+
+extern "C" __global__ void ldmatrix_from_a_generic_address(float* out) {
+  __shared__ __align__(16) unsigned short rows[8][8];
+  for (int i = threadIdx.x; i < 64; i += 32) rows[i / 8][i % 8] = i;
+  __syncwarp();
+  unsigned d;
+  asm volatile("ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%0}, [%1];" : "=r"(d) : "l"(rows[threadIdx.x % 8]) : "memory");
+  out[threadIdx.x] = d;
 }
 
 extern "C" __global__ void partial_barrier(float* out) {
@@ -44,6 +61,18 @@ extern "C" __global__ void different_barriers(float* out) {
     __syncthreads();
   }
   out[threadIdx.x] = 1.0f;
+}
+
+// A vote for what is not: two instructions here.
+extern "C" __global__ void divergent_negated_vote(float* out) {
+  int all = 0;
+  if (threadIdx.x != 3) asm volatile("{ .reg .pred p; setp.eq.u32 p, %1, 7; vote.sync.any.pred p, !p, 0xffffffff; selp.s32 %0, 1, 0, p; }" : "=r"(all) : "r"(threadIdx.x));
+  out[threadIdx.x] = all;
+}
+
+extern "C" __global__ void synchronise_for_ever(float* out) {
+  out[threadIdx.x] = 1.0f;
+  for (int i = 0; i < 1 << 20; i++) __syncthreads();
 }
 
 extern "C" __global__ void divergent_shuffle(float* out) {
@@ -139,6 +168,11 @@ extern "C" __global__ void copy_misaligned(float* out, const float* in) {
   cp_async<16>(x + 4 * threadIdx.x, in + 4 * threadIdx.x + 1);
 }
 
+extern "C" __global__ void copy_to_a_generic_address(float* out, const float* in) {
+  DYNAMIC_SHARED(float, x);
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" : : "l"(x + 4 * threadIdx.x), "l"(in + 4 * threadIdx.x) : "memory");
+}
+
 extern "C" __global__ void copy_out_of_bounds(float* out, const float* in) {
   DYNAMIC_SHARED(float, x);
   cp_async<16>(x + 4 * threadIdx.x, in + 4 * threadIdx.x + 4);
@@ -197,11 +231,30 @@ extern "C" __global__ void static_shared_beyond(float* out) {
   out[threadIdx.x] = tile[threadIdx.x];
 }
 
+extern "C" __global__ void shared_before_the_first(float* out) {
+  __shared__ float tile[32];
+  tile[(int)threadIdx.x - 1] = 1.0f;
+  out[threadIdx.x] = tile[threadIdx.x];
+}
+
+extern "C" __global__ void shared_just_before_the_first(float* out) {
+  __shared__ float tile[32];
+  tile[threadIdx.x] = 1.0f;
+  out[threadIdx.x] = tile[threadIdx.x] + tile[-1];
+}
+
 extern "C" __global__ void shared_uninitialised(float* out) {
   __shared__ float x[64];
   x[threadIdx.x] = 1.0f;
   __syncthreads();
   out[threadIdx.x] = x[threadIdx.x + 32];
+}
+
+extern "C" __global__ void shared_byte_uninitialised(float* out) {
+  __shared__ volatile unsigned char x[64];
+  x[2 * threadIdx.x] = threadIdx.x;
+  __syncthreads();
+  out[threadIdx.x] = x[2 * threadIdx.x + 1];
 }
 
 extern "C" __global__ void choose(float* out, bool yes) { out[threadIdx.x] = yes ? 1.0f : 2.0f; }
@@ -237,6 +290,12 @@ extern "C" __global__ void lanes_without_syncwarp(float* out) {
   out[64 + threadIdx.x] = out[threadIdx.x ^ 1];
 }
 
+extern "C" __global__ void a_lane_writes_what_all_read(float* out) {
+  const float seen = out[512];
+  if (threadIdx.x == 0) out[512] = seen + 1.0f;
+  out[threadIdx.x] = seen;
+}
+
 extern "C" __global__ void lanes_write_one_place(float* out) { out[threadIdx.x / 2] = threadIdx.x; }
 
 // Warps that only one of two barriers orders.
@@ -248,6 +307,41 @@ extern "C" __global__ void half_a_barrier(float* out) {
   asm volatile("bar.sync 2, 32;" ::: "memory");
   out[threadIdx.x] = x[threadIdx.x ^ 32];
 }
+
+extern "C" __global__ void barrier_of_half_a_warp(float* out) {
+  asm volatile("bar.sync 1, 40;" ::: "memory");
+  out[threadIdx.x] = 1.0f;
+}
+
+extern "C" __global__ void barriers_of_two_sorts(float* out) {
+  if (threadIdx.x < 32) {
+    asm volatile("bar.sync 1, 64;" ::: "memory");
+  } else {
+    asm volatile("{ .reg .pred p; setp.eq.u32 p, 0, 0; bar.red.and.pred p, 1, 64, p; }" ::: "memory");
+  }
+  out[threadIdx.x] = 1.0f;
+}
+
+// Atomics of shared memory: on what nobody has written, and what is read and written past them.
+extern "C" __global__ void atomic_uninitialised(float* out) {
+  __shared__ int count;
+  atomicAdd(&count, 1);
+  __syncthreads();
+  out[threadIdx.x] = count;
+}
+
+template <int MISTAKE> __device__ __forceinline__ void count_together(float* out) {
+  __shared__ int count;
+  if (threadIdx.x == 0) count = 0;
+  if (MISTAKE != 1) __syncthreads();
+  atomicAdd(&count, 1);
+  if (MISTAKE != 2) __syncthreads();
+  out[threadIdx.x] = *(volatile int*)&count;
+  if (MISTAKE == 3) atomicAdd(&count, 1);
+}
+extern "C" __global__ void atomic_after_a_store(float* out) { count_together<1>(out); }
+extern "C" __global__ void atomic_and_a_load(float* out) { count_together<2>(out); }
+extern "C" __global__ void atomic_after_a_load(float* out) { count_together<3>(out); }
 
 // Inline assembly that reads a register which nothing has written.
 extern "C" __global__ void unwritten_register(float* out) {

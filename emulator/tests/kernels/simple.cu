@@ -40,3 +40,54 @@ extern "C" __global__ void count(unsigned* total, int* largest, int n) {
   atomicAdd(total, 1u);
   atomicMax(largest, i);
 }
+
+// In shared memory, by all warps at once.
+extern "C" __global__ void histogram(unsigned* out) {
+  __shared__ unsigned counts[8];
+  if (threadIdx.x < 8) counts[threadIdx.x] = 0;
+  __syncthreads();
+  atomicAdd(&counts[threadIdx.x % 8], 1u);
+  atomicMax(&counts[7], 100u);
+  __syncthreads();
+  if (threadIdx.x < 8) out[threadIdx.x] = counts[threadIdx.x];
+}
+
+// Warp 0 hands x to warp 1 and does not wait; then all vote, the last warp with eight of its threads.
+extern "C" __global__ void named_barriers(unsigned* out) {
+  __shared__ unsigned x[32];
+  const unsigned i = threadIdx.x;
+  unsigned seen = 0, all, not_all, any;
+  if (i < 32) {
+    x[i] = 3 * i;
+    asm volatile("bar.arrive 1, 64;" ::: "memory");
+  } else if (i < 64) {
+    asm volatile("bar.sync 1, 64;" ::: "memory");
+    seen = x[i - 32];
+  }
+#define VOTE(d, of, condition) \
+  asm volatile("{ .reg .pred p; setp." condition ".u32 p, %1, 71; bar.red." of ".pred p, 2, 96, p; selp.u32 %0, 1, 0, p; }" : "=r"(d) : "r"(i) : "memory")
+  VOTE(all, "and", "le");
+  VOTE(not_all, "and", "lt");
+  VOTE(any, "or", "eq");
+  out[blockIdx.x * blockDim.x + i] = seen + 1000 * all + 2000 * not_all + 4000 * any;
+}
+
+// Variables of one name and size in several functions, and one in a function that is called twice.
+template <class T> __device__ volatile T* scratch_of() {
+  __shared__ volatile T scratch[32];
+  return scratch;
+}
+
+__device__ __noinline__ float kept(float x, bool put) {
+  __shared__ volatile float slots[32];
+  if (put) slots[threadIdx.x] = x;
+  return slots[threadIdx.x];
+}
+
+extern "C" __global__ void shared_names(float* out) {
+  volatile float* floats = scratch_of<float>();
+  volatile int* integers = scratch_of<int>();
+  floats[threadIdx.x] = 0.5f;
+  integers[threadIdx.x] = 2 * threadIdx.x;
+  out[threadIdx.x] = floats[threadIdx.x] + integers[threadIdx.x] + kept(100.0f, true) + kept(0.0f, false);
+}

@@ -100,6 +100,48 @@ pub fn warp_functions(context: &Arc<CudaContext>) {
     }
 }
 
+pub fn named_barriers(context: &Arc<CudaContext>) {
+    let stream = context.default_stream();
+    let kernel = function(context, SIMPLE, "named_barriers");
+    let (blocks, threads) = (16, 72);
+    let mut out = unsafe { stream.alloc::<u32>(blocks * threads) }.expect("memory");
+    unsafe {
+        stream
+            .launch_builder(&kernel)
+            .arg(&mut out)
+            .launch(config(blocks as u32, threads as u32))
+    }
+    .expect("a launch");
+    let out = stream.clone_dtoh(&out).expect("a copy");
+    for (i, &found) in out.iter().enumerate() {
+        let thread = (i % threads) as u32;
+        let seen = if (32..64).contains(&thread) {
+            3 * (thread - 32)
+        } else {
+            0
+        };
+        assert_eq!(found, seen + 1000 + 4000, "thread {thread}");
+    }
+}
+
+pub fn shared_names(context: &Arc<CudaContext>) {
+    use cudarc::driver::sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES as BYTES;
+    let stream = context.default_stream();
+    let kernel = function(context, SIMPLE, "shared_names");
+    assert_eq!(kernel.get_attribute(BYTES).expect("known"), 3 * 128);
+    let mut out = unsafe { stream.alloc::<f32>(32) }.expect("memory");
+    unsafe {
+        stream
+            .launch_builder(&kernel)
+            .arg(&mut out)
+            .launch(config(1, 32))
+    }
+    .expect("a launch");
+    for (i, found) in stream.clone_dtoh(&out).expect("a copy").iter().enumerate() {
+        assert_eq!(*found, 200.5 + 2.0 * i as f32, "thread {i}");
+    }
+}
+
 pub fn atomics(context: &Arc<CudaContext>) {
     let stream = context.default_stream();
     let kernel = function(context, SIMPLE, "count");
@@ -118,6 +160,22 @@ pub fn atomics(context: &Arc<CudaContext>) {
     .expect("a launch");
     assert_eq!(stream.clone_dtoh(&total).expect("a copy"), [1000]);
     assert_eq!(stream.clone_dtoh(&largest).expect("a copy"), [999]);
+}
+
+pub fn shared_atomics(context: &Arc<CudaContext>) {
+    let stream = context.default_stream();
+    let kernel = function(context, SIMPLE, "histogram");
+    let mut out = stream.alloc_zeros::<u32>(8).expect("memory");
+    unsafe {
+        stream
+            .launch_builder(&kernel)
+            .arg(&mut out)
+            .launch(config(1, 256))
+    }
+    .expect("a launch");
+    let found = stream.clone_dtoh(&out).expect("a copy");
+    assert_eq!(found[..7], [32; 7]);
+    assert!((100..=132).contains(&found[7]), "{}", found[7]);
 }
 
 pub fn elementwise_speed(context: &Arc<CudaContext>) {
@@ -221,20 +279,75 @@ pub fn access_costs(context: &Arc<CudaContext>) {
     );
 }
 
+pub fn groups_of_lanes(context: &Arc<CudaContext>) {
+    let stream = context.default_stream();
+    let run = |name: &str, count: usize| {
+        let mut out = stream.alloc_zeros::<f32>(count).expect("memory");
+        let kernel = function(context, ACCESSES, name);
+        unsafe {
+            stream
+                .launch_builder(&kernel)
+                .arg(&mut out)
+                .launch(config(1, 32))
+        }
+        .expect("a launch");
+        stream.clone_dtoh(&out).expect("a copy")
+    };
+    let expected: Vec<f32> = (0..24).rev().map(|i| i as f32).collect();
+    assert_eq!(run("some_returned", 24), expected);
+    let expected: Vec<f32> = (0..32).map(|i| ((i ^ 1) + 100 * (i ^ 3)) as f32).collect();
+    assert_eq!(run("small_groups", 32), expected);
+}
+
+pub fn shared_bytes(context: &Arc<CudaContext>) {
+    let stream = context.default_stream();
+    let mut out = stream.alloc_zeros::<u32>(64).expect("memory");
+    let kernel = function(context, ACCESSES, "shared_bytes");
+    unsafe {
+        stream
+            .launch_builder(&kernel)
+            .arg(&mut out)
+            .launch(config(1, 64))
+    }
+    .expect("a launch");
+    for (i, found) in (0..).zip(stream.clone_dtoh(&out).expect("a copy")) {
+        let two = (i & !1) | (i | 1) << 8;
+        assert_eq!(found, i + 200 + 1000 * two, "thread {i}");
+    }
+}
+
+pub fn some_exit(context: &Arc<CudaContext>) {
+    let stream = context.default_stream();
+    let mut out = stream.alloc_zeros::<u32>(64).expect("memory");
+    let kernel = function(context, ACCESSES, "some_exit");
+    unsafe {
+        stream
+            .launch_builder(&kernel)
+            .arg(&mut out)
+            .launch(config(1, 32))
+    }
+    .expect("a launch");
+    let mut expected = [0xAAAA_AAA2u32; 32];
+    expected[3] = 0;
+    assert_eq!(stream.clone_dtoh(&out).expect("a copy")[..32], expected);
+}
+
 /// A value that was loaded too early and is not used is no fault.
 pub fn speculation(context: &Arc<CudaContext>) {
     let stream = context.default_stream();
     let x = noise(32, 2);
     let device = stream.clone_htod(&x).expect("a copy");
-    let mut out = unsafe { stream.alloc::<f32>(32) }.expect("memory");
-    let kernel = function(context, ACCESSES, "speculated");
-    unsafe {
-        stream
-            .launch_builder(&kernel)
-            .arg(&mut out)
-            .arg(&device)
-            .launch(config(1, 32))
+    for name in ["speculated", "decided"] {
+        let mut out = unsafe { stream.alloc::<f32>(32) }.expect("memory");
+        let kernel = function(context, ACCESSES, name);
+        unsafe {
+            stream
+                .launch_builder(&kernel)
+                .arg(&mut out)
+                .arg(&device)
+                .launch(config(1, 32))
+        }
+        .expect("a launch");
+        assert_eq!(stream.clone_dtoh(&out).expect("a copy"), x, "{name}");
     }
-    .expect("a launch");
-    assert_eq!(stream.clone_dtoh(&out).expect("a copy"), x);
 }

@@ -5,6 +5,7 @@ mod common;
 mod element;
 mod gemm;
 mod kernels;
+mod numbers;
 mod primitives;
 mod streams;
 
@@ -16,6 +17,7 @@ use gemm::*;
 use half::{bf16, f16};
 use kernels::*;
 use libtest_mimic::Arguments;
+use numbers::*;
 use primitives::*;
 use streams::*;
 
@@ -50,6 +52,7 @@ fn main() {
     test("mma.m16n8k16 f16 equals f64".into(), 1, mma_k16::<f16>);
     test("mma.m16n8k16 bf16 equals f64".into(), 1, mma_k16::<bf16>);
     test("cp.async copies, and fills with zeros".into(), 1, copies);
+    test("cp.async of 12 bytes of 16".into(), 1, three_words);
     test(
         "f16 conversions equal the half crate's".into(),
         0,
@@ -64,13 +67,27 @@ fn main() {
     test("vector add, odd size".into(), 1, add);
     test("layer norm statistics equal f64".into(), 1, normalise);
     test("votes and shuffles".into(), 1, warp_functions);
+    test("barriers with numbers and counts".into(), 1, named_barriers);
+    test("shared variables of one name".into(), 1, shared_names);
     test("corners of the language".into(), 1, language);
+    test("comparisons, NaN among the operands".into(), 1, comparisons);
+    test("registers of 16 bits".into(), 1, sixteen_bits);
+    test("floats to integers, NaN among them".into(), 1, to_integers);
+    test(
+        "approximations of subnormal numbers".into(),
+        1,
+        approximations,
+    );
     test("integer atomics".into(), 1, atomics);
+    test("atomics in shared memory".into(), 1, shared_atomics);
     test(
         "bank conflicts and sectors, counted by hand".into(),
         1,
         access_costs,
     );
+    test("__syncwarp of some lanes".into(), 1, groups_of_lanes);
+    test("bytes of shared memory".into(), 1, shared_bytes);
+    test("lanes meet where one has returned".into(), 1, some_exit);
     test("a value that is loaded and not used".into(), 1, speculation);
     test("capture and replay of a graph".into(), 1, graph);
     test("fork and join inside a capture".into(), 1, forked_capture);

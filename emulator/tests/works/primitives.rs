@@ -127,6 +127,24 @@ pub fn copies(context: &Arc<CudaContext>) {
     }
 }
 
+pub fn three_words(context: &Arc<CudaContext>) {
+    let stream = context.default_stream();
+    let kernel = function(context, PRIMITIVES, "copy_three_words");
+    let x = noise(256, 5);
+    let mut device = stream.clone_htod(&x).expect("a copy");
+    unsafe {
+        stream
+            .launch_builder(&kernel)
+            .arg(&mut device)
+            .launch(config(1, 64))
+    }
+    .expect("a launch");
+    let found = stream.clone_dtoh(&device).expect("a copy");
+    for (i, (found, x)) in found.iter().zip(x).enumerate() {
+        assert_eq!(*found, if i % 4 < 3 { 2.0 * x } else { 0.0 }, "word {i}");
+    }
+}
+
 pub fn conversions<T: Element>(context: &Arc<CudaContext>) {
     let stream = context.default_stream();
     let kernel = function_with(context, PRIMITIVES, "conversions", T::OPTIONS);

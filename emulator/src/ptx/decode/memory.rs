@@ -82,12 +82,11 @@ impl Decoder<'_> {
         };
         let (a, width, offset) = self.address(address, space)?;
         let (registers, wide) = self.moved(values, kind, count, store)?;
-        let signed = kind.starts_with('s');
         let access = Access {
             space,
             bytes,
             count,
-            signed,
+            sign_to: self.sign_to(&self.elements(values)[0], kind),
             wide,
             offset,
         };
@@ -136,6 +135,16 @@ impl Decoder<'_> {
         Ok((registers, wide))
     }
 
+    /// Bytes of the register that the sign of a `kind` fills, if it has one and leaves room.
+    fn sign_to(&self, register: &Operand, kind: &str) -> u32 {
+        let room = self.register_bytes(register).unwrap_or(0);
+        if kind.starts_with('s') && Some(room) > type_bytes(kind) {
+            room
+        } else {
+            0
+        }
+    }
+
     /// `ld.param` of the kernel's own.
     pub(super) fn parameter(&mut self, statement: &Statement, kind: &str) -> Result<Instruction> {
         let [to, Operand::Address { base, offset }] = &statement.operands[..] else {
@@ -160,7 +169,7 @@ impl Decoder<'_> {
         let op = Op::Parameter {
             offset: self.parameters[index].offset + *offset as u32,
             bytes,
-            signed: kind.starts_with('s'),
+            sign_to: self.sign_to(to, kind),
             wide: file == File::Wide,
         };
         Ok(Instruction { op, d, ..EMPTY })
@@ -246,7 +255,7 @@ impl Decoder<'_> {
             space,
             bytes,
             count: 1,
-            signed: false,
+            sign_to: 0,
             wide,
             offset,
         };

@@ -107,6 +107,8 @@ struct Decoder<'a> {
     places: Vec<u32>,
     lists: Vec<u32>,
     shared: Vec<SharedVariable>,
+    /// Their offsets, by the names in the list of statements.
+    shared_offsets: HashMap<String, u32>,
     shared_end: u32,
     static_shared: u32,
     local: HashMap<String, u32>,
@@ -159,6 +161,7 @@ impl<'a> Decoder<'a> {
             places: Vec::new(),
             lists: Vec::new(),
             shared: Vec::new(),
+            shared_offsets: HashMap::new(),
             shared_end: 0,
             static_shared: 0,
             local: HashMap::new(),
@@ -284,20 +287,16 @@ impl<'a> Decoder<'a> {
         if variable.external {
             return Content::DynamicStart;
         }
-        let name = demangled(&variable.name);
-        if let Some(found) = self
-            .shared
-            .iter()
-            .find(|one| one.name == name && one.bytes == variable.bytes)
-        {
-            return Content::Constant(u64::from(found.offset));
+        if let Some(&offset) = self.shared_offsets.get(&variable.name) {
+            return Content::Constant(u64::from(offset));
         }
         let align = variable.align.max(1);
         self.static_shared = self.static_shared.next_multiple_of(align) + variable.bytes;
         let offset = self.shared_end.next_multiple_of(align.max(SHARED_GAP));
         self.shared_end = offset + variable.bytes.next_multiple_of(SHARED_GAP) + SHARED_GAP;
+        self.shared_offsets.insert(variable.name.clone(), offset);
         self.shared.push(SharedVariable {
-            name,
+            name: demangled(&variable.name),
             offset,
             bytes: variable.bytes,
         });
@@ -307,13 +306,30 @@ impl<'a> Decoder<'a> {
     fn source(&mut self, operand: &Operand, file: File) -> Result<u32> {
         match operand {
             Operand::Name(name) => self.named(name, file),
-            Operand::Integer(value) => Ok(self.constant(file, *value)),
+            Operand::Integer(value) => Ok(self.constant(file, self.fitting(*value))),
             Operand::Float(bits) if file == File::Narrow => {
                 Ok(self.constant(file, u64::from(*bits)))
             }
             Operand::Double(bits) if file == File::Wide => Ok(self.constant(file, *bits)),
             other => Err(format!("{} cannot be read here", spell_operand(other))),
         }
+    }
+
+    /// What of a constant the statement's type has room for.
+    fn fitting(&self, value: u64) -> u64 {
+        let opcode = &self.flat.statements[self.current].opcode;
+        let bytes = opcode.rsplit('.').next().and_then(type_bytes);
+        bytes
+            .filter(|&bytes| bytes < 4)
+            .map_or(value, |bytes| value & ((1 << (8 * bytes)) - 1))
+    }
+
+    /// Bytes of the register that the operand names.
+    fn register_bytes(&self, operand: &Operand) -> Option<u32> {
+        let Operand::Name(name) = operand else {
+            return None;
+        };
+        type_bytes(self.flat.registers.get(name)?)
     }
 
     fn target(&mut self, operand: &Operand, file: File) -> Result<u32> {
@@ -393,6 +409,9 @@ impl<'a> Decoder<'a> {
             "ldmatrix" => self.load_matrix(statement)?,
             "mma" => self.multiply(statement)?,
             "bfi" => self.bit_insert(statement)?,
+            "cvt" if parts[1..] == ["u32", "u16"] || parts[1..] == ["s32", "u16"] => {
+                self.low_half(statement)?
+            }
             "div" | "rem" if !parts.last().is_some_and(|kind| kind.starts_with('f')) => {
                 self.divide(statement, &parts)?
             }
@@ -526,10 +545,17 @@ impl<'a> Decoder<'a> {
             "f64" => Kind::F64,
             other => return Err(format!("`{other}` is not compared")),
         };
-        let file = match kind {
-            Kind::S64 | Kind::U64 | Kind::F64 => File::Wide,
-            _ => File::Narrow,
-        };
+        let is_unsigned = matches!(kind, Kind::U16 | Kind::U32 | Kind::U64);
+        let is_float = matches!(kind, Kind::F32 | Kind::F64);
+        let of_integers = matches!(
+            test,
+            Test::Eq | Test::Ne | Test::Lt | Test::Le | Test::Gt | Test::Ge
+        );
+        let of_unsigned = ["lo", "ls", "hi", "hs"].contains(&parts[1]);
+        if !(is_float || of_integers) || of_unsigned && !is_unsigned {
+            return Err("is no comparison of this type".to_owned());
+        }
+        let file = kind.file();
         let logic = match parts.get(2) {
             Some(&"and") => Some(Logic::And),
             Some(&"or") => Some(Logic::Or),
@@ -613,6 +639,23 @@ impl<'a> Decoder<'a> {
         })
     }
 
+    /// Sixteen bits of a register, which may have more.
+    fn low_half(&mut self, statement: &Statement) -> Result<Instruction> {
+        let [to, from] = &statement.operands[..] else {
+            return Err("cvt has two operands".to_owned());
+        };
+        let d = self.target(to, File::Narrow)?;
+        let a = self.source(from, File::Narrow)?;
+        let b = self.constant(File::Narrow, 0xFFFF);
+        Ok(Instruction {
+            op: Op::And,
+            d,
+            a,
+            b,
+            ..EMPTY
+        })
+    }
+
     fn bit_insert(&mut self, statement: &Statement) -> Result<Instruction> {
         if statement.opcode != "bfi.b32" {
             return Err("is not played".to_owned());
@@ -676,8 +719,15 @@ impl<'a> Decoder<'a> {
             let (wanted, given) = (files.len(), statement.operands.len());
             return Err(format!("{given} operands, {wanted} are expected"));
         }
+        let to = &statement.operands[0];
+        if let ["cvt", .., kind, _] = statement.opcode.split('.').collect::<Vec<_>>()[..]
+            && kind.starts_with('s')
+            && self.register_bytes(to) > type_bytes(kind)
+        {
+            return Err("with a sign into a wider register is not played".to_owned());
+        }
         let mut made = Instruction { op, ..EMPTY };
-        made.d = self.target(&statement.operands[0], files[0])?;
+        made.d = self.target(to, files[0])?;
         for (i, operand) in statement.operands.iter().enumerate().skip(1) {
             let number = self.source(operand, files[i])?;
             match i {
@@ -698,9 +748,10 @@ impl<'a> Decoder<'a> {
                 *target = self.starts[*target as usize] as u32;
             }
         }
+        // A statement may be two instructions.
         let mut spellings = vec![String::new(); self.code.len()];
-        for (statement, &start) in flat.statements.iter().zip(&self.starts) {
-            spellings[start] = statement.opcode.clone();
+        for (statement, bounds) in flat.statements.iter().zip(self.starts.windows(2)) {
+            spellings[bounds[0]..bounds[1]].fill(statement.opcode.clone());
         }
         self.note_parameters();
         let registers = flow::Registers {
