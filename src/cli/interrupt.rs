@@ -1,4 +1,4 @@
-//! Ctrl-C: once to stop at the next step and save, twice to leave at once.
+//! Signals. Ctrl-C: once to stop at the next step and save, twice to leave at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,3 +28,16 @@ pub fn stop_flag() -> Result<Arc<AtomicBool>, Error> {
         Err(e) => panic!("the Ctrl-C handler is installed once: {e}"),
     }
 }
+
+/// Lets a write beyond the limit on the size of files (`ulimit -f`) fail as on a full disk, not end the
+/// process without a word.
+#[cfg(unix)]
+pub fn ignore_file_size_signal() {
+    // SAFETY: ignoring a signal runs nothing of ours.
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+    }
+}
+
+#[cfg(not(unix))]
+pub fn ignore_file_size_signal() {}

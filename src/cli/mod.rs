@@ -107,6 +107,7 @@ enum Precision {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    interrupt::ignore_file_size_signal();
     output::exit_code(run())
 }
 

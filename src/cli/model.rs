@@ -9,6 +9,7 @@ use vitcuda::hub::{Id, ModelPart};
 use vitcuda::model::checkpoint::{self, LoadOptions, Loaded};
 use vitcuda::model::config::VitConfig;
 use vitcuda::model::model_type::ModelType;
+use vitcuda::model::params::ParamTable;
 use vitcuda::model::presets;
 use vitcuda::train::trainer::ModelFiles;
 use vitcuda::{Error, Result};
@@ -152,8 +153,34 @@ impl ModelFiles for RunFiles {
     }
 
     fn load(&self, folder: &Path) -> Result<Vec<f32>> {
-        Ok(checkpoint::load(folder, &LoadOptions::default())?.params)
+        let loaded = checkpoint::load(folder, &LoadOptions::default())?;
+        match difference(&loaded.table, &ParamTable::new(&self.config)) {
+            None => Ok(loaded.params),
+            Some(difference) => Err(Error::model(
+                folder,
+                format!("holds another model than this run trains: {difference}"),
+                "resume from another checkpoint with `--resume-from-checkpoint`",
+            )),
+        }
     }
+}
+
+/// The first parameter of `wanted` that `found` does not have as it is wanted, in words.
+fn difference(found: &ParamTable, wanted: &ParamTable) -> Option<String> {
+    let named = |name: &str| found.params.iter().find(|param| param.name == name);
+    let differing = wanted.params.iter().find_map(|param| {
+        let (name, shape) = (&param.name, &param.shape);
+        match named(name) {
+            None => Some(format!("it has no `{name}`")),
+            Some(other) if other.shape != *shape => Some(format!(
+                "its `{name}` has shape {:?}, wanted {shape:?}",
+                other.shape
+            )),
+            Some(_) => None,
+        }
+    });
+    let (count, of) = (found.len, wanted.len);
+    differing.or_else(|| (count != of).then(|| format!("{count} parameters, wanted {of}")))
 }
 
 #[cfg(test)]

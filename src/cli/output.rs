@@ -25,7 +25,12 @@ pub type Outcome<T = ()> = Result<T, Stop>;
 /// Writes one line to stdout.
 pub fn result(line: impl std::fmt::Display) -> Outcome {
     let mut stdout = io::stdout().lock();
-    match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+    to_stdout(writeln!(stdout, "{line}").and_then(|()| stdout.flush()))
+}
+
+/// What comes of having written to stdout.
+pub fn to_stdout(written: io::Result<()>) -> Outcome {
+    match written {
         Ok(()) => Ok(()),
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Err(Stop::ReaderGone),
         Err(e) => Err(Error::io("stdout", "write to it", e).into()),

@@ -47,6 +47,22 @@ impl Calibration {
         calibration
     }
 
+    /// What does not fit together in bins of `samples` images that were read from a file, if anything
+    /// does not.
+    pub(super) fn contradiction(&self, samples: usize) -> Option<String> {
+        let images = self.bins.iter().map(|bin| bin.images);
+        let images = images
+            .chain([self.unjudged])
+            .try_fold(0_usize, |sum, images| sum.checked_add(images));
+        let fits = |bin: &Bin| bin.correct <= bin.images;
+        match images == Some(samples) && self.bins.iter().all(fits) {
+            true => None,
+            false => Some(format!(
+                "the bins of confidence are not of {samples} images"
+            )),
+        }
+    }
+
     /// From the least to the most confident.
     pub fn bins(&self) -> &[Bin] {
         &self.bins

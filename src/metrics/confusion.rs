@@ -70,6 +70,35 @@ impl Confusion {
         }
     }
 
+    /// What does not fit together in a matrix that was read from a file, if anything does not.
+    pub(super) fn contradiction(&self) -> Option<String> {
+        let sum = |sum: usize, images: usize| sum.checked_add(images);
+        if self.samples.iter().copied().try_fold(0, sum).is_none() {
+            return Some("more images than can be counted".into());
+        }
+        let mut left = self.samples.clone();
+        for &(label, class, images) in &self.cells {
+            if label.max(class) >= self.classes() {
+                let classes = self.classes();
+                return Some(format!("class {} of {classes}, from 0", label.max(class)));
+            }
+            match left[label].checked_sub(images) {
+                Some(rest) => left[label] = rest,
+                None => {
+                    return Some(format!(
+                        "more images in the row of class {label} than it has"
+                    ));
+                }
+            }
+        }
+        None
+    }
+
+    /// Images of all classes.
+    pub fn images(&self) -> usize {
+        self.samples.iter().sum()
+    }
+
     /// Number of classes, K.
     pub fn classes(&self) -> usize {
         self.samples.len()

@@ -43,6 +43,25 @@ impl Paired {
         })
     }
 
+    /// What does not fit together in a comparison that was read from a file, if anything does not.
+    pub fn contradiction(&self) -> Option<String> {
+        // More than anybody has; the exact test goes through them one by one.
+        const MOST: usize = 100_000_000;
+        let Self {
+            images,
+            only_first,
+            only_second,
+            ..
+        } = *self;
+        let discordant = only_first.checked_add(only_second);
+        match images <= MOST && discordant.is_some_and(|n| n <= images) {
+            true => None,
+            false => Some(format!(
+                "{only_first} and {only_second} of {images} images are right at one step alone"
+            )),
+        }
+    }
+
     /// Two-sided p-value of McNemar's exact test: how likely so uneven a split of the images that
     /// one model alone gets right would be if each were a coin's toss. 1 where there are none.
     pub fn mcnemar(&self) -> f64 {

@@ -36,6 +36,32 @@ impl Summary {
         }
     }
 
+    /// What does not fit together in scores that were read from a file, if anything does not.
+    pub fn contradiction(&self) -> Option<String> {
+        let Self {
+            samples, correct, ..
+        } = *self;
+        if let Some(what) = self.confusion.contradiction() {
+            return Some(what);
+        }
+        let counted = self.confusion.images();
+        if counted != samples {
+            return Some(format!("{samples} images, {counted} of them in classes"));
+        }
+        let right: usize = self
+            .confusion
+            .class_counts()
+            .iter()
+            .map(|c| c.correct)
+            .sum();
+        if right != correct {
+            return Some(format!(
+                "{correct} images are right, {right} of them in classes"
+            ));
+        }
+        self.calibration.contradiction(samples)
+    }
+
     /// Share of the images that were put into their class.
     pub fn accuracy(&self) -> f64 {
         self.correct as f64 / self.samples as f64

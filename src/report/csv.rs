@@ -61,15 +61,15 @@ impl MetricsCsv {
     /// Begins the file. Of a resumed run, the rows so far come from `metrics.jsonl`, which ends at
     /// the checkpoint.
     fn open(&mut self) -> io::Result<()> {
-        let earlier = match fs::read_to_string(self.output_dir.join("metrics.jsonl")) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
+        let earlier = match fs::read(self.output_dir.join("metrics.jsonl")) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
             read => read?,
         };
         let mut file = File::create(self.path())?;
         writeln!(file, "{}", COLUMNS.join(","))?;
         self.file = Some(file);
-        for line in earlier.lines() {
-            if let Ok(Value::Object(row)) = serde_json::from_str(line) {
+        for line in earlier.split(|&byte| byte == b'\n') {
+            if let Ok(Value::Object(row)) = serde_json::from_slice(line) {
                 self.add(row)?;
             }
         }

@@ -26,3 +26,4 @@ pub use json_lines::{JsonLines, write_line};
 pub use record::Record;
 pub use run_log::RunLog;
 pub use tensorboard::TensorBoard;
+pub(crate) use tensorboard::host_name;

@@ -41,6 +41,26 @@ pub struct Judged {
     pub mistakes: Vec<Mistake>,
 }
 
+impl Judged {
+    fn contradiction(&self) -> Option<String> {
+        let classes = self.classes.len();
+        let of_classes = self.summary.confusion.classes();
+        if classes != of_classes {
+            return Some(format!("{classes} names of {of_classes} classes"));
+        }
+        let is_known = |mistake: &Mistake| {
+            mistake.label < classes && mistake.predicted.is_none_or(|class| class < classes)
+        };
+        if let Some(mistake) = self.mistakes.iter().find(|mistake| !is_known(mistake)) {
+            let name = &mistake.name;
+            return Some(format!(
+                "`{name}` is of a class beyond the {classes} there are"
+            ));
+        }
+        self.summary.contradiction()
+    }
+}
+
 /// An image that was put into a wrong class.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Mistake {
@@ -78,16 +98,29 @@ impl Record {
     /// Reads the record of the folder `run`; none where it has none.
     ///
     /// # Errors
-    /// [`Error::Data`] for a file that is none of ours.
+    /// [`Error::Data`] for a file that is none of ours, or whose parts do not fit together.
     pub fn read(run: &Path) -> Result<Option<Self>> {
         let path = run.join(RECORD);
-        let text = match std::fs::read_to_string(&path) {
+        let bytes = match std::fs::read(&path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             read => read.map_err(|e| Error::io(&path, "read it", e))?,
         };
-        let record = serde_json::from_str(&text)
-            .map_err(|e| Error::data(path, e.to_string(), "delete it: the curves need it not"))?;
-        Ok(Some(record))
+        let read = serde_json::from_slice(&bytes).map_err(|e| e.to_string());
+        let checked = read.and_then(|record: Self| match record.contradiction() {
+            Some(what) => Err(format!("it contradicts itself: {what}")),
+            None => Ok(record),
+        });
+        let help = "delete it: the curves need it not";
+        checked
+            .map(Some)
+            .map_err(|problem| Error::data(path, problem, help))
+    }
+
+    /// What does not fit together, if anything does not.
+    fn contradiction(&self) -> Option<String> {
+        let judged = self.judged.as_ref().and_then(Judged::contradiction);
+        let paired = self.comparison.as_ref().map(|comparison| comparison.paired);
+        judged.or_else(|| paired?.contradiction())
     }
 
     /// Writes it into the folder `run`, atomically.

@@ -85,7 +85,10 @@ impl RunLog {
                     epoch,
                     loss: number("eval_loss").unwrap_or(f64::NAN),
                     accuracy: number("eval_accuracy"),
-                    counts: count("correct").zip(count("samples")),
+                    // Of a damaged line, none rather than more right than there are.
+                    counts: count("correct")
+                        .zip(count("samples"))
+                        .filter(|(correct, samples)| correct <= samples),
                 };
                 scored.insert(step, evaluation);
             }
@@ -103,10 +106,12 @@ impl RunLog {
     }
 }
 
-/// The objects of a file with one a line. A last line that a kill cut short is left out.
+/// The objects of a file with one a line. A last line that a kill cut short is left out, and so is
+/// one that is damaged.
 fn read_lines(path: &Path) -> Result<Vec<Map<String, Value>>> {
-    let text = fs::read_to_string(path).map_err(|e| Error::io(path, "read it", e))?;
-    let lines = text.lines().map(serde_json::from_str);
+    let bytes = fs::read(path).map_err(|e| Error::io(path, "read it", e))?;
+    let lines = bytes.split(|&byte| byte == b'\n');
+    let lines = lines.map(serde_json::from_slice);
     Ok(lines.filter_map(std::result::Result::ok).collect())
 }
 

@@ -11,6 +11,7 @@ use super::config::BestMetric;
 use super::evaluate::Evaluation;
 use crate::error::{Error, Result};
 use crate::files;
+use crate::metrics::Prediction;
 
 /// Name of the file in a checkpoint.
 pub(super) const EVALUATIONS_FILE: &str = "evaluations.json";
@@ -72,20 +73,47 @@ impl Evaluations {
         })
     }
 
-    /// Reads them from the checkpoint `folder`. Without the file there are none: the run goes on all
-    /// the same, and its verdict rests on what comes.
-    pub(super) fn load(folder: &Path) -> Result<Self> {
+    /// Reads them, of a model with `classes` classes, from the checkpoint `folder`. Without the file
+    /// there are none: the run goes on all the same, and its verdict rests on what comes.
+    pub(super) fn load(folder: &Path, classes: usize) -> Result<Self> {
         let path = folder.join(EVALUATIONS_FILE);
-        let text = match fs::read_to_string(&path) {
+        let bytes = match fs::read(&path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Self::default()),
             read => read.map_err(|e| Error::io(&path, "read it", e))?,
         };
-        serde_json::from_str(&text).map_err(|e| {
+        let read = serde_json::from_slice(&bytes).map_err(|e| e.to_string());
+        let checked = read.and_then(|all: Self| match all.fault(classes) {
+            Some(fault) => Err(fault),
+            None => Ok(all),
+        });
+        checked.map_err(|fault| {
             Error::model(
                 path,
-                format!("it holds no evaluations of this program: {e}"),
+                format!("it holds no evaluations of this run: {fault}"),
                 "delete it: the run goes on without, and is not judged against its best evaluation",
             )
+        })
+    }
+
+    /// What shows that these are no evaluations of a model with `classes` classes, if anything does.
+    fn fault(&self, classes: usize) -> Option<String> {
+        let steps = self.0.iter().map(|kept| kept.step);
+        if !steps.is_sorted_by(|a, b| a < b) {
+            return Some("their steps do not rise".into());
+        }
+        self.0.iter().find_map(|Kept { step, evaluation }| {
+            let is_class = |class: u32| (class as usize) < classes;
+            let fits = |p: &Prediction| is_class(p.label) && p.predicted.is_none_or(is_class);
+            let fault = if evaluation.classes != classes {
+                format!("{} classes, wanted {classes}", evaluation.classes)
+            } else if evaluation.predictions.is_empty() {
+                "no predictions".into()
+            } else if !evaluation.predictions.iter().all(fits) {
+                format!("a class beyond the {classes} there are")
+            } else {
+                return None;
+            };
+            Some(format!("that of step {step} has {fault}"))
         })
     }
 }
@@ -95,7 +123,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::metrics::Prediction;
 
     fn of_loss(loss: f64) -> Evaluation {
         let prediction = Prediction {
@@ -139,14 +166,35 @@ mod tests {
     fn they_come_back_to_the_last_bit() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(
-            Evaluations::load(folder.path()).unwrap(),
+            Evaluations::load(folder.path(), 2).unwrap(),
             Evaluations::default()
         );
         let all = of_losses(&[1.0 / 3.0, 0.1]);
         all.save(folder.path()).unwrap();
-        assert_eq!(Evaluations::load(folder.path()).unwrap(), all);
+        assert_eq!(Evaluations::load(folder.path(), 2).unwrap(), all);
         fs::write(folder.path().join(EVALUATIONS_FILE), "[{}]").unwrap();
-        let error = Evaluations::load(folder.path()).unwrap_err();
+        let error = Evaluations::load(folder.path(), 2).unwrap_err();
         assert_eq!(error.exit_code(), 4);
+    }
+
+    #[test]
+    fn those_of_another_model_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = |all: &Evaluations, classes| {
+            all.save(folder.path()).unwrap();
+            Evaluations::load(folder.path(), classes)
+                .unwrap_err()
+                .to_string()
+        };
+        let all = of_losses(&[0.5]);
+        assert!(refused(&all, 3).contains("step 1 has 2 classes, wanted 3"));
+        let mut beyond = all.clone();
+        beyond.0[0].evaluation.predictions[0].predicted = Some(2);
+        assert!(refused(&beyond, 2).contains("a class beyond the 2 there are"));
+        beyond.0[0].evaluation.predictions.clear();
+        assert!(refused(&beyond, 2).contains("no predictions"));
+        let mut twice = all;
+        twice.push(1, of_loss(0.5));
+        assert!(refused(&twice, 2).contains("do not rise"));
     }
 }

@@ -53,7 +53,7 @@ impl Iterator for Feed<'_> {
 
     /// The micro-batches of the next update, to the last one of the run.
     fn next(&mut self) -> Option<Self::Item> {
-        if self.fed == self.plan.max_steps {
+        if self.fed >= self.plan.max_steps {
             return None;
         }
         let per_epoch = self.plan.updates_per_epoch;

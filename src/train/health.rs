@@ -48,6 +48,22 @@ pub struct Memory {
     collapse: Collapse,
 }
 
+impl Memory {
+    /// Whether a run that has made `steps` steps can have seen this; it would have ended before as
+    /// many steps in a row that are not finite as here are.
+    pub(super) fn is_possible(&self, steps: u64) -> bool {
+        let nonfinite = self.nonfinite_losses.max(self.nonfinite_gradients);
+        let labels = self
+            .label_counts
+            .iter()
+            .try_fold(0_u64, |sum, &n| sum.checked_add(n));
+        nonfinite < MAX_NONFINITE
+            && u64::from(nonfinite) <= steps
+            && self.recent.len() as u64 <= steps
+            && labels.is_some_and(|n| n < 1 << 53)
+    }
+}
+
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Collapse {
@@ -80,8 +96,11 @@ impl Health {
     }
 
     /// Goes on from what an earlier session saw; of another number of classes, it is forgotten.
-    pub fn remember(&mut self, memory: Memory) {
+    pub fn remember(&mut self, mut memory: Memory) {
         if memory.label_counts.len() == self.memory.label_counts.len() {
+            // The window is another one where the run's length has changed.
+            let surplus = memory.recent.len().saturating_sub(self.window);
+            memory.recent.drain(..surplus);
             self.memory = memory;
         }
     }
@@ -107,7 +126,7 @@ impl Health {
         if !output.loss.is_finite() {
             self.memory.nonfinite_losses += 1;
             return match self.memory.nonfinite_losses {
-                MAX_NONFINITE => Err(self.diverged(step, "loss", output.loss)),
+                MAX_NONFINITE.. => Err(self.diverged(step, "loss", output.loss)),
                 1 => Ok(Some(format!(
                     "the loss of step {step} is {}; the step is left out, and nothing is saved until \
                      losses are finite again",
@@ -121,7 +140,7 @@ impl Health {
             true => 0,
             false => self.memory.nonfinite_gradients + 1,
         };
-        if self.memory.nonfinite_gradients == MAX_NONFINITE {
+        if self.memory.nonfinite_gradients >= MAX_NONFINITE {
             return Err(self.diverged(step, "gradient", output.grad_norm));
         }
         self.memory.recent.push_back(output.loss);

@@ -32,8 +32,8 @@ impl MetricsFile {
 
     /// Drops what was written after `step`; whether a line says that its checkpoint was.
     pub(super) fn rewind(&mut self, step: u64) -> Result<bool> {
-        let text = fs::read_to_string(&self.path);
-        let text = text.map_err(|e| Error::io(&self.path, "read it", e))?;
+        let bytes = fs::read(&self.path).map_err(|e| Error::io(&self.path, "read it", e))?;
+        let text = String::from_utf8_lossy(&bytes);
         let mut kept = String::new();
         let mut saved = false;
         for line in text.lines() {
@@ -44,7 +44,7 @@ impl MetricsFile {
             }
             saved |= says_saved;
         }
-        if kept != text {
+        if kept.as_bytes() != bytes {
             files::write_atomically(&self.path, kept.as_bytes())?;
             *self = Self::append(self.path.clone())?;
         }

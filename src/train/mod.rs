@@ -20,6 +20,8 @@ pub mod outcome;
 pub mod plan;
 pub mod resume;
 pub mod run_folder;
+pub mod run_lock;
+mod run_owner;
 mod saving;
 mod saving_plan;
 pub mod schedule;
@@ -31,5 +33,6 @@ mod writer;
 
 pub use evaluate::{Evaluation, evaluate};
 pub use outcome::Outcome;
+pub use run_lock::RunLock;
 pub use source::BatchSource;
 pub use trainer::{Job, ModelFiles, train};

@@ -42,28 +42,41 @@ pub fn save(folder: &Path, table: &ParamTable, state: &OptimizerState) -> Result
     )
 }
 
-/// Reads the state for the trained parameters `params` from `folder`.
+/// Reads the state for the trained parameters `params` after `steps` steps from `folder`.
 ///
 /// # Errors
-/// [`Error::Model`] naming the tensor that is missing, of another shape, or not finite.
-pub fn load(folder: &Path, params: &[Param]) -> Result<OptimizerState> {
+/// [`Error::Model`] naming the tensor that is missing, of another shape, or not finite, or the entry
+/// of the metadata that is damaged.
+pub fn load(folder: &Path, params: &[Param], steps: u64) -> Result<OptimizerState> {
     let file = TensorFile::open(folder.join(OPTIMIZER_FILE))?;
-    let step = file.metadata("step").and_then(|s| s.parse().ok());
-    let step = step.ok_or_else(|| {
-        Error::model(
-            file.path(),
-            "its metadata has no number `step`",
-            "resume from another checkpoint",
-        )
-    })?;
-    let scale = file.metadata(SCALE).and_then(|s| s.parse().ok());
-    let good_steps = file.metadata(GOOD_STEPS).and_then(|s| s.parse().ok());
+    let refuse = |problem: String| {
+        let help = "resume from another checkpoint with `--resume-from-checkpoint`";
+        Error::model(file.path(), problem, help)
+    };
+    let step: Option<u64> = file.metadata("step").and_then(|s| s.parse().ok());
+    let step = step.ok_or_else(|| refuse("its metadata has no number `step`".into()))?;
+    if step > steps || step > i32::MAX as u64 {
+        return Err(refuse(format!("{step} updates in {steps} steps")));
+    }
     Ok(OptimizerState {
         step,
-        loss_scale: scale
-            .zip(good_steps)
-            .map(|(factor, good_steps)| LossScale { factor, good_steps }),
+        loss_scale: loss_scale(&file).map_err(refuse)?,
         first: arena_file::load(&file, params, FIRST)?,
         second: arena_file::load(&file, params, SECOND)?,
     })
+}
+
+/// The state of the loss scaling, if the device had any.
+fn loss_scale(file: &TensorFile) -> Result<Option<LossScale>, String> {
+    let Some((scale, good_steps)) = file.metadata(SCALE).zip(file.metadata(GOOD_STEPS)) else {
+        return Ok(None);
+    };
+    let factor: Option<f32> = scale.parse().ok();
+    let factor = factor.filter(|f| f.is_finite() && *f > 0.0);
+    match (factor, good_steps.parse()) {
+        (Some(factor), Ok(good_steps)) => Ok(Some(LossScale { factor, good_steps })),
+        _ => Err(format!(
+            "its metadata has `{SCALE}` {scale} and `{GOOD_STEPS}` {good_steps}"
+        )),
+    }
 }

@@ -124,9 +124,9 @@ impl Plan {
         let due = |interval| match interval {
             Interval::Never => false,
             Interval::Epoch => {
-                step.is_multiple_of(self.updates_per_epoch) || step == self.max_steps
+                step.is_multiple_of(self.updates_per_epoch) || step >= self.max_steps
             }
-            Interval::Steps(every) => step.is_multiple_of(every) || step == self.max_steps,
+            Interval::Steps(every) => step.is_multiple_of(every) || step >= self.max_steps,
         };
         Due {
             log: step.is_multiple_of(logging_steps),

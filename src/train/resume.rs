@@ -4,14 +4,16 @@
 //! A checkpoint holds parameters, AdamW's state, `trainer_state.json` and the evaluations that the
 //! end of the run looks back at. The place in the data
 //! follows from the number of steps: the order of an epoch is drawn from the seed, and the images
-//! already seen are its first ones.
+//! already seen are its first ones. A run without a checkpoint starts anew, by the settings that
+//! `run.json` has kept.
 
-use std::fs;
 use std::path::Path;
 
+use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
+use crate::fnv::fnv1a;
 use crate::report::{BestMark, Event, Fact, Saved};
 
 use super::config::{Changes, Resume, TrainConfig};
@@ -19,59 +21,102 @@ use super::engine::Engine;
 use super::evaluations::Evaluations;
 use super::optimizer_file;
 use super::run_folder::{Existing, RunFolder};
+use super::run_owner::{Owner, Stage};
 use super::state::TrainerState;
 use super::trainer::{Flow, Job, Run};
 use super::writer;
+
+/// Where a run begins.
+pub(super) enum Beginning {
+    New,
+    /// At its first step although it was to be resumed, for this reason.
+    Anew(String),
+    At(Box<Point>),
+}
 
 /// A checkpoint to go on from.
 pub(super) struct Point {
     step: u64,
     state: TrainerState,
-    changes: Changes,
+    /// Settings that are not those of the run so far, in words.
+    changed: Vec<String>,
 }
 
-/// The folder of a run, and where in it to go on; a run that ended before its first checkpoint
-/// starts again.
-pub(super) fn open(config: &TrainConfig) -> Result<(RunFolder, Option<Point>)> {
-    let output = &config.output_dir;
-    let Some(resume) = &config.resume else {
-        let existing = match config.overwrite_output_dir {
-            true => Existing::Overwrite,
-            false => Existing::Keep,
-        };
-        return Ok((RunFolder::claim(output, existing)?, None));
+/// The folder of the run of these `settings`, taken for it, and where in the run to begin.
+pub(super) fn open(
+    config: &TrainConfig,
+    settings: &Map<String, Value>,
+) -> Result<(RunFolder, Beginning)> {
+    let folder = RunFolder::at(&config.output_dir);
+    let existing = match config.overwrite_output_dir {
+        true => Existing::Overwrite,
+        false => Existing::Keep,
     };
-    let folder = RunFolder::reopen(output)?;
-    let Some(step) = step_of(resume, &folder)? else {
-        if output.join("model.safetensors").exists() {
-            return Err(Error::usage(
-                format!(
-                    "{} holds a model, but no checkpoint of a run",
-                    output.display()
-                ),
-                "leave out `--resume` and choose another `--output-dir`",
-            ));
+    let beginning = match &config.resume {
+        None => Beginning::New,
+        Some(resume) => find(&folder, resume, existing, settings)?,
+    };
+    match &beginning {
+        Beginning::New => folder.claim(existing, settings)?,
+        Beginning::Anew(_) => folder.claim(Existing::Overwrite, settings)?,
+        Beginning::At(_) => folder.clear_partial()?,
+    }
+    Ok((folder, beginning))
+}
+
+/// Where the run in `folder` is to go on; with [`Existing::Overwrite`] a run of other settings is no
+/// obstacle, but makes way.
+fn find(
+    folder: &RunFolder,
+    resume: &Resume,
+    existing: Existing,
+    settings: &Map<String, Value>,
+) -> Result<Beginning> {
+    let place = folder.path().display();
+    folder.recover()?;
+    let owner = Owner::read(folder.path())?;
+    let step = step_of(resume, folder, owner.as_ref())?;
+    let state = step.map(|step| state_at(folder, step)).transpose()?;
+    let then = match (&state, &owner) {
+        (Some(state), _) => Some(&state.stateful_callbacks.settings),
+        (None, owner) => owner.as_ref().map(|owner| &owner.settings),
+    };
+    let changed = then.map_or(Vec::new(), |then| differences(then, settings));
+    if !changed.is_empty() && resume.changes == Changes::Refuse {
+        if existing == Existing::Overwrite {
+            let text = format!("the run in {place} had other settings and is overwritten");
+            return Ok(Beginning::Anew(text));
         }
-        return Ok((RunFolder::claim(output, Existing::Overwrite)?, None));
-    };
-    let point = Point {
-        step,
-        state: state_at(&folder, step)?,
-        changes: resume.changes,
-    };
-    Ok((folder, Some(point)))
+        return Err(Error::usage(
+            format!(
+                "the run in {place} had other settings:\n  {}",
+                changed.join("\n  ")
+            ),
+            "give the settings it was started with, or add `--resume-with-changes`",
+        ));
+    }
+    if let Some((step, state)) = step.zip(state) {
+        let point = Point {
+            step,
+            state,
+            changed,
+        };
+        return Ok(Beginning::At(Box::new(point)));
+    }
+    let has_model = folder.path().join("model.safetensors").exists();
+    if owner.is_none() && has_model && existing == Existing::Keep {
+        return Err(Error::usage(
+            format!("{place} holds a model, but no checkpoint of a run"),
+            "leave out `--resume` and choose another `--output-dir`, or add \
+             `--overwrite-output-dir`",
+        ));
+    }
+    let text = format!("there is no checkpoint in {place}: the run starts anew");
+    Ok(Beginning::Anew(text))
 }
 
 fn state_at(folder: &RunFolder, step: u64) -> Result<TrainerState> {
-    let file = folder.checkpoint(step).join("trainer_state.json");
-    let text = fs::read_to_string(&file).map_err(|e| Error::io(&file, "read it", e))?;
-    serde_json::from_str(&text).map_err(|e| {
-        Error::model(
-            &file,
-            format!("it is no state of a run of this program: {e}"),
-            "resume from another checkpoint with `--resume-from-checkpoint`",
-        )
-    })
+    TrainerState::read(&folder.checkpoint(step), step)
 }
 
 /// The batch size of the run in `output` that `resume` goes on with; `None` where it starts again.
@@ -79,15 +124,25 @@ fn state_at(folder: &RunFolder, step: u64) -> Result<TrainerState> {
 /// # Errors
 /// Those of going on with it.
 pub fn batch_size(output: &Path, resume: &Resume) -> Result<Option<usize>> {
-    let folder = RunFolder::reopen(output)?;
-    let step = step_of(resume, &folder)?;
-    step.map(|step| Ok(state_at(&folder, step)?.train_batch_size))
-        .transpose()
+    let folder = RunFolder::at(output);
+    folder.recover()?;
+    let owner = Owner::read(output)?;
+    if let Some(step) = step_of(resume, &folder, owner.as_ref())? {
+        return Ok(Some(state_at(&folder, step)?.train_batch_size));
+    }
+    let kept = owner.and_then(|owner| owner.settings.get("--batch-size")?.as_u64());
+    Ok(kept
+        .map(|images| images as usize)
+        .filter(|&images| images > 0))
 }
 
 /// The step of the checkpoint that is asked for.
-fn step_of(resume: &Resume, folder: &RunFolder) -> Result<Option<u64>> {
-    let steps = folder.checkpoints()?;
+fn step_of(resume: &Resume, folder: &RunFolder, owner: Option<&Owner>) -> Result<Option<u64>> {
+    let steps = match owner {
+        // What is there is an older run's.
+        Some(owner) if owner.stage == Stage::Clearing => Vec::new(),
+        _ => folder.checkpoints()?,
+    };
     let Some(wanted) = &resume.checkpoint else {
         return Ok(steps.last().copied());
     };
@@ -106,6 +161,15 @@ fn step_of(resume: &Resume, folder: &RunFolder) -> Result<Option<u64>> {
             format!("its checkpoints are of the steps {steps:?}"),
         )),
     }
+}
+
+/// Tells the weights that a run starts from from others.
+pub fn fingerprint(params: &[f32]) -> String {
+    let parts = params.par_chunks(1 << 16);
+    let parts: Vec<_> = parts
+        .map(|part| fnv1a(bytemuck::cast_slice(part)).to_le_bytes())
+        .collect();
+    format!("{:032x}", fnv1a(parts.as_flattened()))
 }
 
 /// What two sessions of a run must have in common, by flag.
@@ -192,26 +256,15 @@ impl Run<'_> {
         let Point {
             step,
             mut state,
-            changes,
+            changed,
         } = point;
         let checkpoint = self.folder.checkpoint(step);
         let now = self.state.stateful_callbacks.settings.clone();
-        let changed = differences(&state.stateful_callbacks.settings, &now);
-        if !changed.is_empty() && changes == Changes::Refuse {
-            return Err(Error::usage(
-                format!(
-                    "the run in {} had other settings:\n  {}",
-                    checkpoint.display(),
-                    changed.join("\n  ")
-                ),
-                "give the settings it was started with, or add `--resume-with-changes`",
-            ));
-        }
         same_frozen(&state.stateful_callbacks.settings, &now, &checkpoint)?;
         let params = self.job.model_files.load(&checkpoint)?;
         self.engine.set_params(&params)?;
         let trained = self.engine.table().starting_at(self.engine.trained().start);
-        let optimizer = optimizer_file::load(&checkpoint, trained)?;
+        let optimizer = optimizer_file::load(&checkpoint, trained, step)?;
         self.engine.set_optimizer(&optimizer)?;
 
         let new = &self.state;
@@ -222,7 +275,8 @@ impl Run<'_> {
         state.train_batch_size = new.train_batch_size;
         self.health
             .remember(state.stateful_callbacks.health.clone());
-        self.evaluations = Evaluations::load(&checkpoint)?;
+        let classes = self.engine.config().num_labels();
+        self.evaluations = Evaluations::load(&checkpoint, classes)?;
         self.state = state;
         self.first_step = step;
         self.seconds_before = self.state.totals().time.total_seconds;
@@ -277,9 +331,14 @@ impl Run<'_> {
         let due = self.plan.due(step, self.job.config.logging_steps);
         match due.evaluate && self.state.last_evaluated() != Some(step) {
             true => self.evaluate_and_save(due),
-            false if step >= self.plan.max_steps || self.early_stop.is_some() => Ok(Flow::Stop),
+            false if self.is_over() => Ok(Flow::Stop),
             false => Ok(Flow::Continue),
         }
+    }
+
+    /// Whether no step is left: the last one was made, by an earlier session with a later end perhaps.
+    pub(super) fn is_over(&self) -> bool {
+        self.state.global_step >= self.plan.max_steps || self.early_stop.is_some()
     }
 
     /// A line for the header of the report.

@@ -4,6 +4,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde_json::{Map, Value};
+
+use super::run_owner::{OWNER_FILE, Owner, Stage};
 use crate::error::{Error, Result};
 use crate::files;
 
@@ -15,7 +18,8 @@ pub enum Existing {
 }
 
 /// Files that only a run leaves, the checkpoints aside.
-const RUN_FILES: [&str; 9] = [
+const RUN_FILES: [&str; 10] = [
+    OWNER_FILE,
     "trainer_state.json",
     "metrics.jsonl",
     "metrics.csv",
@@ -41,8 +45,13 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Creates the folder, or takes an existing one if no other run is in it. Files that no run
-    /// writes do not matter and stay.
+    /// The folder at `path`, as it is.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Takes the folder for the run of these `settings`, if no other run is in it; it is created
+    /// where it is missing. Files that no run writes do not matter and stay.
     ///
     /// With [`Existing::Overwrite`] the other run's checkpoints, `best/`, `last/` and records are
     /// deleted, so that none of them can be taken for one of this run; its final model stays until it is
@@ -50,63 +59,56 @@ impl RunFolder {
     ///
     /// # Errors
     /// [`Error::Usage`] naming what shows that another run is there.
-    pub fn claim(path: impl Into<PathBuf>, existing: Existing) -> Result<Self> {
-        let folder = Self { path: path.into() };
-        let path = &folder.path;
-        if existing == Existing::Keep {
-            Self::check(path)?;
-        }
+    pub fn claim(&self, existing: Existing, settings: &Map<String, Value>) -> Result<()> {
+        let path = &self.path;
         fs::create_dir_all(path).map_err(|e| Error::io(path, "create the folder", e))?;
-        if existing == Existing::Overwrite {
-            folder.clear()?;
+        let owner = |stage| Owner {
+            stage,
+            settings: settings.clone(),
+        };
+        match (self.trace()?, existing) {
+            (None, _) => {}
+            (Some(found), Existing::Keep) => return Err(self.refuse(&found)),
+            (Some(_), Existing::Overwrite) => {
+                // First: whatever a kill leaves of the other run is not gone on with.
+                owner(Stage::Clearing).write(path)?;
+                self.clear()?;
+            }
         }
-        Ok(folder)
+        self.clear_partial()?;
+        owner(Stage::Begun).write(path)
     }
 
-    /// The folder of a run that goes on, created where it is missing; what a kill left half done is
-    /// deleted.
-    pub fn reopen(path: impl Into<PathBuf>) -> Result<Self> {
-        let folder = Self { path: path.into() };
-        let path = &folder.path;
-        fs::create_dir_all(path).map_err(|e| Error::io(path, "create the folder", e))?;
-        folder.clear_partial()?;
-        Ok(folder)
+    /// Something that only a run leaves, if there is such a thing.
+    fn trace(&self) -> Result<Option<PathBuf>> {
+        let newest = self.checkpoints()?.last().map(|&s| self.checkpoint(s));
+        let mut files = RUN_FILES.iter().map(|name| self.path.join(name));
+        Ok(newest.or_else(|| files.find(|file| file.exists())))
     }
 
-    /// Whether a run may have the folder `path`, which need not exist; changes nothing.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] naming what shows that another run is there.
-    pub fn check(path: &Path) -> Result<()> {
-        let folder = Self { path: path.into() };
-        if !path.is_dir() {
-            return Ok(());
-        }
-        let checkpoint = folder.checkpoints()?.last().map(|&s| folder.checkpoint(s));
-        let mut files = RUN_FILES.iter().map(|name| path.join(name));
-        match checkpoint.or_else(|| files.find(|file| file.exists())) {
-            None => Ok(()),
-            Some(found) => Err(Error::usage(
-                format!(
-                    "the output folder {} holds another run ({})",
-                    path.display(),
-                    found.strip_prefix(path).unwrap_or(&found).display()
-                ),
-                "choose another `--output-dir`, or add `--overwrite-output-dir`",
-            )),
-        }
+    fn refuse(&self, found: &Path) -> Error {
+        let path = &self.path;
+        Error::usage(
+            format!(
+                "the output folder {} holds another run ({})",
+                path.display(),
+                found.strip_prefix(path).unwrap_or(found).display()
+            ),
+            "choose another `--output-dir`, go on with that run with `--resume`, or add \
+             `--overwrite-output-dir`",
+        )
     }
 
     fn clear(&self) -> Result<()> {
         for step in self.checkpoints()? {
             self.remove_checkpoint(step)?;
         }
-        self.clear_partial()?;
         let links = [self.best(), self.last()];
         let model = links
             .iter()
             .flat_map(|link| MODEL_FILES.iter().map(|name| link.join(name)));
-        let records = RUN_FILES.iter().filter(|&&name| name != MODEL_FILES[2]);
+        let stays = [OWNER_FILE, MODEL_FILES[2]];
+        let records = RUN_FILES.iter().filter(|name| !stays.contains(name));
         for file in model.chain(records.map(|name| self.path.join(name))) {
             match fs::remove_file(&file) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => {
@@ -116,19 +118,40 @@ impl RunFolder {
             }
         }
         for link in &links {
+            files::remove_temporaries(link)?;
             let _ = fs::remove_dir(link); // unless something of somebody else's is in it
         }
         Ok(())
     }
 
-    fn clear_partial(&self) -> Result<()> {
-        let left_by_a_kill = self.numbered(".checkpoint-", ".partial")?;
-        let mut folders = left_by_a_kill.into_iter().map(|step| self.hidden(step));
-        folders.try_for_each(|folder| remove_folder(&folder))?;
+    /// Deletes what a kill left half done.
+    pub fn clear_partial(&self) -> Result<()> {
+        for step in self.numbered(".checkpoint-", ".partial")? {
+            remove_folder(&self.hidden(step))?;
+        }
+        for step in self.numbered(".checkpoint-", ".replaced")? {
+            remove_folder(&self.replaced(step))?;
+        }
         let folders = [self.path.clone(), self.best(), self.last()];
         folders
             .iter()
             .try_for_each(|f| files::remove_temporaries(f))
+    }
+
+    /// Gives checkpoints their names back that a kill caught while a new one of the same step was to take
+    /// their place.
+    pub fn recover(&self) -> Result<()> {
+        if !self.path.is_dir() {
+            return Ok(());
+        }
+        for step in self.numbered(".checkpoint-", ".replaced")? {
+            let checkpoint = self.checkpoint(step);
+            if !checkpoint.exists() {
+                fs::rename(self.replaced(step), &checkpoint)
+                    .map_err(|e| Error::io(&checkpoint, "create it", e))?;
+            }
+        }
+        Ok(())
     }
 
     /// The folder itself.
@@ -144,6 +167,11 @@ impl RunFolder {
     /// Where a checkpoint is while it is being written or deleted.
     fn hidden(&self, step: u64) -> PathBuf {
         self.path.join(format!(".checkpoint-{step}.partial"))
+    }
+
+    /// Where the old checkpoint of `step` is while a new one takes its name.
+    fn replaced(&self, step: u64) -> PathBuf {
+        self.path.join(format!(".checkpoint-{step}.replaced"))
     }
 
     /// Where the best model is, or would be.
@@ -182,29 +210,33 @@ impl RunFolder {
     }
 
     /// Writes the checkpoint of `step`: `write` fills a hidden folder, which then takes the
-    /// checkpoint's name, so that a checkpoint is there whole or not at all.
+    /// checkpoint's name, so that a checkpoint is there whole or not at all. An older one of this step
+    /// is there until then.
     pub fn save_checkpoint(
         &self,
         step: u64,
         write: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<PathBuf> {
-        let hidden = self.hidden(step);
+        let (hidden, replaced) = (self.hidden(step), self.replaced(step));
         remove_folder(&hidden)?;
+        remove_folder(&replaced)?;
         fs::create_dir(&hidden).map_err(|e| Error::io(&hidden, "create the folder", e))?;
         let checkpoint = self.checkpoint(step);
         let named = || {
-            fs::rename(&hidden, &checkpoint)
+            move_away(&checkpoint, &replaced)
+                .and_then(|()| fs::rename(&hidden, &checkpoint))
                 .and_then(|()| files::sync_name(&checkpoint))
                 .map_err(|e| Error::io(&checkpoint, "create it", e))
         };
-        let written = write(&hidden)
-            .and_then(|()| remove_folder(&checkpoint))
-            .and_then(|()| named());
+        let written = write(&hidden).and_then(|()| named());
         if written.is_err() {
             // Best effort: the error worth telling is the first one.
+            let _ = self.recover();
             let _ = fs::remove_dir_all(&hidden);
         }
-        written.map(|()| checkpoint)
+        written?;
+        remove_folder(&replaced)?;
+        Ok(checkpoint)
     }
 
     /// Makes `best/` hold the model of the folder `from`.
@@ -277,6 +309,14 @@ fn make_folder(path: &Path) -> Result<()> {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
             Err(Error::io(path, "create the folder", e))
         }
+        _ => Ok(()),
+    }
+}
+
+/// Renames a folder that may not be there.
+fn move_away(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::rename(from, to) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),
     }
 }

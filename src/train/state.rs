@@ -1,8 +1,12 @@
 //! `trainer_state.json`: where a run stands, in Hugging Face's words.
 
+use std::fs;
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::error::{Error, Result};
 use crate::report::{Evaluated, Logged, SavingCost, TimeSpent};
 
 use super::config::{Interval, TrainConfig};
@@ -72,6 +76,11 @@ impl Losses {
         }
     }
 
+    /// The number of steps; none where it is beyond u64.
+    fn steps(&self) -> Option<u64> {
+        self.finite.checked_add(self.nonfinite)
+    }
+
     /// Mean of the finite losses; NaN if there is none.
     pub fn mean(&self) -> f64 {
         self.sum / self.finite as f64
@@ -128,6 +137,88 @@ impl TrainerState {
             trial_name: None,
             trial_params: None,
         }
+    }
+
+    /// Reads that of the checkpoint in `folder`, which is of step `step`.
+    ///
+    /// # Errors
+    /// [`Error::Model`] for a file of another program, or one that no run can have written.
+    pub fn read(folder: &Path, step: u64) -> Result<Self> {
+        let file = folder.join("trainer_state.json");
+        let bytes = fs::read(&file).map_err(|e| Error::io(&file, "read it", e))?;
+        let refuse = |problem: String| {
+            let help = "resume from another checkpoint with `--resume-from-checkpoint`";
+            Error::model(&file, problem, help)
+        };
+        let state: Self = serde_json::from_slice(&bytes)
+            .map_err(|e| refuse(format!("it is no state of a run of this program: {e}")))?;
+        if state.global_step != step {
+            return Err(refuse(format!(
+                "`global_step` is {}, but it lies in the checkpoint of step {step}",
+                state.global_step
+            )));
+        }
+        match state.impossible() {
+            Some(key) => Err(refuse(format!(
+                "`{key}` is what no run of {step} steps can have: the file is damaged"
+            ))),
+            None => Ok(state),
+        }
+    }
+
+    /// The first key whose value no run can have after so many steps, if there is one.
+    fn impossible(&self) -> Option<&'static str> {
+        // Exact in f64, and far from where sums overflow.
+        const MOST: u64 = 1 << 53;
+        let step = self.global_step;
+        let Callbacks { totals, health, .. } = &self.stateful_callbacks;
+        let TimeSpent {
+            total_seconds,
+            training_seconds,
+            evaluation_seconds,
+            data_wait_seconds,
+            saving_seconds,
+        } = totals.time;
+        let SavingCost {
+            checkpoints,
+            bytes,
+            write_seconds,
+        } = totals.saving;
+        let is_time = |seconds: &f64| (0.0..1e12).contains(seconds);
+        let times = [
+            total_seconds,
+            training_seconds,
+            evaluation_seconds,
+            data_wait_seconds,
+            saving_seconds,
+            write_seconds,
+        ];
+        let known = [
+            ("global_step", step < MOST),
+            (
+                "best_global_step",
+                self.best_global_step.is_none_or(|best| best <= step),
+            ),
+            (
+                "train_batch_size",
+                (1..MOST as usize).contains(&self.train_batch_size),
+            ),
+            ("images", totals.images < MOST),
+            ("updates", totals.updates <= step),
+            ("losses", totals.losses.steps() == Some(step)),
+            (
+                "window",
+                totals.window.steps().is_some_and(|steps| steps <= step),
+            ),
+            (
+                "evaluations_since_best",
+                u64::from(totals.evaluations_since_best) <= step + 1,
+            ),
+            ("time", times.iter().all(is_time)),
+            ("saving", checkpoints < MOST && bytes < MOST),
+            ("RunHealth", health.is_possible(step)),
+        ];
+        known.iter().find(|(_, is)| !is).map(|(key, _)| *key)
     }
 
     /// The run's sums.

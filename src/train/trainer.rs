@@ -21,8 +21,9 @@ use super::health::Health;
 use super::metrics_file::MetricsFile;
 use super::outcome::Outcome;
 use super::plan::{Due, Plan};
-use super::resume;
+use super::resume::{self, Beginning};
 use super::run_folder::RunFolder;
+use super::run_lock::RunLock;
 use super::saving::Begun;
 use super::schedule::LearningRate;
 use super::source::BatchSource;
@@ -43,6 +44,8 @@ pub trait ModelFiles: Sync {
 /// What a run is told, besides its model and its images.
 pub struct Job<'a> {
     pub config: &'a TrainConfig,
+    /// Of the output folder.
+    pub lock: &'a RunLock,
     pub model_files: &'a dyn ModelFiles,
     /// Lines for the header of the report; the plan of the run is added to them.
     pub facts: Vec<Fact>,
@@ -67,6 +70,9 @@ pub struct Job<'a> {
 /// finite; [`Error::Interrupted`], after a checkpoint was written, when `job.stop` is set;
 /// [`Error::NotSaved`] when a checkpoint could not be written, unless the run goes on without, and
 /// always when the final model could not; and what engine, images and files report.
+///
+/// # Panics
+/// If `job.lock` is not that of the output folder.
 pub fn train<'a>(
     engine: &'a mut dyn Engine,
     images: &dyn BatchSource,
@@ -133,6 +139,7 @@ impl<'a> Run<'a> {
         'a: 'scope,
     {
         let config = job.config;
+        assert_eq!(job.lock.folder(), config.output_dir, "the folder is locked");
         let plan = Plan::new(config, examples)?;
         let validation = validation.filter(|images| !images.is_empty());
         if validation.is_none() && config.eval != Interval::Never {
@@ -141,12 +148,13 @@ impl<'a> Run<'a> {
                 "give a `validation` folder or `--eval-samples`, or use `--eval-strategy no`",
             ));
         }
-        let (folder, point) = resume::open(config)?;
         let rate = LearningRate::new(config, plan.max_steps);
         let classes = engine.config().num_labels();
         let mut state = TrainerState::new(config, &plan);
         let counts = (examples, validation.map_or(0, |images| images.len()));
-        state.stateful_callbacks.settings = resume::settings(job, engine, counts);
+        let settings = resume::settings(job, engine, counts);
+        let (folder, beginning) = resume::open(config, &settings)?;
+        state.stateful_callbacks.settings = settings;
         let destination = Destination {
             folder: folder.clone(),
             model_files: job.model_files,
@@ -172,8 +180,10 @@ impl<'a> Run<'a> {
             first_step: 0,
             seconds_before: 0.0,
         };
-        if let Some(point) = point {
-            run.restore(point)?;
+        match beginning {
+            Beginning::New => {}
+            Beginning::Anew(text) => run.emit(Event::Notice { text })?,
+            Beginning::At(point) => run.restore(*point)?,
         }
         Ok(run)
     }
@@ -263,14 +273,13 @@ impl<'a> Run<'a> {
 
     /// The rest of what is due after a step.
     pub(super) fn evaluate_and_save(&mut self, due: Due) -> Result<Flow> {
-        let step = self.state.global_step;
         if due.evaluate {
             match self.evaluate_step() {
                 Err(Error::Interrupted { .. }) => return Err(self.interrupted()),
                 evaluated => evaluated?,
             }
         }
-        let last = step == self.plan.max_steps || self.early_stop.is_some();
+        let last = self.is_over();
         if due.save || (last && self.job.config.save != Interval::Never) {
             self.save()?;
         }

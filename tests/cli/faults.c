@@ -3,8 +3,9 @@
 //
 // Only calls on paths that contain FAULT_IN matter. Each moves a counter: a write by 8, any other
 // change by 4. At FAULT_AT the program is killed (FAULT=kill), half-way through a write if the
-// counter says so; or else writes and new files fail with the errno FAULT, so many of them as
-// FAULT_TIMES says. The counter's end is written to the file FAULT_TOTAL.
+// counter says so, or is sent SIGTERM once (FAULT=term); or else writes and new files fail with the
+// errno FAULT, so many of them as FAULT_TIMES says. The counter's end is written to the file
+// FAULT_TOTAL. With FAULT=slow, folders are only created after a while. Nothing is synced: no fault here takes the machine's power.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -45,13 +46,21 @@ static int at_matters(int folder, const char *path) {
     return matters(path) || (path[0] != '/' && folder != AT_FDCWD && descriptor_matters(folder));
 }
 
-static int kills(void) {
+static int is_fault(const char *name) {
     const char *fault = getenv("FAULT");
-    return fault && !strcmp(fault, "kill");
+    return fault && !strcmp(fault, name);
+}
+
+static int kills(void) { return is_fault("kill"); }
+
+// Sends the signal where the counter comes to FAULT_AT within these units.
+static void terminate(long before, long units) {
+    long at = number("FAULT_AT");
+    if (is_fault("term") && before <= at && at < before + units) kill(getpid(), SIGTERM);
 }
 
 static int fails(void) {
-    if (kills() || !getenv("FAULT") || atomic_fetch_add(&faults, 1) >= number("FAULT_TIMES")) return 0;
+    if (kills() || is_fault("term") || !getenv("FAULT") || atomic_fetch_add(&faults, 1) >= number("FAULT_TIMES")) return 0;
     errno = atoi(getenv("FAULT"));
     return 1;
 }
@@ -59,7 +68,9 @@ static int fails(void) {
 // A change that takes no room; whether one that does must fail.
 static int change(int matters, int takes_room) {
     if (!matters) return 0;
-    if (atomic_fetch_add(&counter, CALL) < number("FAULT_AT")) return 0;
+    long before = atomic_fetch_add(&counter, CALL);
+    terminate(before, CALL);
+    if (before < number("FAULT_AT")) return 0;
     if (kills()) raise(SIGKILL);
     return takes_room && fails();
 }
@@ -69,7 +80,10 @@ static int change(int matters, int takes_room) {
 ssize_t write(int descriptor, const void *bytes, size_t length) {
     REAL(write);
     if (!descriptor_matters(descriptor)) return real(descriptor, bytes, length);
-    long left = number("FAULT_AT") - atomic_fetch_add(&counter, WRITE);
+    long before = atomic_fetch_add(&counter, WRITE);
+    terminate(before, WRITE);
+    if (is_fault("term")) return real(descriptor, bytes, length);
+    long left = number("FAULT_AT") - before;
     if (left >= WRITE) return real(descriptor, bytes, length);
     size_t part = left > 0 ? length * left / WRITE : 0;
     if (kills()) {
@@ -101,13 +115,14 @@ int open64(const char *path, int flags, ...) { MODE return open_real("openat64",
 int openat(int folder, const char *path, int flags, ...) { MODE return open_real("openat", folder, path, flags, mode); }
 int openat64(int folder, const char *path, int flags, ...) { MODE return open_real("openat64", folder, path, flags, mode); }
 
-int mkdir(const char *path, mode_t mode) { REAL(mkdir); return change(matters(path), 1) ? -1 : real(path, mode); }
+int mkdir(const char *path, mode_t mode) { REAL(mkdir); if (is_fault("slow") && matters(path)) usleep(300000); return change(matters(path), 1) ? -1 : real(path, mode); }
 int rmdir(const char *path) { REAL(rmdir); return change(matters(path), 0) ? -1 : real(path); }
 int unlink(const char *path) { REAL(unlink); return change(matters(path), 0) ? -1 : real(path); }
 int unlinkat(int folder, const char *path, int flags) { REAL(unlinkat); return change(at_matters(folder, path), 0) ? -1 : real(folder, path, flags); }
 int rename(const char *from, const char *to) { REAL(rename); return change(matters(to), 0) ? -1 : real(from, to); }
 int linkat(int a, const char *from, int b, const char *to, int flags) { REAL(linkat); return change(at_matters(b, to), 1) ? -1 : real(a, from, b, to, flags); }
-int fsync(int descriptor) { REAL(fsync); return change(descriptor_matters(descriptor), 0) ? -1 : real(descriptor); }
+int ftruncate64(int descriptor, off_t length) { REAL(ftruncate64); return change(descriptor_matters(descriptor), 0) ? -1 : real(descriptor, length); }
+int fsync(int descriptor) { return change(descriptor_matters(descriptor), 0) ? -1 : 0; }
 
 __attribute__((destructor)) static void tell(void) {
     const char *path = getenv("FAULT_TOTAL");

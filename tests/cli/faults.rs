@@ -5,13 +5,14 @@
 
 use std::fs;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use vitcuda::rng::{Philox, Purpose};
 
+use super::fault_library::library;
 use super::run_files::{content, difference};
 use super::support::{Said, vitcuda};
 
@@ -21,26 +22,9 @@ const RUN: &str = "train --train-samples 240 --eval-samples 60 --batch-size 16 -
                    --lr 0.01 --logging-steps 3 --eval-steps 4 --save-steps 2 --save-total-limit 2 \
                    --output-dir faulty-run";
 
-const ENOSPC: i32 = 28;
+pub const ENOSPC: i32 = 28;
 const EROFS: i32 = 30;
 const EDQUOT: i32 = 122;
-
-/// The library, built once.
-static LIBRARY: LazyLock<(tempfile::TempDir, PathBuf)> = LazyLock::new(|| {
-    let folder = tempfile::tempdir().unwrap();
-    let (source, library) = (
-        folder.path().join("faults.c"),
-        folder.path().join("faults.so"),
-    );
-    fs::write(&source, include_str!("faults.c")).unwrap();
-    let status = Command::new("cc")
-        .args(["-shared", "-fPIC", "-Wall", "-Werror", "-o"])
-        .args([&library, &source])
-        .arg("-ldl")
-        .status();
-    assert!(status.expect("a C compiler").success());
-    (folder, library)
-});
 
 fn session(folder: &Path, more: &str) -> Command {
     let mut command = vitcuda();
@@ -56,7 +40,7 @@ fn session(folder: &Path, more: &str) -> Command {
 fn faulty(folder: &Path, fault: &str, at: u64, more: &str) -> Command {
     let mut command = session(folder, more);
     command
-        .env("LD_PRELOAD", &LIBRARY.1)
+        .env("LD_PRELOAD", library())
         .env("FAULT", fault)
         .env("FAULT_AT", at.to_string())
         .env("FAULT_IN", "faulty-run");
@@ -197,7 +181,8 @@ fn a_limit_on_the_size_of_files_stops_the_run() {
                 rlim_cur: 100_000,
                 rlim_max: 100_000,
             };
-            libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+            // What a shell starts a program with: the signal kills it without a word.
+            libc::signal(libc::SIGXFSZ, libc::SIG_DFL);
             match libc::setrlimit(libc::RLIMIT_FSIZE, &limit) {
                 0 => Ok(()),
                 _ => Err(std::io::Error::last_os_error()),

@@ -11,8 +11,14 @@ mod dinov2;
 mod doctor;
 mod families;
 #[cfg(target_os = "linux")]
+mod fault_library;
+#[cfg(target_os = "linux")]
 mod faults;
+#[cfg(target_os = "linux")]
+mod kill_everywhere;
 mod nvrtc;
+#[cfg(target_os = "linux")]
+mod owners;
 #[path = "../data/pictures.rs"]
 mod pictures;
 mod recipe;

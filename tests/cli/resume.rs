@@ -1,10 +1,12 @@
 //! A run that is killed and resumed ends as if it had never been killed.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Command;
-use std::time::Instant;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
+use vitcuda::model::tensor_file::{self, Tensor, TensorFile};
 use vitcuda::rng::{Philox, Purpose};
 
 use super::run_files::{content, difference, killed_until_done};
@@ -72,6 +74,9 @@ fn other_settings_are_refused_or_told() {
     let other = words("--resume --learning-rate 1e-3 --weight-decay 0.1");
     let said = run_in(folder.path(), &other).failed(2);
     said.mentions(&["--learning-rate: 0.002 then, 0.001 now", "--weight-decay"]);
+    run_in(folder.path(), &words("--resume --head-init zero"))
+        .failed(2)
+        .mentions(&["weights at the start: "]);
     let accepted = words("--resume --learning-rate 1e-3 --resume-with-changes");
     run_in(folder.path(), &accepted)
         .well()
@@ -159,4 +164,91 @@ fn a_resumed_run_is_judged_as_one_that_was_not() {
     );
     // The last checkpoint is of the last step: nothing is evaluated again.
     assert_eq!(comparison("--resume"), whole);
+}
+
+/// Killed before there is a checkpoint, a run starts anew: by the settings it had, and saying so.
+#[test]
+fn killed_before_its_first_checkpoint_it_starts_anew() {
+    let line = |more: &str| -> Vec<String> {
+        let words = "train --epochs 1000000 --logging-steps 1 --output-dir run".split(' ');
+        let more = more.split_whitespace();
+        words.chain(more).map(str::to_owned).collect()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = vitcuda()
+        .env("VITCUDA_DEVICE", "cpu")
+        .current_dir(folder.path())
+        .args(line(""))
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let log = folder.path().join("run/metrics.jsonl");
+    while fs::metadata(&log).map_or(0, |file| file.len()) == 0 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    first.kill().unwrap();
+    first.wait().unwrap();
+
+    let other = line("--resume --learning-rate 1e-3 --max-steps 2");
+    let other: Vec<&str> = other.iter().map(String::as_str).collect();
+    run_in(folder.path(), &other)
+        .failed(2)
+        .mentions(&["--learning-rate: 0.002 then, 0.001 now"]);
+    assert!(fs::metadata(&log).unwrap().len() > 0, "nothing was touched");
+
+    let mut again = vitcuda()
+        .env("VITCUDA_DEVICE", "cpu")
+        .current_dir(folder.path())
+        .args(line("--resume"))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = BufReader::new(again.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.contains("train loss") && stderr.read_line(&mut said).unwrap() > 0 {}
+    again.kill().unwrap();
+    again.wait().unwrap();
+    assert!(
+        said.contains("there is no checkpoint in run: the run starts anew"),
+        "{said}"
+    );
+}
+
+/// A checkpoint that holds a backbone alone, or one of other classes.
+#[test]
+fn a_checkpoint_of_another_model_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = words("--save-strategy steps");
+    run_in(folder.path(), &run).well();
+    let checkpoint = folder.path().join("run/checkpoint-120");
+    let weights = checkpoint.join("model.safetensors");
+    let file = TensorFile::open(&weights).unwrap();
+    let headless: Vec<_> = file
+        .names()
+        .into_iter()
+        .filter(|name| !name.starts_with("classifier."))
+        .map(|name| {
+            let shape = file.shape(&name).unwrap().to_vec();
+            let values = file.read_vec(&name, &shape).unwrap();
+            (name, shape, values)
+        })
+        .collect();
+    drop(file);
+    let mut tensors: Vec<Tensor> = headless
+        .iter()
+        .map(|(name, shape, values)| Tensor {
+            name: name.clone(),
+            shape,
+            values,
+        })
+        .collect();
+    tensor_file::write(&weights, &mut tensors, &[]).unwrap();
+    let config = checkpoint.join("config.json");
+    let mut settings: serde_json::Value =
+        serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
+    let keys = settings.as_object_mut().unwrap();
+    keys.retain(|key, _| !["id2label", "label2id"].contains(&key.as_str()));
+    fs::write(&config, settings.to_string()).unwrap();
+    let said = run_in(folder.path(), &words("--resume")).failed(4);
+    said.mentions(&["checkpoint-120", "classifier", "--resume-from-checkpoint"]);
 }

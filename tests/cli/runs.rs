@@ -221,6 +221,27 @@ fn json_goes_to_stdout_and_words_to_stderr() {
     said.mentions(&["***** train metrics *****", "next"]);
 }
 
+/// What nobody can read was not done, whoever reads it; the model is there all the same.
+#[cfg(target_os = "linux")]
+#[test]
+fn results_that_cannot_be_written_are_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    for more in ["--json", "--json --quiet", "--quiet"] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full");
+        let line = format!("train --max-steps 2 --overwrite-output-dir -o out {more}");
+        let output = vitcuda()
+            .env("VITCUDA_DEVICE", "cpu")
+            .current_dir(folder.path())
+            .args(line.split_whitespace())
+            .stdout(full.unwrap())
+            .output();
+        super::support::Said::from(output.unwrap())
+            .failed(1)
+            .mentions(&["stdout: cannot write to it: No space left on device"]);
+        assert!(folder.path().join("out/model.safetensors").is_file());
+    }
+}
+
 #[test]
 fn quiet_leaves_only_the_folder() {
     let folder = tempfile::tempdir().unwrap();

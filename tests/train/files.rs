@@ -46,11 +46,14 @@ fn optimizer_round_trip() {
     };
     optimizer_file::save(folder.path(), &table, &state).unwrap();
     assert_eq!(
-        optimizer_file::load(folder.path(), &table.params).unwrap(),
+        optimizer_file::load(folder.path(), &table.params, 13).unwrap(),
         state
     );
     let other = ParamTable::new(&tiny_config(2));
-    let error = optimizer_file::load(folder.path(), &other.params).unwrap_err();
+    let error = optimizer_file::load(folder.path(), &other.params, 13).unwrap_err();
+    assert_eq!(error.exit_code(), 4);
+    // More updates than there were steps.
+    let error = optimizer_file::load(folder.path(), &table.params, 12).unwrap_err();
     assert_eq!(error.exit_code(), 4);
 }
 

@@ -4,11 +4,13 @@ mod ahead;
 mod best;
 #[path = "../common/mod.rs"]
 mod common;
+mod damaged;
 mod fakes;
 mod files;
 mod play;
 mod records;
 mod report;
+mod resuming;
 mod saving;
 mod steps;
 mod trouble;
@@ -29,6 +31,8 @@ fn main() {
         files::trials(),
         report::trials(),
         records::trials(),
+        resuming::trials(),
+        damaged::trials(),
     ];
     let trials = areas.into_iter().flatten().collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit();

@@ -10,7 +10,7 @@ use vitcuda::model::tensor_file::{self, Tensor, TensorFile};
 use vitcuda::report::{Event, Logged, Reporter};
 use vitcuda::train::config::{BestMetric, Interval, OnSaveError, Schedule, TrainConfig};
 use vitcuda::train::engine::{Engine, Hyper};
-use vitcuda::train::{BatchSource, Job, ModelFiles, Outcome, train};
+use vitcuda::train::{BatchSource, Job, ModelFiles, Outcome, RunLock, train};
 
 use crate::fakes::Numbered;
 
@@ -126,8 +126,10 @@ impl Play {
         engine: &mut dyn Engine,
         train_images: &dyn BatchSource,
     ) -> Result<Outcome> {
+        let lock = RunLock::take(&self.config.output_dir)?;
         let job = Job {
             config: &self.config,
+            lock: &lock,
             model_files: &self.model_files,
             facts: Vec::new(),
             identity: Vec::new(),

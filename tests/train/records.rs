@@ -163,7 +163,7 @@ fn event_files(run: &Path) -> Vec<std::path::PathBuf> {
     list(&folders[0])
 }
 
-fn play_to(mut reporter: impl Reporter, events: &[Event]) {
+pub fn play_to(mut reporter: impl Reporter, events: &[Event]) {
     for event in events {
         reporter.event(event);
     }

@@ -136,11 +136,12 @@ pub struct OutputArgs {
     /// Folder for the model and the metrics [default: runs/NAME-OF-DATA, numbered]
     #[arg(long, short, alias = "out", value_name = "DIR")]
     pub output_dir: Option<PathBuf>,
-    /// Go on although the folder holds another run
+    /// Go on although the folder holds another run; with --resume, one of other settings
     #[arg(long)]
     pub overwrite_output_dir: bool,
-    /// Go on with the run in --output-dir, from its newest checkpoint
-    #[arg(long, requires = "output_dir", conflicts_with = "overwrite_output_dir")]
+    /// Go on with the run in --output-dir, from its newest checkpoint, or start it anew where it has
+    /// none
+    #[arg(long, requires = "output_dir")]
     pub resume: bool,
     /// Go on from this checkpoint of a run; those after it are deleted
     #[arg(long, value_name = "DIR", conflicts_with = "overwrite_output_dir")]

@@ -30,15 +30,18 @@ use vitcuda::data::{Augmentation, Loader};
 use vitcuda::device::Device;
 use vitcuda::report::verdict::{Finding, Tone};
 use vitcuda::report::{Console, Event, JsonLines, Reporter, Reporters};
+use vitcuda::train::RunLock;
 use vitcuda::train::config::{Interval, TrainConfig};
 use vitcuda::train::engine::{Capacity, EpochBatches, Hyper};
 use vitcuda::train::engines::Opened;
+use vitcuda::train::resume;
 use vitcuda::train::source::BatchSource;
 use vitcuda::train::trainer::{self, Job};
 
 pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
     let device = global.device()?;
-    let mut reporters = reporters(global);
+    let mut json = global.json.then(|| JsonLines::new(io::stdout()));
+    let mut reporters = reporters(global, json.as_mut());
     let model = start::find(args, global)?;
     let spec = args.split.spec(args.data.as_deref(), global)?;
     let splits = source::open(&spec)?;
@@ -76,10 +79,11 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
     notices(&mut reporters, train.notices());
     notices(&mut reporters, validation.iter().flat_map(|v| v.notices()));
 
+    let lock = lock(args)?;
     let opened = Opened::new(device)?;
     let sizes = BatchSizes::new(args, &opened, &start.config, train.len())?;
     let counts = train.dataset().class_counts(classes.len());
-    let config = config(args, &sizes, &counts, validation.as_ref());
+    let config = config(args, lock.folder(), &sizes, &counts, validation.as_ref());
     let mut facts = vec![
         header::data(&spec.source, &classes, &train, validation.as_ref()),
         header::model(&start, args.optimisation.freeze),
@@ -100,6 +104,7 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
         facts: planned.facts(),
     });
     let lookup = start.preprocessor.lookup();
+    let weights = resume::fingerprint(&start.params);
     let mut engine = planned.load(start.params, lookup)?;
     let model_name = start.name;
     let files = RunFiles {
@@ -109,9 +114,10 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
     let stop = interrupt::stop_flag()?;
     let job = Job {
         config: &config,
+        lock: &lock,
         model_files: &files,
         facts,
-        identity: identity(device, args, &train, validation.as_ref()),
+        identity: identity(device, args, weights, &train, validation.as_ref()),
         next: header::next(&config.output_dir, args.data.as_deref()),
         stop: &stop,
     };
@@ -135,6 +141,10 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
         Ok(Some(text)) => global.notice(text),
         Err(error) => global.notice(error),
     }
+    drop(reporters);
+    if let Some(json) = json {
+        output::to_stdout(json.finish().map(drop))?;
+    }
     match global.quiet && !global.json {
         true => output::result(config.output_dir.display()),
         false => Ok(()),
@@ -145,6 +155,7 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
 fn identity(
     device: Device,
     args: &TrainArgs,
+    weights: String,
     train: &Loader,
     validation: Option<&Loader>,
 ) -> Vec<(&'static str, String)> {
@@ -152,6 +163,7 @@ fn identity(
     vec![
         ("--device and --precision", device.numbers()),
         ("--augment", args.augment.name().to_owned()),
+        ("weights at the start", weights),
         ("training images", fingerprint(train)),
         (
             "validation images",
@@ -161,13 +173,13 @@ fn identity(
 }
 
 /// People on stderr, machines on stdout.
-fn reporters(global: &Global) -> Reporters<'static> {
+fn reporters<'a>(global: &Global, json: Option<&'a mut JsonLines<io::Stdout>>) -> Reporters<'a> {
     let mut reporters = Reporters::default();
     if !global.quiet {
         reporters.0.push(Box::new(Console::stderr()));
     }
-    if global.json {
-        reporters.0.push(Box::new(JsonLines::new(io::stdout())));
+    if let Some(json) = json {
+        reporters.0.push(Box::new(json));
     }
     reporters
 }
@@ -208,6 +220,7 @@ fn notices<S: ToString>(reporters: &mut Reporters, texts: impl IntoIterator<Item
 /// The run's configuration; `counts` are the training images of each class.
 fn config(
     args: &TrainArgs,
+    output_dir: &Path,
     sizes: &BatchSizes,
     counts: &[usize],
     validation: Option<&Loader>,
@@ -221,10 +234,7 @@ fn config(
         _ => eval,
     };
     TrainConfig {
-        output_dir: match outputs.folder() {
-            Some(folder) => folder,
-            None => free_folder(args.data.as_deref()),
-        },
+        output_dir: output_dir.to_owned(),
         overwrite_output_dir: outputs.overwrite_output_dir,
         resume: outputs.resume(),
         learning_rate: optimisation.learning_rate.unwrap_or(recipe.learning_rate),
@@ -284,8 +294,16 @@ fn local_name(data: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// The first of `runs/NAME`, `runs/NAME-2`, … that does not exist.
-fn free_folder(data: Option<&Path>) -> PathBuf {
+/// The output folder, for this process alone: the one that is named, or a new one.
+fn lock(args: &TrainArgs) -> Result<RunLock, Error> {
+    match args.outputs.folder() {
+        Some(folder) => RunLock::take(folder),
+        None => RunLock::take_new(numbered_folders(args.data.as_deref())),
+    }
+}
+
+/// `runs/NAME`, `runs/NAME-2`, …
+fn numbered_folders(data: Option<&Path>) -> impl Iterator<Item = PathBuf> {
     let name = match data {
         None => "digits".to_owned(),
         Some(data) => match hub::id(data) {
@@ -293,14 +311,10 @@ fn free_folder(data: Option<&Path>) -> PathBuf {
             None => local_name(data),
         },
     };
-    let numbered = |n| match n {
+    (1_u64..).map(move |n| match n {
         1 => Path::new("runs").join(&name),
         _ => Path::new("runs").join(format!("{name}-{n}")),
-    };
-    (1..)
-        .map(numbered)
-        .find(|folder| !folder.exists())
-        .expect("some number is free")
+    })
 }
 
 #[cfg(test)]

@@ -273,6 +273,7 @@ impl Op for Attention {
             Case::new(&[("B", 1), ("T", 257), ("NH", 1), ("HS", 64)]).variant(BIAS),
             Case::new(&[("B", 1), ("T", 300), ("NH", 1), ("HS", 64)]),
             Case::new(&[("B", 1), ("T", 70), ("NH", 2), ("HS", 128)]).variant(BIAS),
+            Case::new(&[("B", 2), ("T", 40), ("NH", 2), ("HS", 24)]).variant(BIAS),
             Case::new(&[("B", 1), ("T", 333), ("NH", 1), ("HS", 120)]),
             Case::new(&[("B", 3), ("T", 17), ("NH", 2), ("HS", 8)]).variant(CLASS_TOKEN),
             Case::new(&[("B", 2), ("T", 50), ("NH", 2), ("HS", 80)]).variant(CLASS_TOKEN_BIAS),

@@ -169,7 +169,7 @@ fn youngest_event_file(folder: &Path) -> Option<u64> {
 }
 
 /// The machine's name, as far as it fits a file name.
-fn host_name() -> String {
+pub fn host_name() -> String {
     let name = fs::read_to_string("/proc/sys/kernel/hostname")
         .ok()
         .or_else(|| std::env::var("HOSTNAME").ok())
