@@ -9,9 +9,10 @@ use super::metrics_file::MetricsFile;
 use crate::error::Result;
 use crate::metrics::Paired;
 
-/// Reads `evaluations.json` of a checkpoint, and judges by it as the end of a run does.
-pub fn evaluations(checkpoint: &Path) -> Result<()> {
-    let mut found = Evaluations::load(checkpoint)?;
+/// Reads `evaluations.json` of a checkpoint, of a model of so many classes, and judges by it as the end
+/// of a run does.
+pub fn evaluations(checkpoint: &Path, classes: usize) -> Result<()> {
+    let mut found = Evaluations::load(checkpoint, classes)?;
     for metric in [BestMetric::EvalLoss, BestMetric::EvalAccuracy] {
         if let (Some((_, best)), Some((_, last))) = (found.best(metric), found.last()) {
             best.summary();

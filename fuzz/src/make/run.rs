@@ -19,7 +19,9 @@ pub fn all(vitcuda: &Path) -> Vec<Made> {
     assert!(status.success(), "{}: {status}", vitcuda.display());
     let read = |name: &str| fs::read(folder.path().join("run").join(name)).expect("it was written");
     let checkpoint = "checkpoint-2/";
+    let owner = r#"{"stage": "clearing", "settings": {"--batch-size": 4, "--seed": 42}}"#;
     vec![
+        made("state", "run.json", owner),
         made(
             "state",
             "trainer_state.json",

@@ -13,7 +13,10 @@ use vitcuda::train::{fuzzing, optimizer_file, resume};
 use super::{tiny_config, write};
 use crate::Input;
 
+/// The checkpoint that is at hand, of a run on the ten digits.
 const CHECKPOINT: &str = "checkpoint-2";
+const STEP: u64 = 2;
+const CLASSES: usize = 10;
 
 pub fn prepare_state(folder: &Path) {
     fs::create_dir(folder.join(CHECKPOINT)).expect("a folder");
@@ -24,23 +27,29 @@ pub fn state(input: &Input, folder: &Path) -> bool {
     let checkpoint = folder.join(CHECKPOINT);
     if input.name.ends_with("evaluations.json") {
         write(&checkpoint, "evaluations.json", input);
-        return fuzzing::evaluations(&checkpoint).is_ok();
+        return fuzzing::evaluations(&checkpoint, CLASSES).is_ok();
     }
     if input.name.ends_with("metrics.jsonl") {
         let file = write(folder, "metrics.jsonl", input);
-        return fuzzing::metrics(&file, 2).is_ok();
+        return fuzzing::metrics(&file, STEP).is_ok();
     }
     if input.name.ends_with("optimizer.safetensors") {
         write(&checkpoint, "optimizer.safetensors", input);
         let table = ParamTable::new(&tiny_config());
-        return optimizer_file::load(&checkpoint, &table.params).is_ok();
+        return optimizer_file::load(&checkpoint, &table.params, STEP).is_ok();
     }
-    write(&checkpoint, "trainer_state.json", input);
+    let is_owner = input.name.ends_with("run.json");
+    let path = match is_owner {
+        true => write(folder, "run.json", input),
+        false => write(&checkpoint, "trainer_state.json", input),
+    };
     let resume = Resume {
         checkpoint: None,
         changes: Changes::Refuse,
     };
-    resume::batch_size(folder, &resume).is_ok()
+    let accepted = resume::batch_size(folder, &resume).is_ok();
+    fs::remove_file(path).expect("it was written");
+    accepted
 }
 
 /// The page and the curves of a run, one of whose files is the input.
