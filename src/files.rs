@@ -3,13 +3,60 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::memory;
+
+/// Opens a regular file to read it. Anything else is refused before it is opened: to open a pipe
+/// waits for its writer, and to read a device may never end.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    let kind = fs::metadata(path)?.file_type();
+    match kind.is_file() {
+        true => File::open(path),
+        false => Err(io::Error::other(format!(
+            "it is {}, not a regular file",
+            kind_name(kind)
+        ))),
+    }
+}
+
+/// All bytes of a regular file; memory that the system refuses is an [`io::ErrorKind::OutOfMemory`].
+pub fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = open_regular(path)?;
+    let mut bytes = memory::with_capacity(file.metadata()?.len())?;
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The text of a regular file.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    let text = String::from_utf8(read_regular(path)?);
+    text.map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.utf8_error()))
+}
+
+#[cfg(unix)]
+fn kind_name(kind: fs::FileType) -> &'static str {
+    use std::os::unix::fs::FileTypeExt;
+    match kind {
+        _ if kind.is_dir() => "a folder",
+        _ if kind.is_fifo() => "a pipe (FIFO)",
+        _ if kind.is_socket() => "a socket",
+        _ => "a device",
+    }
+}
+
+#[cfg(not(unix))]
+fn kind_name(kind: fs::FileType) -> &'static str {
+    match kind.is_dir() {
+        true => "a folder",
+        false => "something else",
+    }
+}
 
 /// Writes `bytes` to `path` through [`write_atomically_with`].
 pub fn write_atomically(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {

@@ -1,7 +1,6 @@
 //! Reading JSON files of other programs: every complaint names the file, the line, the key, what
 //! was found and what was wanted.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -26,7 +25,7 @@ impl JsonFile {
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let mut bytes = Vec::new();
-        File::open(path)
+        files::open_regular(path)
             .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
             .map_err(|e| Error::io(path, "read it", e))?;
         if bytes.len() as u64 > MAX_BYTES {

@@ -12,6 +12,7 @@ mod fnv;
 mod host_memory;
 pub mod hub;
 pub mod json;
+pub mod memory;
 pub mod metrics;
 pub mod model;
 pub mod ops;

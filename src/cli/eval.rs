@@ -11,7 +11,7 @@ use super::output::{self, Outcome, Table};
 use super::source::ColumnArgs;
 use super::{Global, model, report, thumbnail};
 use vitcuda::data::Augmentation;
-use vitcuda::data::source::{self, Labelled, Part};
+use vitcuda::data::source::{self, Labelled, Part, some_of};
 use vitcuda::metrics::Summary;
 use vitcuda::report::format::thousands;
 use vitcuda::report::{Console, Record, Reporters, RunLog};
@@ -131,7 +131,7 @@ fn labelled(args: &EvalArgs, classes: &[String], global: &Global) -> Result<Labe
     }
     data.notices.push(format!(
         "the model does not name its {wanted} classes; taken as {}, in this order",
-        data.classes.join(", ")
+        some_of(&data.classes)
     ));
     Ok(data)
 }

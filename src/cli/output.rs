@@ -71,6 +71,25 @@ fn colours() -> bool {
     io::stderr().is_terminal() && !objects
 }
 
+/// Characters of a name that people get to see: names come from outside and may be of any length.
+pub const SHOWN: usize = 120;
+
+/// A name on a line, shortened and without what would leave the line.
+pub fn short(name: &str) -> String {
+    let is_long = name.chars().nth(SHOWN).is_some();
+    let mut shown = String::new();
+    for c in name.chars().take(SHOWN - usize::from(is_long)) {
+        match c.is_control() {
+            true => shown.extend(c.escape_default()),
+            false => shown.push(c),
+        }
+    }
+    if is_long {
+        shown.push('…');
+    }
+    shown
+}
+
 /// A table for people: the first column left-aligned, the others right-aligned under their heads.
 pub struct Table {
     rows: Vec<Vec<String>>,
@@ -89,13 +108,14 @@ impl Table {
 
     /// Writes it to stdout.
     pub fn print(&self) -> Outcome {
-        let columns = self.rows[0].len();
+        let shown = |row: &Vec<String>| row.iter().map(|cell| short(cell)).collect::<Vec<_>>();
+        let rows: Vec<Vec<String>> = self.rows.iter().map(shown).collect();
         let width = |column: usize| {
-            let cells = self.rows.iter().map(|row| row[column].chars().count());
+            let cells = rows.iter().map(|row| row[column].chars().count());
             cells.max().unwrap_or(0)
         };
-        let widths: Vec<usize> = (0..columns).map(width).collect();
-        for row in &self.rows {
+        let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
+        for row in &rows {
             let mut line = format!("{:<1$}", row[0], widths[0]);
             for (cell, width) in row.iter().zip(&widths).skip(1) {
                 line.push_str(&format!("  {cell:>width$}"));

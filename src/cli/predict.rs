@@ -10,7 +10,6 @@ use super::numbers::count;
 use super::output::{self, Outcome};
 use super::source::ColumnArgs;
 use super::{Global, model};
-use vitcuda::data::decode::Undecodable;
 use vitcuda::data::{Dataset, Preprocessor, Source, source};
 use vitcuda::train::engine::{Batch, Capacity, Engine, Hyper};
 use vitcuda::train::engines;
@@ -64,7 +63,8 @@ pub fn run(args: &PredictArgs, global: &Global) -> Outcome {
         name_width: (0..images.len())
             .map(|i| name(&images, i).chars().count())
             .max()
-            .unwrap_or(0),
+            .unwrap_or(0)
+            .min(output::SHOWN),
     };
     let mut engine = engines::load(
         device,
@@ -80,7 +80,7 @@ pub fn run(args: &PredictArgs, global: &Global) -> Outcome {
     let mut bad = Vec::new();
     let all: Vec<usize> = (0..images.len()).collect();
     for chunk in all.chunks(args.batch_size) {
-        let (good, batch) = decode(&images, chunk, &preprocessor, &mut bad);
+        let (good, batch) = decode(&images, chunk, &preprocessor, &mut bad)?;
         predict(engine.as_mut(), &images, &good, &batch, &printer)?;
     }
     for notice in engine.take_notices() {
@@ -121,8 +121,8 @@ fn decode(
     images: &Dataset,
     chunk: &[usize],
     preprocessor: &Preprocessor,
-    bad: &mut Vec<(usize, Undecodable)>,
-) -> (Vec<usize>, Batch) {
+    bad: &mut Vec<(usize, String)>,
+) -> Result<(Vec<usize>, Batch)> {
     let decoded: Vec<_> = chunk
         .par_iter()
         .map(|&i| images.image(i).map(|image| preprocessor.apply(&image)))
@@ -135,10 +135,10 @@ fn decode(
                 batch.images.extend(planes);
                 batch.labels.push(0);
             }
-            Err(reason) => bad.push((i, reason)),
+            Err(reason) => bad.push((i, reason.reason(|| name(images, i))?)),
         }
     }
-    (good, batch)
+    Ok((good, batch))
 }
 
 fn predict(

@@ -1,5 +1,6 @@
 //! What a source holds, before anything is drawn from it: named splits, each labelled.
 
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::columns::nearest;
@@ -145,6 +146,7 @@ impl Contents {
 fn relabelled(other: Split, train: &Split, notices: &mut Vec<String>) -> Result<Dataset> {
     let found = other.classes_where(|count| count > 0);
     let lacking = |names: &[String], others: &[String]| -> Vec<String> {
+        let others: HashSet<&String> = others.iter().collect();
         let lacks = |name: &&String| !others.contains(name);
         names.iter().filter(lacks).cloned().collect()
     };
@@ -167,11 +169,24 @@ fn relabelled(other: Split, train: &Split, notices: &mut Vec<String>) -> Result<
     if !untested.is_empty() {
         notices.push(format!("no validation images of {}", quoted(&untested)));
     }
-    let place = |name: &String| train.classes.iter().position(|known| known == name);
-    let places: Vec<Option<usize>> = other.classes.iter().map(place).collect();
+    let known = places(&train.classes);
+    let places: Vec<Option<u32>> = other
+        .classes
+        .iter()
+        .map(|c| known.get(c).copied())
+        .collect();
     Ok(other
         .dataset
-        .relabel(|label| places[label as usize].expect("unknown classes were refused") as u32))
+        .relabel(|label| places[label as usize].expect("unknown classes were refused")))
+}
+
+/// The index of each class name; of equal names, of which a table may have some, the first.
+pub(super) fn places(classes: &[String]) -> HashMap<&String, u32> {
+    let mut places = HashMap::new();
+    for (name, place) in classes.iter().zip(0..) {
+        places.entry(name).or_insert(place);
+    }
+    places
 }
 
 fn quoted(names: &[String]) -> String {

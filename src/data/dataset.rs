@@ -1,21 +1,20 @@
 //! A list of images and their labels; nothing is read until an image is asked for.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crate::fnv::fnv1a;
 
 use super::decode::Undecodable;
 use super::encoded::Reader;
-use super::parquet::ImageRows;
 use super::rgb::Rgb;
+use super::table::TableRows;
 
 /// Where one image comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     File(PathBuf),
-    /// A row of a Parquet file.
-    Row(Arc<ImageRows>, usize),
+    /// A row of a Parquet or Arrow file.
+    Row(TableRows, usize),
     /// A digit of the embedded set.
     Digit(usize),
 }
@@ -71,7 +70,7 @@ impl Dataset {
         match &self.samples[i].origin {
             Origin::File(path) => relative_name(&self.root, path),
             Origin::Row(rows, row) => {
-                let file = relative_name(&self.root, rows.file().path());
+                let file = relative_name(&self.root, rows.path());
                 row_name(&file, rows.column(), *row)
             }
             Origin::Digit(index) => format!("digit-{index:04}"),
@@ -131,7 +130,7 @@ impl Dataset {
     pub(super) fn storage_order(&self) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.len()).collect();
         order.sort_by_key(|&i| match self.origin(i) {
-            Origin::Row(rows, row) => Some((rows.file().path(), *row)),
+            Origin::Row(rows, row) => Some((rows.path(), *row)),
             Origin::File(_) | Origin::Digit(_) => None,
         });
         order

@@ -4,14 +4,23 @@
 //! the cases. The content decides the format, the file's name does not. Of an animation the first
 //! frame counts.
 
+mod claims;
+mod formats;
+mod orientation;
+mod pixels;
+
 use std::io::Cursor;
 use std::panic::catch_unwind;
 
-use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
+use image::{ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 use super::jpeg;
 use super::rgb::Rgb;
+use crate::error::{Error, Result as Done};
+use crate::memory::{self, OutOfMemory};
+
+pub use formats::READ;
+pub(super) use orientation::Tags;
 
 /// Most pixels an image may claim to have: Pillow's limit against decompression bombs, half a
 /// gibibyte of RGB.
@@ -22,12 +31,35 @@ pub const MAX_PIXELS: u64 = 178_956_970;
 pub const MAX_SIDE: u64 = 65_535;
 
 /// Bytes a decoder may hold at once: an image of [`MAX_PIXELS`] with 16-bit alpha.
-const MAX_ALLOC: u64 = 8 * MAX_PIXELS;
+pub(super) const MAX_ALLOC: u64 = 8 * MAX_PIXELS;
+
+/// Longest file that is read: nothing in it would be larger than as decoded.
+pub(super) const MAX_FILE: u64 = MAX_ALLOC + (64 << 20);
 
 /// Why an image cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Undecodable(pub String);
+pub enum Undecodable {
+    /// It is no image that is read.
+    #[error("{0}")]
+    Bad(String),
+    /// It may be a good one; there is not enough memory to see.
+    #[error(transparent)]
+    NoMemory(#[from] OutOfMemory),
+}
+
+impl Undecodable {
+    /// What is wrong with the image called `name`; [`Error::Memory`] where nobody could see.
+    pub fn reason(self, name: impl FnOnce() -> String) -> Done<String> {
+        match self {
+            Self::Bad(reason) => Ok(reason),
+            Self::NoMemory(refused) => Err(Error::Memory {
+                problem: format!("{}: {refused}", name()),
+                help: "close other programs, ask for fewer --threads, or leave that image out"
+                    .into(),
+            }),
+        }
+    }
+}
 
 /// Decodes an image file of any colour mode, turned upright by its EXIF orientation.
 ///
@@ -35,119 +67,75 @@ pub struct Undecodable(pub String);
 /// as in Pillow (which clips 16-bit grey at 255 instead; nearly all of such an image would be white).
 pub fn decode(bytes: &[u8]) -> Result<Rgb, Undecodable> {
     if bytes.is_empty() {
-        return Err(Undecodable("the file is empty".into()));
+        return Err(Undecodable::Bad("the file is empty".into()));
     }
     // Decoders from elsewhere assert much about bytes that anyone may have written; one image must
     // not end a run.
     catch_unwind(|| decode_upright(bytes)).unwrap_or_else(|_| {
-        Err(Undecodable(
+        Err(Undecodable::Bad(
             "it is so broken that its decoder gave up".into(),
         ))
     })
 }
 
 fn decode_upright(bytes: &[u8]) -> Result<Rgb, Undecodable> {
-    let reader = ImageReader::new(Cursor::new(bytes))
-        .with_guessed_format()
-        .expect("reading from memory cannot fail");
-    let (mut image, orientation) = match reader.format() {
-        Some(ImageFormat::Jpeg) => jpeg::decode(bytes)?,
-        Some(format) if format.reading_enabled() => decode_other(reader)?,
-        Some(format) => {
-            return Err(Undecodable(format!(
-                "{format:?} is not among the formats that are read (JPEG, PNG, GIF, BMP, WebP)"
-            )));
-        }
-        None => {
-            return Err(Undecodable(
-                "not an image: the content is not JPEG, PNG, GIF, BMP or WebP".into(),
-            ));
-        }
+    let format = formats::of(bytes)?;
+    let (picture, orientation) = match format {
+        ImageFormat::Jpeg => jpeg::decode(bytes)?,
+        _ => decode_other(bytes, format)?,
     };
-    image.apply_orientation(orientation);
-    Ok(to_rgb(image))
+    orientation::turned(picture, orientation)
 }
 
 /// Refuses sizes that a few lying bytes could claim.
 pub(super) fn check_size(width: u64, height: u64) -> Result<(), Undecodable> {
     match (width, height) {
-        (0, _) | (_, 0) => Err(Undecodable(format!("its size is {width} × {height}"))),
-        _ if width.saturating_mul(height) > MAX_PIXELS => Err(Undecodable(format!(
+        (0, _) | (_, 0) => Err(Undecodable::Bad(format!("its size is {width} × {height}"))),
+        _ if width.saturating_mul(height) > MAX_PIXELS => Err(Undecodable::Bad(format!(
             "its header claims {width} × {height} pixels, more than the limit of {MAX_PIXELS}"
         ))),
-        _ if width.max(height) > MAX_SIDE => Err(Undecodable(format!(
+        _ if width.max(height) > MAX_SIDE => Err(Undecodable::Bad(format!(
             "its header claims {width} × {height} pixels, a side beyond the limit of {MAX_SIDE}"
         ))),
         _ => Ok(()),
     }
 }
 
-fn decode_other(
-    mut reader: ImageReader<Cursor<&[u8]>>,
-) -> Result<(DynamicImage, Orientation), Undecodable> {
+/// The file is shorter than a picture of that size can be.
+pub(super) fn too_few(bytes: usize, width: u64, height: u64) -> Undecodable {
+    Undecodable::Bad(format!(
+        "its {bytes} bytes are too few for the {width} × {height} pixels of its header"
+    ))
+}
+
+fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<(Rgb, u8), Undecodable> {
+    claims::check(bytes, format)?;
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(MAX_ALLOC);
     reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(describe)?;
+    let decoder = reader.into_decoder().map_err(describe)?;
     let (width, height) = decoder.dimensions();
     check_size(width.into(), height.into())?;
-    // A broken EXIF block leaves a readable image; Pillow ignores it too.
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let image = DynamicImage::from_decoder(decoder).map_err(describe)?;
-    Ok((image, orientation))
+    let (color, total) = (decoder.color_type(), decoder.total_bytes());
+    // What decoders hold besides the result they take without asking, and it is no more than that.
+    drop(memory::with_capacity(2 * total)?);
+    let mut samples = memory::zeroed(total as usize)?;
+    decoder.read_image(&mut samples).map_err(describe)?;
+    let picture = pixels::to_rgb(samples, color, width as usize, height as usize)?;
+    Ok((picture, orientation::of(bytes, format)))
 }
 
 fn describe(error: ImageError) -> Undecodable {
     match error {
-        ImageError::Limits(_) => Undecodable(format!(
+        ImageError::Limits(_) => Undecodable::Bad(format!(
             "its header claims more than the limit of {MAX_PIXELS} pixels"
         )),
-        ImageError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
-            Undecodable("the file is truncated".into())
-        }
-        other => Undecodable(other.to_string()),
+        ImageError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => truncated(),
+        other => Undecodable::Bad(other.to_string()),
     }
 }
 
-fn to_rgb(image: DynamicImage) -> Rgb {
-    let (width, height) = (image.width() as usize, image.height() as usize);
-    let high = |v: u16| (v >> 8) as u8;
-    let pixels = match image {
-        DynamicImage::ImageRgb8(image) => image.into_raw(),
-        DynamicImage::ImageLuma8(image) => image.iter().flat_map(|&v| [v; 3]).collect(),
-        DynamicImage::ImageLuma16(image) => image.iter().flat_map(|&v| [high(v); 3]).collect(),
-        DynamicImage::ImageRgb16(image) => image.iter().map(|&v| high(v)).collect(),
-        DynamicImage::ImageRgba16(image) => image
-            .pixels()
-            .flat_map(|p| on_white(p.0.map(high)))
-            .collect(),
-        DynamicImage::ImageLumaA16(image) => image
-            .pixels()
-            .flat_map(|p| {
-                let [grey, alpha] = p.0.map(high);
-                on_white([grey, grey, grey, alpha])
-            })
-            .collect(),
-        other => other
-            .to_rgba8()
-            .pixels()
-            .flat_map(|p| on_white(p.0))
-            .collect(),
-    };
-    Rgb::new(width, height, pixels)
-}
-
-/// Pillow's `alpha_composite` over opaque white, whose integer arithmetic keeps 7 extra bits.
-fn on_white([r, g, b, alpha]: [u8; 4]) -> [u8; 3] {
-    let alpha = u32::from(alpha);
-    [r, g, b].map(|v| {
-        let blend = (u32::from(v) * alpha + 255 * (255 - alpha)) * 128 + (128 << 7);
-        ((((blend >> 8) + blend) >> 8) >> 7) as u8
-    })
-}
-
-/// Wraps raw RGB, for the JPEG decoder.
-pub(super) fn rgb8(width: usize, height: usize, pixels: Vec<u8>) -> DynamicImage {
-    let image = RgbImage::from_raw(width as u32, height as u32, pixels);
-    DynamicImage::ImageRgb8(image.expect("the buffer was sized for these dimensions"))
+pub(super) fn truncated() -> Undecodable {
+    Undecodable::Bad("the file is truncated".into())
 }

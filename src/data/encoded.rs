@@ -1,14 +1,18 @@
 //! From where an image comes to its bytes, and from these to a picture: two steps, since the first
 //! has an order in which it is cheap and the second wants many threads.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::dataset::Origin;
-use super::decode::{Undecodable, decode};
+use super::decode::{MAX_FILE, Undecodable, decode};
 use super::digits;
 use super::parquet::{Cursor, ImageRows};
 use super::rgb::Rgb;
+use super::table::TableRows;
+use crate::files;
+use crate::memory::OutOfMemory;
 
 /// An image that is not decoded yet.
 pub enum Encoded {
@@ -26,17 +30,28 @@ impl Encoded {
         match self {
             Self::Digit(index) => Ok(digits::image(index)),
             Self::File(path) if path.is_dir() => {
-                Err(Undecodable("it is a folder, not an image".into()))
+                Err(Undecodable::Bad("it is a folder, not an image".into()))
             }
-            Self::File(path) => {
-                let bytes = std::fs::read(path)
-                    .map_err(|e| Undecodable(format!("it cannot be read: {e}")))?;
-                decode(&bytes)
-            }
+            Self::File(path) => decode(&read(&path)?),
             Self::Bytes(bytes) => decode(&bytes),
             Self::Unreadable(reason) => Err(reason),
         }
     }
+}
+
+/// The bytes of an image file.
+fn read(path: &Path) -> Result<Vec<u8>, Undecodable> {
+    let unreadable = |e: io::Error| Undecodable::Bad(format!("it cannot be read: {e}"));
+    let length = std::fs::metadata(path).map_err(unreadable)?.len();
+    if length > MAX_FILE {
+        return Err(Undecodable::Bad(format!(
+            "its {length} bytes are more than any image has that is read"
+        )));
+    }
+    files::read_regular(path).map_err(|e| match e.kind() {
+        io::ErrorKind::OutOfMemory => OutOfMemory { bytes: length }.into(),
+        _ => unreadable(e),
+    })
 }
 
 /// Reads images; cheapest in storage order, where each page of a Parquet file is read once.
@@ -54,29 +69,39 @@ impl Reader {
             Origin::Row(rows, row) => self.row(rows, *row).unwrap_or_else(|problem| {
                 // Whatever broke, the next row starts afresh.
                 self.cursor = None;
-                Encoded::Unreadable(Undecodable(problem))
+                Encoded::Unreadable(Undecodable::Bad(problem))
             }),
         }
     }
 
-    fn row(&mut self, rows: &Arc<ImageRows>, row: usize) -> Result<Encoded, String> {
+    fn row(&mut self, rows: &TableRows, row: usize) -> Result<Encoded, String> {
+        match rows {
+            TableRows::Parquet(rows) => self.parquet_row(rows, row),
+            TableRows::Arrow(file, place, _) => match file.image(*place, row)? {
+                (Some(bytes), _) => Ok(Encoded::Bytes(bytes)),
+                (None, name) => without_bytes(file.path(), name),
+            },
+        }
+    }
+
+    fn parquet_row(&mut self, rows: &Arc<ImageRows>, row: usize) -> Result<Encoded, String> {
         let cursor = match self.cursor.take() {
             Some(cursor) if cursor.is_of(rows) => cursor,
             _ => Cursor::open(rows.clone(), row)?,
         };
         match self.cursor.insert(cursor).read(row)? {
             Some(bytes) => Ok(Encoded::Bytes(bytes)),
-            None => without_bytes(rows, row),
+            None => without_bytes(rows.file().path(), rows.path(row)?),
         }
     }
 }
 
 /// A row without bytes may name a file, as `datasets` leaves it when files were not embedded.
-fn without_bytes(rows: &ImageRows, row: usize) -> Result<Encoded, String> {
-    match rows.path(row)? {
+fn without_bytes(table: &Path, name: Option<String>) -> Result<Encoded, String> {
+    match name {
         None => Err("the row holds no image".into()),
         Some(name) => {
-            let folder = rows.file().path().parent();
+            let folder = table.parent();
             let path = folder.map_or_else(PathBuf::new, PathBuf::from).join(&name);
             match path.is_file() {
                 true => Ok(Encoded::File(path)),

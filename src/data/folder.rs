@@ -1,5 +1,7 @@
 //! Folders of class folders: what is in them, and what is left out and said.
 
+mod layout;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -7,29 +9,17 @@ use std::path::{Path, PathBuf};
 use super::contents::{Contents, Split};
 use super::dataset::{Dataset, Origin, Sample, relative_name};
 use crate::error::{Error, Result};
+use layout::Layout;
 
 /// Endings of image files that are looked at, in lower case.
 pub const EXTENSIONS: [&str; 9] = [
     "bmp", "dib", "gif", "jfif", "jpe", "jpeg", "jpg", "png", "webp",
 ];
 
-/// Names of a folder that holds the training classes, in order of preference.
-const TRAIN: [&str; 2] = ["train", "training"];
-
-/// Names of a folder that holds the validation classes, in order of preference.
-const VALIDATION: [&str; 4] = ["validation", "val", "valid", "test"];
-
-/// What a data folder turned out to be.
-#[derive(Debug)]
-pub enum Layout {
-    /// Class folders and no more.
-    Whole(ClassFolders),
-    /// A training folder and a validation folder, each with class folders.
-    Split {
-        train: ClassFolders,
-        validation: ClassFolders,
-    },
-}
+/// Endings of images in formats that are not read, in lower case.
+const UNREAD: [&str; 13] = [
+    "avif", "heic", "heif", "ico", "j2k", "jp2", "jxl", "pgm", "ppm", "psd", "svg", "tif", "tiff",
+];
 
 /// The image files of each class of one folder.
 #[derive(Debug)]
@@ -42,62 +32,23 @@ pub struct ClassFolders {
     pub notices: Vec<String>,
 }
 
-/// Reads a data folder; `train` and `validation` (or `val`, `valid`, `test`) inside it count as
-/// splits when they hold folders themselves, otherwise they are classes like any other.
-pub fn read(root: &Path) -> Result<Layout> {
-    let mut left_out = LeftOut::default();
-    let entries = visible(root, &mut left_out)?;
-    let split = |names: &[&str]| {
-        names.iter().find_map(|name| {
-            let is_named = |e: &&Entry| e.name().eq_ignore_ascii_case(name);
-            let found = entries.iter().filter(|e| e.is_folder).find(is_named)?;
-            holds_folders(&found.path).then_some(found)
-        })
-    };
-    match (split(&TRAIN), split(&VALIDATION)) {
-        (None, None) => Ok(Layout::Whole(read_classes(root, root)?)),
-        (None, Some(only)) => Err(Error::data(
-            root,
-            format!("there is a `{}` folder but no `train` folder", only.name()),
-            "add a train folder with the same classes, or name the folder of class folders itself",
-        )),
-        (Some(train), found) => {
-            let mut train_classes = read_classes(root, &train.path)?;
-            train_classes.notices.extend(left_out.notices(root));
-            let used =
-                |e: &Entry| e.path == train.path || found.is_some_and(|found| e.path == found.path);
-            let unused: Vec<String> = entries
-                .iter()
-                .filter(|e| e.is_folder && !used(e))
-                .map(|e| format!("{}/", e.name()))
-                .collect();
-            if !unused.is_empty() {
-                let listed = some_of(&unused);
-                let notice = format!("left alone beside {}/: {listed}", train.name());
-                train_classes.notices.push(notice);
-            }
-            Ok(match found {
-                None => Layout::Whole(train_classes),
-                Some(found) => Layout::Split {
-                    validation: read_classes(root, &found.path)?,
-                    train: train_classes,
-                },
-            })
-        }
-    }
-}
-
-/// The splits of a data folder: `train` alone, or `train` and `validation`, whatever the folders
-/// are called. A class folder without images is dropped and said.
+/// The splits of a data folder: `train` alone where it holds class folders and no more, or those
+/// that its folders are called by. A class folder without images is dropped and said.
 pub fn contents(root: &Path) -> Result<Contents> {
     let mut contents = Contents::default();
-    match read(root)? {
-        Layout::Whole(folders) => contents.add(root, "train", folders),
-        Layout::Split { train, validation } => {
-            contents.add(root, "train", train);
-            contents.add(root, "validation", validation);
+    let Layout { parts, mut notices } = layout::of(root)?;
+    let has_validation = parts.iter().any(|(name, _)| *name == "validation");
+    for (name, folder) in parts {
+        match read_classes(root, &folder) {
+            Ok(folders) => contents.add(root, name, folders),
+            // Nobody needs it unless it is asked for.
+            Err(problem) if name == "test" && has_validation => {
+                notices.push(format!("the test part is left alone: {problem}"));
+            }
+            Err(problem) => return Err(problem),
         }
     }
+    contents.notices.append(&mut notices);
     Ok(contents)
 }
 
@@ -143,11 +94,15 @@ fn drop_empty(folders: &mut ClassFolders) -> Option<String> {
 pub fn read_classes(root: &Path, folder: &Path) -> Result<ClassFolders> {
     let mut left_out = LeftOut::default();
     let mut classes = BTreeMap::new();
-    let mut loose = 0;
+    let (mut loose, mut deep) = (0, Vec::new());
     for entry in visible(folder, &mut left_out)? {
         if entry.is_folder {
             let files = images_below(&entry.path, &mut left_out)?;
-            classes.insert(entry.name(), files);
+            let is_deep = |file: &PathBuf| file.parent() != Some(&entry.path);
+            if files.iter().any(is_deep) {
+                deep.push(format!("{}/", entry.name()));
+            }
+            classes.insert(entry.class()?, files);
         } else if has_image_extension(&entry.path) {
             loose += 1;
         } else {
@@ -181,6 +136,13 @@ pub fn read_classes(root: &Path, folder: &Path) -> Result<ClassFolders> {
             folder.display()
         ));
     }
+    if !deep.is_empty() {
+        notices.push(format!(
+            "all images below a class folder are of its class, also those in folders within {} (`datasets` \
+             would take the name of the innermost folder)",
+            some_of(&deep)
+        ));
+    }
     notices.extend(odd_numbering(classes.keys()));
     Ok(ClassFolders {
         folder: folder.to_owned(),
@@ -204,12 +166,21 @@ pub fn read_images(folder: &Path) -> Result<(Vec<PathBuf>, Vec<String>)> {
 }
 
 /// Up to five of the names, and how many more there are.
-pub(super) fn some_of(names: &[String]) -> String {
+pub fn some_of(names: &[String]) -> String {
     const SHOWN: usize = 5;
-    let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>();
+    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| short(name)).collect();
     match names.len().saturating_sub(SHOWN) {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// At most the first hundred characters.
+fn short(name: &str) -> String {
+    const SHOWN: usize = 100;
+    match name.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &name[..end]),
+        None => name.to_owned(),
     }
 }
 
@@ -220,6 +191,22 @@ struct Entry {
 }
 
 impl Entry {
+    /// The name as that of a class. Two names that are no text would look the same, and no model
+    /// file could hold them.
+    fn class(&self) -> Result<String> {
+        let name = self.path.file_name().unwrap_or_default();
+        name.to_str().map(str::to_owned).ok_or_else(|| {
+            Error::data(
+                &self.path,
+                format!(
+                    "the name of this class folder is not UTF-8: {}",
+                    name.as_encoded_bytes().escape_ascii()
+                ),
+                "rename it (convmv does so for whole trees)",
+            )
+        })
+    }
+
     fn name(&self) -> String {
         let name = self.path.file_name().unwrap_or_default();
         name.to_string_lossy().into_owned()
@@ -260,12 +247,6 @@ fn visible(folder: &Path, left_out: &mut LeftOut) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-fn holds_folders(folder: &Path) -> bool {
-    // What cannot be read here is reported when the folder is read in full.
-    visible(folder, &mut LeftOut::default())
-        .is_ok_and(|entries| entries.iter().any(|e| e.is_folder))
-}
-
 /// Files with an image's ending, at any depth, sorted by path. So is a folder with one: it is no
 /// image, and will be listed among the bad ones. Links to folders are not followed: they may lead
 /// in a circle.
@@ -287,8 +268,12 @@ fn images_below(folder: &Path, left_out: &mut LeftOut) -> Result<Vec<PathBuf>> {
 }
 
 pub(super) fn has_image_extension(path: &Path) -> bool {
+    ends_in(path, &EXTENSIONS)
+}
+
+fn ends_in(path: &Path, endings: &[&str]) -> bool {
     let extension = path.extension().and_then(OsStr::to_str);
-    extension.is_some_and(|found| EXTENSIONS.iter().any(|e| found.eq_ignore_ascii_case(e)))
+    extension.is_some_and(|found| endings.iter().any(|e| found.eq_ignore_ascii_case(e)))
 }
 
 /// What was passed over while reading.
@@ -305,9 +290,12 @@ impl LeftOut {
         if self.hidden > 0 {
             notices.push(format!("left out {} hidden files or folders", self.hidden));
         }
+        let is_unread = |path: &&PathBuf| ends_in(path, &UNREAD);
+        let (unread, other): (Vec<&PathBuf>, Vec<_>) = self.other.iter().partition(is_unread);
         for (paths, what) in [
-            (&self.other, "files without an image's ending"),
-            (&self.links, "links to folders"),
+            (unread, "images in formats that are not read"),
+            (other, "files without an image's ending"),
+            (self.links.iter().collect(), "links to folders"),
         ] {
             if !paths.is_empty() {
                 let names: Vec<String> = paths.iter().map(|p| relative_name(root, p)).collect();

@@ -149,9 +149,9 @@ impl Loader {
                     good.push(i);
                     cache.push(kept);
                 }
-                Err(Undecodable(reason)) => bad.push(BadImage {
+                Err(reason) => bad.push(BadImage {
+                    reason: reason.reason(|| dataset.name(i))?,
                     name: dataset.name(i),
-                    reason,
                 }),
             }
         }
@@ -297,7 +297,7 @@ impl Epoch {
                     let planes = next.expect("every image that is not ready was ordered");
                     batch
                         .images
-                        .extend(planes.map_err(|e| self.images.vanished(i, &e))?);
+                        .extend(planes.map_err(|e| self.images.vanished(i, e))?);
                 }
             }
         }
@@ -330,8 +330,12 @@ impl Images {
         })
     }
 
-    fn vanished(&self, i: usize, reason: &Undecodable) -> Error {
+    fn vanished(&self, i: usize, reason: Undecodable) -> Error {
         let name = self.dataset.name(i);
+        let reason = match reason.reason(|| name.clone()) {
+            Ok(reason) => reason,
+            Err(short_of_memory) => return short_of_memory,
+        };
         Error::data(
             self.dataset.path(i).unwrap_or(name.as_ref()),
             format!("it could be decoded when the run started, and now: {reason}"),

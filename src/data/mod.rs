@@ -1,9 +1,11 @@
 //! Images in, batches out: sources, decoding, Pillow's resize, splits, and a loader that works
 //! ahead of the model. Nothing here knows what a model is.
 
+mod arrow;
 pub mod augment;
 mod batch;
 mod cache;
+mod choice;
 mod columns;
 mod contents;
 mod csv;
@@ -26,6 +28,7 @@ pub mod shards;
 pub mod source;
 pub mod split;
 pub mod stats;
+mod table;
 
 pub use augment::Augmentation;
 pub use batch::Batch;

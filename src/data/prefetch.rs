@@ -8,8 +8,11 @@ use std::thread::{self, JoinHandle};
 /// The results of `work(0)`, `work(1)`, … in this order, at most `window` of them ahead.
 pub struct Prefetch<T> {
     queue: Arc<Queue<T>>,
+    work: Arc<Work<T>>,
     threads: Vec<JoinHandle<()>>,
 }
+
+type Work<T> = dyn Fn(usize) -> T + Send + Sync;
 
 struct Queue<T> {
     state: Mutex<State<T>>,
@@ -30,7 +33,8 @@ struct State<T> {
 }
 
 impl<T: Send + 'static> Prefetch<T> {
-    /// Starts `threads` threads on `work(0)` to `work(count - 1)`.
+    /// Starts `threads` threads on `work(0)` to `work(count - 1)`. Where memory is too short for all
+    /// of them, fewer have to do; where it is for any, whoever asks for a result does the work.
     pub fn new(
         count: usize,
         window: usize,
@@ -48,13 +52,19 @@ impl<T: Send + 'static> Prefetch<T> {
             ready: Condvar::new(),
             room: Condvar::new(),
         });
-        let work = Arc::new(work);
+        let work: Arc<Work<T>> = Arc::new(work);
         let spawn = |_| {
             let (queue, work) = (queue.clone(), work.clone());
-            thread::spawn(move || queue.serve(&*work))
+            thread::Builder::new()
+                .spawn(move || queue.serve(&*work))
+                .ok()
         };
-        let threads = (0..threads.clamp(1, count.max(1))).map(spawn).collect();
-        Self { queue, threads }
+        let threads = (0..threads.clamp(1, count.max(1))).map_while(spawn);
+        Self {
+            threads: threads.collect(),
+            queue,
+            work,
+        }
     }
 }
 
@@ -64,7 +74,7 @@ impl<T> Queue<T> {
         self.state.lock().expect("the queue is never poisoned")
     }
 
-    fn serve(&self, work: &impl Fn(usize) -> T) {
+    fn serve(&self, work: &Work<T>) {
         loop {
             let mut state = self.lock();
             let number = loop {
@@ -96,6 +106,12 @@ impl<T> Iterator for Prefetch<T> {
 
     fn next(&mut self) -> Option<T> {
         let mut state = self.queue.lock();
+        if self.threads.is_empty() {
+            let number = state.first;
+            state.first += usize::from(number < self.queue.count);
+            drop(state);
+            return (number < self.queue.count).then(|| (self.work)(number));
+        }
         while state.first < self.queue.count {
             if let Some(Some(_)) = state.slots.front() {
                 let result = state.slots.pop_front().flatten();

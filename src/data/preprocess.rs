@@ -81,7 +81,7 @@ impl Preprocessor {
     /// `ViTImageProcessor`: bilinear, rescaled by 1/255, mean and standard deviation 0.5. A file that says something else than a usable preprocessor is
     /// an [`Error::Model`] which names the key.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|e| {
+        let text = crate::files::read_text(path).map_err(|e| {
             let help = "a model folder needs config.json, model.safetensors and this file";
             Error::model(path, format!("cannot be read: {e}"), help)
         })?;

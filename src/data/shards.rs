@@ -1,19 +1,22 @@
 //! Data sets in Parquet files: one file, or a folder laid out as on the Hugging Face hub.
 
 mod names;
+mod saved;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
+use super::arrow::is_arrow;
 use super::columns::Columns;
 use super::contents::{Contents, Split};
 use super::dataset::{Dataset, Origin, Sample, relative_name};
 use super::folder::some_of;
-use super::parquet::{ImageRows, LabelColumn, LabelKind, Labels, ParquetFile};
+use super::parquet::{LabelColumn, LabelKind, Labels};
+use super::table::TableFile;
 use crate::error::{Error, Result};
 
+pub(super) use names::keyword;
 pub use names::of_configuration;
 use names::{configuration, split_of};
 
@@ -39,10 +42,13 @@ impl Shards {
     /// path (`data/cats_test.parquet`), or else `train`. Folders that are neither are
     /// configurations of the data set; of several, one must be named.
     pub fn find(path: &Path, columns: &Columns) -> Result<Option<Self>> {
+        if let Some(shards) = saved::find(path, columns)? {
+            return Ok(Some(shards));
+        }
         let mut files = Vec::new();
         match path.is_dir() {
             true => collect(path, DEPTH, &mut files)?,
-            false if is_parquet(path) && path.exists() => files.push(path.to_owned()),
+            false if is_table(path) && path.exists() => files.push(path.to_owned()),
             false => {}
         }
         if files.is_empty() {
@@ -89,6 +95,11 @@ impl Shards {
     }
 }
 
+/// Whether rows of the file can be images.
+pub(super) fn is_table(path: &Path) -> bool {
+    is_parquet(path) || is_arrow(path)
+}
+
 pub(super) fn is_parquet(path: &Path) -> bool {
     let extension = path.extension().and_then(OsStr::to_str);
     extension.is_some_and(|found| found.eq_ignore_ascii_case("parquet"))
@@ -133,17 +144,10 @@ fn one_configuration(root: &Path, files: &[PathBuf]) -> Result<()> {
 pub fn images(shards: &Shards) -> Result<Vec<Origin>> {
     let mut origins = Vec::new();
     for file in shards.splits.iter().flat_map(|(_, files)| files) {
-        let (_, rows) = open(file, &shards.columns)?;
-        origins.extend((0..rows.file().len()).map(|row| Origin::Row(rows.clone(), row)));
+        let rows = TableFile::open(file)?.images(&shards.columns)?;
+        origins.extend((0..rows.len()).map(|row| Origin::Row(rows.clone(), row)));
     }
     Ok(origins)
-}
-
-fn open(path: &Path, columns: &Columns) -> Result<(Arc<ParquetFile>, Arc<ImageRows>)> {
-    let file = Arc::new(ParquetFile::open(path)?);
-    let column = file.image_column(columns)?;
-    let rows = Arc::new(ImageRows::new(file.clone(), column));
-    Ok((file, rows))
 }
 
 /// All splits: footers and labels are read, images are not.
@@ -153,7 +157,8 @@ pub fn contents(shards: &Shards) -> Result<Contents> {
         let mut table = ClassTable::default();
         let mut rows = Vec::new();
         for path in files {
-            let (file, images) = open(path, &shards.columns)?;
+            let file = TableFile::open(path)?;
+            let images = file.images(&shards.columns)?;
             if contents.features.is_empty() {
                 contents.features = file.columns();
             }

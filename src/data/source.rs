@@ -4,10 +4,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::columns::Columns;
-use super::contents::{Contents, Split};
+use super::contents::{Contents, Split, places};
 use super::dataset::{Dataset, Origin, Sample};
-use super::folder::{self, some_of};
-use super::manifest::{self, Manifest};
+use super::folder;
+pub use super::folder::some_of;
+use super::manifest::{self, Manifest, metadata};
 use super::shards::{self, Shards};
 use super::{digits, split};
 use crate::error::{Error, Result};
@@ -45,10 +46,10 @@ impl Source {
             return Ok(Self::Parquet(shards));
         }
         if manifest::is_manifest(path) {
-            return Ok(Self::Manifest(Manifest {
-                path: path.to_owned(),
-                columns: columns.clone(),
-            }));
+            return Ok(Self::Manifest(Manifest::new(path, columns)));
+        }
+        if let Some(manifest) = metadata::find(path, columns)? {
+            return Ok(Self::Manifest(manifest));
         }
         match columns == &Columns::default() {
             true => Ok(Self::Folder(path.to_owned())),
@@ -174,6 +175,16 @@ pub fn open(spec: &DataSpec) -> Result<Splits> {
             .notices
             .push(format!("splits that are not used: {listed}"));
     }
+    if let (Some(place), None) = (validation, &spec.eval_split)
+        && names[place] == "test"
+    {
+        contents.notices.push(
+            "there is no validation split: `test` is evaluated on while training and picks the best \
+             checkpoint, so that its accuracy is no longer that of unseen photos; where DATA is the \
+             train part alone, a share of it is set aside instead"
+                .into(),
+        );
+    }
     let mut splits = contents.joined(train, validation)?;
     if let [only] = &splits.classes[..] {
         return Err(Error::data(
@@ -234,8 +245,8 @@ pub fn open_unlabelled(sources: &[Source]) -> Result<(Dataset, Vec<String>)> {
                 samples.extend(unlabelled(origins));
             }
             Source::Parquet(shards) => samples.extend(unlabelled(shards::images(shards)?)),
-            Source::Manifest(Manifest { path, columns }) if path.is_file() => {
-                samples.extend(unlabelled(manifest::images(path, columns)?));
+            Source::Manifest(manifest) if path.exists() => {
+                samples.extend(unlabelled(manifest::images(manifest)?));
             }
             Source::Folder(folder) if folder.is_dir() => {
                 let (found, said) = folder::read_images(folder)?;
@@ -267,8 +278,8 @@ impl Labelled {
     /// The same set with labels that index `classes` (a model's), matched by name. A class of its
     /// images that is not among them is an [`Error::Data`].
     pub fn with_classes(mut self, classes: &[String], root: &Path) -> Result<Self> {
-        let place = |name: &String| classes.iter().position(|known| known == name);
-        let places: Vec<Option<usize>> = self.classes.iter().map(place).collect();
+        let known = places(classes);
+        let places: Vec<Option<u32>> = self.classes.iter().map(|c| known.get(c).copied()).collect();
         let counts = self.dataset.class_counts(self.classes.len());
         let unknown: Vec<String> = (0..places.len())
             .filter(|&i| places[i].is_none() && counts[i] > 0)
@@ -283,7 +294,7 @@ impl Labelled {
         }
         self.dataset = self
             .dataset
-            .relabel(|label| places[label as usize].expect("unknown classes were refused") as u32);
+            .relabel(|label| places[label as usize].expect("unknown classes were refused"));
         self.classes = classes.to_vec();
         Ok(self)
     }

@@ -9,6 +9,7 @@ use super::decode::Undecodable;
 use super::loader::BadImage;
 use super::rgb::Rgb;
 use super::scan::scan;
+use crate::error::Result;
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,8 +52,13 @@ pub struct Member {
 }
 
 impl Stats {
-    /// Decodes every image of every split; `progress` is told how many are done.
-    pub fn gather(contents: &Contents, threads: usize, mut progress: impl FnMut(usize)) -> Self {
+    /// Decodes every image of every split; `progress` is told how many are done. An
+    /// [`Error::Memory`](crate::Error::Memory) where one cannot be looked at.
+    pub fn gather(
+        contents: &Contents,
+        threads: usize,
+        mut progress: impl FnMut(usize),
+    ) -> Result<Self> {
         let mut splits = Vec::new();
         let mut done = 0;
         // Members by what their pictures have in common, in the order in which they are found.
@@ -70,7 +76,7 @@ impl Stats {
                         heights.push(fingerprint.height);
                         groups.entry(fingerprint).or_default().push((number, i));
                     }
-                    Err(reason) => bad.push((i, reason)),
+                    Err(reason) => bad.push((i, reason.reason(|| dataset.name(i))?)),
                 }
                 done += 1;
                 progress(done);
@@ -85,7 +91,7 @@ impl Stats {
                 height: Range::of(heights),
                 bad: bad
                     .into_iter()
-                    .map(|(i, Undecodable(reason))| BadImage {
+                    .map(|(i, reason)| BadImage {
                         name: dataset.name(i),
                         reason,
                     })
@@ -103,13 +109,13 @@ impl Stats {
                 class: split.classes[split.dataset.label(i) as usize].clone(),
             }
         };
-        Self {
+        Ok(Self {
             splits,
             same: same
                 .into_iter()
                 .map(|group| group.into_iter().map(member).collect())
                 .collect(),
-        }
+        })
     }
 
     /// Groups of the same picture in more than one split: what is validated on was trained on.

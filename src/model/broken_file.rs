@@ -5,16 +5,16 @@
 
 use std::path::Path;
 
-use safetensors::SafeTensorError;
 use safetensors::tensor::TensorInfo;
 use serde_json::{Map, Value};
 
 use crate::error::Error;
 use crate::files::{self, GIT_LFS};
 
-/// The error for `bytes`, the file at `path`, which the safetensors crate refused with `error`.
-pub fn explain(path: &Path, bytes: &[u8], error: &SafeTensorError) -> Error {
-    if let Some(what) = files::recognise(&bytes[..bytes.len().min(512)]) {
+/// The error for the file at `path` of `length` bytes, of which `start` is its header, or as much as
+/// tells what it is instead.
+pub fn explain(path: &Path, start: &[u8], length: u64) -> Error {
+    if let Some(what) = files::recognise(&start[..start.len().min(512)]) {
         let help = match what {
             GIT_LFS => "fetch the file it stands for: git lfs pull",
             what if what.ends_with("torch.save") => TO_SAFETENSORS,
@@ -26,7 +26,8 @@ pub fn explain(path: &Path, bytes: &[u8], error: &SafeTensorError) -> Error {
             help,
         );
     }
-    let problem = header_fault(bytes).unwrap_or_else(|| error.to_string());
+    let problem = header_fault(start, length);
+    let problem = problem.unwrap_or_else(|| "its header is none".into());
     let problem = format!("not a sound safetensors file: {problem}");
     Error::model(path, problem, "download or write it again")
 }
@@ -36,11 +37,10 @@ pub const TO_SAFETENSORS: &str = "convert it once in Python: \
     ViTForImageClassification.from_pretrained(\"FOLDER\").save_pretrained(\"NEW_FOLDER\")";
 
 /// The first thing wrong, from the front of the file.
-fn header_fault(bytes: &[u8]) -> Option<String> {
-    let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
+fn header_fault(start: &[u8], bytes: u64) -> Option<String> {
+    let Some((length, rest)) = start.split_first_chunk::<8>() else {
         return Some(format!(
-            "it has {} bytes, wanted at least 8 for the header's size",
-            bytes.len()
+            "it has {bytes} bytes, wanted at least 8 for the header's size"
         ));
     };
     let length = u64::from_le_bytes(*length);
@@ -48,12 +48,12 @@ fn header_fault(bytes: &[u8]) -> Option<String> {
     let Some(header) = header else {
         return Some(format!(
             "its first 8 bytes announce a header of {length} bytes, found {} bytes after them",
-            rest.len()
+            bytes - 8
         ));
     };
     match serde_json::from_slice::<Map<String, Value>>(header) {
         Err(e) => Some(format!("its header is not a JSON object: {e}")),
-        Ok(entries) => tensor_fault(&entries, rest.len() - header.len()),
+        Ok(entries) => tensor_fault(&entries, bytes as usize - 8 - header.len()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The head that a checkpoint offers, and what becomes of it under the labels that are wanted.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::checkpoint::{LoadOptions, list};
 use super::config::VitConfig;
@@ -132,7 +132,8 @@ pub fn settle(
 
 /// Where each of `wanted` stands in `stored`, if both hold the same different names.
 fn places(wanted: &[String], stored: &[String]) -> Option<Vec<usize>> {
-    let place = |name| stored.iter().position(|s| s == name);
+    let known: HashMap<&String, usize> = stored.iter().zip(0..).collect();
+    let place = |name| known.get(name).copied();
     let places: Vec<usize> = wanted.iter().map(place).collect::<Option<_>>()?;
     let different: HashSet<usize> = places.iter().copied().collect();
     (different.len() == stored.len()).then_some(places)

@@ -1,26 +1,26 @@
-//! safetensors files: f32 out; f32, f16, bf16 or f64 in.
+//! safetensors files: f32 out; f32, f16, bf16 or f64 in. They are read, not mapped into memory: a
+//! mapped file that another program cuts short ends the process.
 
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use half::{bf16, f16};
-use memmap2::Mmap;
-use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, Metadata};
 use serde_json::json;
 
 use super::broken_file;
 use crate::error::{Error, Result};
-use crate::files;
+use crate::{files, memory};
 
 /// An open safetensors file whose header has been checked against the file's size.
 pub struct TensorFile {
     path: PathBuf,
-    map: Mmap,
+    file: Mutex<File>,
     header: Metadata,
-    /// Where the tensors' bytes start in `map`.
-    data: usize,
+    /// Where the tensors' bytes start in the file.
+    data: u64,
 }
 
 impl TensorFile {
@@ -29,26 +29,19 @@ impl TensorFile {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let refused = |e| Error::io(path, "read it", e);
-        // Asked before opening: to open a pipe would wait for its writer.
-        if !fs::metadata(path).map_err(refused)?.is_file() {
-            return Err(Error::model(
-                path,
-                "not a file, wanted a safetensors file",
-                "",
-            ));
-        }
-        let file = File::open(path).map_err(refused)?;
-        // SAFETY: the map is only read, and lives no longer than the loading of a model. Should
-        // another program cut the file short meanwhile, the system ends this process; writers that
-        // rename a finished file into place, as ours does, never do that.
-        let map = unsafe { Mmap::map(&file) }.map_err(refused)?;
-        let (length, header) =
-            SafeTensors::read_metadata(&map).map_err(|e| broken_file::explain(path, &map, &e))?;
+        let mut file = files::open_regular(path).map_err(|e| match path.exists() {
+            true => Error::model(path, format!("{e}, wanted a safetensors file"), ""),
+            false => refused(e),
+        })?;
+        let bytes = file.metadata().map_err(refused)?.len();
+        let start = start(&mut file, bytes).map_err(refused)?;
+        let header =
+            header(&start, bytes).ok_or_else(|| broken_file::explain(path, &start, bytes))?;
         Ok(Self {
             path: path.to_owned(),
-            data: size_of::<u64>() + length,
-            map,
+            file: Mutex::new(file),
             header,
+            data: start.len() as u64,
         })
     }
 
@@ -112,12 +105,19 @@ impl TensorFile {
         assert_eq!(values.len(), shape.iter().product::<usize>(), "{name}");
         let info = self.header.info(name).expect("checked above");
         let (start, end) = info.data_offsets;
-        let bytes = &self.map[self.data..][start..end];
+        let bytes = self.bytes(start, end - start).map_err(|e| {
+            let problem = format!("tensor `{name}` cannot be read: {e}");
+            Error::model(
+                &self.path,
+                problem,
+                "leave the file alone while it is in use",
+            )
+        })?;
         match info.dtype {
-            Dtype::F32 => convert(values, bytes, f32::from_le_bytes),
-            Dtype::F16 => convert(values, bytes, |b| f16::from_le_bytes(b).to_f32()),
-            Dtype::BF16 => convert(values, bytes, |b| bf16::from_le_bytes(b).to_f32()),
-            Dtype::F64 => convert(values, bytes, |b| f64::from_le_bytes(b) as f32),
+            Dtype::F32 => convert(values, &bytes, f32::from_le_bytes),
+            Dtype::F16 => convert(values, &bytes, |b| f16::from_le_bytes(b).to_f32()),
+            Dtype::BF16 => convert(values, &bytes, |b| bf16::from_le_bytes(b).to_f32()),
+            Dtype::F64 => convert(values, &bytes, |b| f64::from_le_bytes(b) as f32),
             other => unreachable!("{other:?} was refused above"),
         }
         match values.iter().position(|v| !v.is_finite()) {
@@ -134,6 +134,14 @@ impl TensorFile {
         }
     }
 
+    fn bytes(&self, start: usize, length: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = memory::zeroed(length)?;
+        let mut file = self.file.lock().expect("nobody panics while reading");
+        file.seek(SeekFrom::Start(self.data + start as u64))?;
+        file.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
     /// [`Self::read`] into a new vector.
     pub fn read_vec(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         self.check(name, shape)?; // first: the header bounds the allocation by the file's size
@@ -141,6 +149,44 @@ impl TensorFile {
         self.read(name, shape, &mut values)?;
         Ok(values)
     }
+}
+
+/// Longest header that the safetensors crate takes.
+const MAX_HEADER: u64 = 100_000_000;
+
+/// The first bytes of a file of `bytes`: its header, or as much as tells what it is instead.
+fn start(file: &mut File, bytes: u64) -> io::Result<Vec<u8>> {
+    let mut length = [0; 8];
+    let wanted = match file.read_exact(&mut length) {
+        Ok(()) => u64::from_le_bytes(length),
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => 0,
+        Err(e) => return Err(e),
+    };
+    let is_sound = wanted <= MAX_HEADER.min(bytes.saturating_sub(8));
+    let count = match is_sound {
+        true => (8 + wanted).max(8).min(bytes),
+        false => bytes.min(512),
+    };
+    let mut start = memory::zeroed(count as usize)?;
+    file.seek(SeekFrom::Start(0))?;
+    file.read_exact(&mut start)?;
+    Ok(start)
+}
+
+/// The header, if it is sound and that of a file of `bytes`.
+fn header(start: &[u8], bytes: u64) -> Option<Metadata> {
+    let (length, header) = start.split_first_chunk::<8>()?;
+    if u64::from_le_bytes(*length) != header.len() as u64 {
+        return None;
+    }
+    let header: Metadata = serde_json::from_slice(header).ok()?;
+    let last = header
+        .tensors()
+        .values()
+        .map(|info| info.data_offsets.1)
+        .max();
+    let end = start.len() as u64 + last.unwrap_or(0) as u64;
+    (end == bytes).then_some(header)
 }
 
 /// Elements of `N` little-endian bytes each; data in a file need not be aligned.

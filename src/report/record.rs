@@ -101,7 +101,7 @@ impl Record {
     /// [`Error::Data`] for a file that is none of ours, or whose parts do not fit together.
     pub fn read(run: &Path) -> Result<Option<Self>> {
         let path = run.join(RECORD);
-        let bytes = match std::fs::read(&path) {
+        let bytes = match files::read_regular(&path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             read => read.map_err(|e| Error::io(&path, "read it", e))?,
         };

@@ -109,7 +109,7 @@ impl RunLog {
 /// The objects of a file with one a line. A last line that a kill cut short is left out, and so is
 /// one that is damaged.
 fn read_lines(path: &Path) -> Result<Vec<Map<String, Value>>> {
-    let bytes = fs::read(path).map_err(|e| Error::io(path, "read it", e))?;
+    let bytes = crate::files::read_regular(path).map_err(|e| Error::io(path, "read it", e))?;
     let lines = bytes.split(|&byte| byte == b'\n');
     let lines = lines.map(serde_json::from_slice);
     Ok(lines.filter_map(std::result::Result::ok).collect())

@@ -1,7 +1,6 @@
 //! `evaluations.json`: the evaluations that the end of a run looks back at, image by image, so that
 //! a resumed run is judged as one that was never stopped.
 
-use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -77,7 +76,7 @@ impl Evaluations {
     /// there are none: the run goes on all the same, and its verdict rests on what comes.
     pub(super) fn load(folder: &Path, classes: usize) -> Result<Self> {
         let path = folder.join(EVALUATIONS_FILE);
-        let bytes = match fs::read(&path) {
+        let bytes = match files::read_regular(&path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Self::default()),
             read => read.map_err(|e| Error::io(&path, "read it", e))?,
         };
@@ -121,6 +120,8 @@ impl Evaluations {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use std::fs;
 
     use super::*;
 

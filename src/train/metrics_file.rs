@@ -32,7 +32,8 @@ impl MetricsFile {
 
     /// Drops what was written after `step`; whether a line says that its checkpoint was.
     pub(super) fn rewind(&mut self, step: u64) -> Result<bool> {
-        let bytes = fs::read(&self.path).map_err(|e| Error::io(&self.path, "read it", e))?;
+        let bytes = crate::files::read_regular(&self.path)
+            .map_err(|e| Error::io(&self.path, "read it", e))?;
         let text = String::from_utf8_lossy(&bytes);
         let mut kept = String::new();
         let mut saved = false;

@@ -36,7 +36,7 @@ impl Owner {
     /// Reads it from `folder`; none where there is none.
     pub(super) fn read(folder: &Path) -> Result<Option<Self>> {
         let path = folder.join(OWNER_FILE);
-        let bytes = match fs::read(&path) {
+        let bytes = match crate::files::read_regular(&path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             read => read.map_err(|e| Error::io(&path, "read it", e))?,
         };

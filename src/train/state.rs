@@ -145,7 +145,8 @@ impl TrainerState {
     /// [`Error::Model`] for a file of another program, or one that no run can have written.
     pub fn read(folder: &Path, step: u64) -> Result<Self> {
         let file = folder.join("trainer_state.json");
-        let bytes = fs::read(&file).map_err(|e| Error::io(&file, "read it", e))?;
+        let bytes =
+            crate::files::read_regular(&file).map_err(|e| Error::io(&file, "read it", e))?;
         let refuse = |problem: String| {
             let help = "resume from another checkpoint with `--resume-from-checkpoint`";
             Error::model(&file, problem, help)

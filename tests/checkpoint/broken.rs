@@ -6,6 +6,7 @@ use half::f16;
 use libtest_mimic::Trial;
 use safetensors::tensor::Dtype;
 use vitcuda::model::checkpoint::{self, LoadOptions};
+use vitcuda::model::tensor_file::{self, TensorFile};
 
 use super::support::{Folder, Raw, assert_says, told, trial, with_header};
 
@@ -17,6 +18,7 @@ pub fn trials() -> Vec<Trial> {
         trial("weights that are not finite", not_finite),
         trial("weights of an integer type", integers),
         trial("a file cut short at every length", cut_short),
+        trial("a file cut short while it is open", cut_while_open),
         trial("a file with bytes to spare", too_long),
         trial("a header that lies about itself", lying_length),
         trial("a header that lies about a tensor", lying_tensor),
@@ -28,6 +30,25 @@ pub fn trials() -> Vec<Trial> {
 }
 
 const QUERY: &str = "vit.encoder.layer.0.attention.attention.query.weight";
+
+/// A file that is mapped would end the process here (SIGBUS).
+fn cut_while_open() {
+    let folder = Folder::new();
+    let path = folder.path().join("large.safetensors");
+    let values = vec![1.0; 1 << 20];
+    let mut tensors = [tensor_file::Tensor {
+        name: "x".into(),
+        shape: &[1 << 20],
+        values: &values,
+    }];
+    tensor_file::write(&path, &mut tensors, &[]).unwrap();
+    let file = TensorFile::open(&path).unwrap();
+    assert_eq!(file.read_vec("x", &[1 << 20]).unwrap(), values);
+    let end = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    end.set_len(4096).unwrap();
+    let error = file.read_vec("x", &[1 << 20]).unwrap_err().to_string();
+    assert_says(&error, &["large.safetensors", "tensor `x` cannot be read"]);
+}
 
 fn missing() {
     let folder = Folder::new();
@@ -224,7 +245,10 @@ fn something_else() {
     }
     fs::remove_file(folder.weights()).unwrap();
     fs::create_dir(folder.weights()).unwrap();
-    assert_says(&folder.refusal(), &["model.safetensors", "not a file"]);
+    assert_says(
+        &folder.refusal(),
+        &["model.safetensors", "not a regular file"],
+    );
 }
 
 fn other_formats() {

@@ -27,6 +27,8 @@ mod resume;
 #[path = "../common/run_files.rs"]
 mod run_files;
 mod runs;
+#[cfg(target_os = "linux")]
+mod strange_files;
 mod support;
 #[path = "../data/tables.rs"]
 mod tables;

@@ -19,6 +19,10 @@ pub fn trials() -> Vec<Trial> {
             "JPEGs that Pillow reads and this does not are named",
             unread,
         ),
+        plain(
+            "JPEGs without an end are read where Pillow reads them",
+            without_end,
+        ),
         with_shared(
             "real photos decode as in Pillow",
             "data/cats_vs_dogs/validation",
@@ -146,6 +150,63 @@ fn unread() {
         file[start.expect("a frame") + 1] = marker;
         let found = problem(decode(&file));
         assert!(found.contains(kind), "{found}");
+    }
+}
+
+/// Bytes that must stand in place of the end marker for Pillow to take the file (`jpegs/make.py`).
+#[rustfmt::skip]
+const ENOUGH: [(&str, usize); 24] = [
+    ("420", 6),
+    ("420_narrow", 6),
+    ("420_one_pixel", 4),
+    ("422", 0),
+    ("422_narrow", 1),
+    ("422_wide_enough", 2),
+    ("444", 5),
+    ("cmyk", 2),
+    ("fine_chroma", 0),
+    ("flat", 6),
+    ("grey", 6),
+    ("mixed", 2),
+    ("no_tables", 4),
+    ("quality_100", 2),
+    ("quality_5", 3),
+    ("restart_lost", 3),
+    ("restart_repeated", 3),
+    ("restart_skipped", 0),
+    ("restarts", 6),
+    ("rgb", 0),
+    ("standard_tables", 7),
+    ("ycck", 2),
+    ("411", 320),
+    ("440", 253),
+];
+
+fn without_end() {
+    let end_of = |file: &[u8]| file.windows(2).rposition(|m| m == [0xff, 0xd9]);
+    for (name, enough) in ENOUGH {
+        let file = known(name);
+        let start = &file[..end_of(file).expect("an end")];
+        let ended_by = |rest: &[u8]| decode(&[start, rest].concat());
+        for more in [enough, enough + 1, enough + 9] {
+            let found = ended_by(&vec![0x5a; more]);
+            assert!(found.is_ok(), "{name} with {more}: {:?}", found.err());
+        }
+        for less in enough.saturating_sub(3)..enough {
+            let found = problem(ended_by(&vec![0x5a; less]));
+            assert!(found.contains("truncated"), "{name} with {less}: {found}");
+        }
+        for marker in [&[0xff, 0xd3][..], &[0xff, 0xfe, 0, 9, b'a']] {
+            assert_eq!(ended_by(marker), decode(file), "{name}");
+        }
+    }
+    for name in ["progressive_420", "progressive_grey", "separate_scans"] {
+        let file = known(name);
+        let start = &file[..end_of(file).expect("an end")];
+        let found = problem(decode(
+            &[start, &[0xff, 0xd3, 0, 0, 0, 0, 0, 0, 0, 0]].concat(),
+        ));
+        assert!(found.contains("truncated"), "{name}: {found}");
     }
 }
 

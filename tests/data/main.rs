@@ -1,11 +1,13 @@
 //! The data path: decoding, resize, preprocessing, folders, splits, loading.
 
 mod augment;
+mod claims;
 #[path = "../common/mod.rs"]
 mod common;
 mod decode;
 mod folder;
 mod jpeg;
+mod layouts;
 mod loader;
 mod manifest;
 mod parquet;
@@ -29,9 +31,11 @@ fn main() {
     let arguments = Arguments::from_args();
     let trials = [
         augment::trials(),
+        claims::trials(),
         decode::trials(),
         folder::trials(),
         jpeg::trials(),
+        layouts::trials(),
         loader::trials(),
         manifest::trials(),
         parquet::trials(),

@@ -6,6 +6,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod datasets;
 mod parquet;
 mod tensorboard;
 mod transformers;
@@ -23,6 +24,7 @@ fn main() {
         transformers::trials(),
         tensorboard::trials(),
         parquet::trials(),
+        datasets::trials(),
     ];
     let trials = trials.into_iter().flatten().collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit();

@@ -13,6 +13,7 @@ use crate::cli::model::{self, Named};
 use crate::cli::numbers::count;
 use crate::cli::output::{self, Outcome};
 use crate::cli::source::ColumnArgs;
+use vitcuda::data::decode::Undecodable;
 use vitcuda::data::grid::{self, Tile};
 use vitcuda::data::source::{self, Labelled, Part};
 use vitcuda::data::split::sample;
@@ -145,7 +146,7 @@ fn show_image(args: &ShowArgs, data: &Labelled, index: usize, global: &Global) -
     let label = dataset.label(index);
     let picture = dataset
         .image(index)
-        .map_err(|reason| bad(dataset, index, &reason.to_string()))?;
+        .map_err(|reason| bad(dataset, index, reason))?;
     let (width, height) = (picture.width, picture.height);
     let processed = match args.processed {
         false => None,
@@ -174,8 +175,12 @@ fn show_image(args: &ShowArgs, data: &Labelled, index: usize, global: &Global) -
     processed.map_or(Ok(()), |processed| processed.print())
 }
 
-fn bad(dataset: &Dataset, index: usize, reason: &str) -> Error {
+fn bad(dataset: &Dataset, index: usize, reason: Undecodable) -> Error {
     let name = dataset.name(index);
+    let reason = match reason.reason(|| name.clone()) {
+        Ok(reason) => reason,
+        Err(short_of_memory) => return short_of_memory,
+    };
     let path = dataset.path(index).unwrap_or(Path::new(&name));
     Error::data(
         path,

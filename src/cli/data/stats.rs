@@ -1,5 +1,6 @@
 //! `vitcuda data stats`.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -38,7 +39,7 @@ pub fn run(args: &StatsArgs, global: &Global) -> Outcome {
     let bar: ProgressBar = progress_bar("reading images", total, global);
     let stats = Stats::gather(&contents, global.decoding_threads(), |done| {
         bar.set_position(done as u64);
-    });
+    })?;
     bar.finish_and_clear();
     match global.json {
         true => output::json(&as_json(&source.to_string(), &contents, &stats)),
@@ -147,19 +148,20 @@ fn classes(splits: &[SplitStats]) -> Table {
     head.extend(splits.iter().map(|split| split.name.as_str()));
     let mut table = Table::new(&head);
     let mut names: Vec<&String> = Vec::new();
-    for (name, _) in splits.iter().flat_map(|split| &split.classes) {
-        if !names.contains(&name) {
-            names.push(name);
+    // Images of each class: those of split `i` in place `i`.
+    let mut counts: HashMap<&String, Vec<usize>> = HashMap::new();
+    for (i, split) in splits.iter().enumerate() {
+        for (name, count) in &split.classes {
+            let counts = counts.entry(name).or_insert_with(|| {
+                names.push(name);
+                vec![0; splits.len()]
+            });
+            counts[i] += count;
         }
     }
     for name in names.iter().take(SHOWN) {
-        let count = |split: &SplitStats| {
-            let mut classes = split.classes.iter();
-            let found = classes.find(|(class, _)| class == *name);
-            thousands(found.map_or(0, |(_, count)| *count as u64))
-        };
         let mut cells = vec![(*name).clone()];
-        cells.extend(splits.iter().map(count));
+        cells.extend(counts[*name].iter().map(|&count| thousands(count as u64)));
         table.row(cells);
     }
     if names.len() > SHOWN {

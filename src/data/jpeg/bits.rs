@@ -31,6 +31,12 @@ impl<'a> Bits<'a> {
         8 * self.place.at > 8 * self.data.len() + self.place.count as usize
     }
 
+    /// Bits taken so far, and bits there are.
+    pub fn taken(&self) -> (usize, usize) {
+        let taken = 8 * self.place.at - self.place.count as usize;
+        (taken, 8 * self.data.len())
+    }
+
     /// Makes sure that at least 56 bits can be taken.
     #[inline(always)]
     pub fn refill(&mut self) {

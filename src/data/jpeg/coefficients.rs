@@ -1,5 +1,7 @@
 //! Coefficients of blocks, and the order they come in.
 
+use crate::memory::{self, OutOfMemory};
+
 /// Coefficients of 8 × 8 samples, row by row, still to be multiplied by the quantisation table.
 pub type Block = [i16; 64];
 
@@ -34,11 +36,11 @@ pub struct Grid {
 
 impl Grid {
     /// A grid of zeros.
-    pub fn new(width: usize, height: usize) -> Self {
-        Self {
-            blocks: vec![[0; 64]; width * height],
+    pub fn new(width: usize, height: usize) -> Result<Self, OutOfMemory> {
+        Ok(Self {
+            blocks: memory::zeroed(width * height)?,
             width,
-        }
+        })
     }
 
     #[inline(always)]

@@ -1,7 +1,5 @@
 //! The image as scans bring it: all at once, or in parts that must be kept until the last one.
 
-use image::DynamicImage;
-
 use super::coefficients::{Block, Grid};
 use super::color::{ColorSpace, Hints};
 use super::frame::{Component, Frame, Process, ScanHeader};
@@ -9,7 +7,8 @@ use super::picture::Picture;
 use super::scan::{Coder, Scan};
 use super::upsample::Upsampling;
 use super::{Undecodable, broken};
-use crate::data::decode::rgb8;
+use crate::data::rgb::Rgb;
+use crate::memory::OutOfMemory;
 
 /// The image as far as scans have brought it.
 pub struct Image {
@@ -35,7 +34,9 @@ impl Image {
         let upsampling: Option<Vec<_>> = upsampling.collect();
         Ok(Self {
             upsampling: upsampling.ok_or_else(|| {
-                Undecodable("a JPEG whose components' sizes are no multiples is not read".into())
+                Undecodable::Bad(
+                    "a JPEG whose components' sizes are no multiples is not read".into(),
+                )
             })?,
             quantization: vec![None; frame.components.len()],
             frame,
@@ -45,6 +46,20 @@ impl Image {
 
     pub fn frame(&self) -> &Frame {
         &self.frame
+    }
+
+    /// Blocks of all components.
+    pub fn blocks(&self) -> u64 {
+        let blocks = self.frame.components.iter().map(Component::count);
+        blocks.sum::<u64>().max(1)
+    }
+
+    /// Blocks that a scan goes over.
+    pub fn blocks_of(&self, header: &ScanHeader) -> u64 {
+        let members = header.members.iter();
+        members
+            .map(|member| self.frame.components[member.component].count())
+            .sum()
     }
 
     /// Makes ready for a scan, with what tables and hints the file has given so far.
@@ -69,9 +84,9 @@ impl Image {
                 let is_only = header.members.len() == ids.len();
                 self.content = match (frame.process, is_only) {
                     (Process::Sequential, true) => {
-                        Content::Whole(Picture::new(frame, color_space, &self.upsampling))
+                        Content::Whole(Picture::new(frame, color_space, &self.upsampling)?)
                     }
-                    _ => Content::Parts(grids(frame, frame.mcus.1), color_space),
+                    _ => Content::Parts(grids(frame, frame.mcus.1)?, color_space),
                 };
                 Ok(())
             }
@@ -80,12 +95,17 @@ impl Image {
         }
     }
 
+    /// Whether a single scan brings all of it.
+    pub fn is_whole(&self) -> bool {
+        matches!(self.content, Content::Whole(_))
+    }
+
     /// Reads the scan that was prepared for.
     pub fn read(&mut self, scan: &mut Scan, mut coder: impl Coder) -> Result<(), Undecodable> {
         match &mut self.content {
             Content::Nothing => unreachable!("the content was prepared"),
             Content::Whole(picture) => {
-                let mut grids = grids(&self.frame, 1);
+                let mut grids = grids(&self.frame, 1)?;
                 for _ in 0..scan.height() {
                     grids.iter_mut().for_each(Grid::clear);
                     scan.read_row(0, &mut grids, &mut coder)?;
@@ -99,25 +119,25 @@ impl Image {
         }
     }
 
-    pub fn into_rgb(self) -> Result<DynamicImage, Undecodable> {
+    pub fn into_rgb(self) -> Result<Rgb, Undecodable> {
         let frame = &self.frame;
         let picture = match self.content {
             Content::Nothing => return Err(broken("it holds no scan")),
             Content::Whole(picture) => picture,
             Content::Parts(grids, color_space) => {
-                let mut picture = Picture::new(frame, color_space, &self.upsampling);
+                let mut picture = Picture::new(frame, color_space, &self.upsampling)?;
                 for row in 0..frame.mcus.1 {
                     picture.add_band(&band(frame, &grids, &self.quantization, row));
                 }
                 picture
             }
         };
-        Ok(rgb8(frame.width, frame.height, picture.into_pixels()))
+        Ok(Rgb::new(frame.width, frame.height, picture.into_pixels()))
     }
 }
 
 /// Grids of zeros for so many rows of units.
-fn grids(frame: &Frame, rows: usize) -> Vec<Grid> {
+fn grids(frame: &Frame, rows: usize) -> Result<Vec<Grid>, OutOfMemory> {
     let grid = |c: &Component| Grid::new(c.factors.0 * frame.mcus.0, c.factors.1 * rows);
     frame.components.iter().map(grid).collect()
 }

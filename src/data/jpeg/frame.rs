@@ -40,6 +40,13 @@ pub struct Component {
     pub blocks: (usize, usize),
 }
 
+impl Component {
+    /// Number of its blocks.
+    pub fn count(&self) -> u64 {
+        self.blocks.0 as u64 * self.blocks.1 as u64
+    }
+}
+
 impl Frame {
     /// Reads a frame header, the marker of which said `process`.
     pub fn read(segment: &[u8], process: Process) -> Result<Self, Undecodable> {
@@ -49,14 +56,14 @@ impl Frame {
         let (height, width) = (number(header, 1), number(header, 3));
         check_size(width.into(), height.into())?;
         if header[0] != 8 {
-            return Err(Undecodable(format!(
+            return Err(Undecodable::Bad(format!(
                 "a JPEG of {} bits is not read, of 8 bits it would be",
                 header[0]
             )));
         }
         let count = usize::from(header[5]);
         if !matches!(count, 1 | 3 | 4) {
-            return Err(Undecodable(format!(
+            return Err(Undecodable::Bad(format!(
                 "a JPEG of {count} colour components is not read, of 1, 3 or 4 it would be"
             )));
         }

@@ -63,16 +63,16 @@ impl<'a> Markers<'a> {
     }
 
     /// Replaces `data` by the compressed bytes up to the next marker, stuffed zeros removed, and
-    /// gives that marker.
-    pub fn compressed(&mut self, data: &mut Vec<u8>) -> Result<u8, Undecodable> {
+    /// gives that marker; none where the file ends first.
+    pub fn compressed(&mut self, data: &mut Vec<u8>) -> Option<u8> {
         data.clear();
         loop {
             let rest = &self.bytes[self.at..];
-            let run = until_ff(rest).ok_or_else(truncated)?;
+            let run = until_ff(rest).unwrap_or(rest.len());
             data.extend_from_slice(&rest[..run]);
             self.at += run;
-            match self.take_marker()? {
-                Some(marker) => return Ok(marker),
+            match self.take_marker().ok()? {
+                Some(marker) => return Some(marker),
                 None => data.push(0xff),
             }
         }
@@ -90,7 +90,7 @@ fn until_ff(bytes: &[u8]) -> Option<usize> {
 
 /// The file ends where it must not.
 pub fn truncated() -> Undecodable {
-    Undecodable("the JPEG is truncated: it has no end-of-image marker".into())
+    Undecodable::Bad("the JPEG is truncated: it has no end-of-image marker".into())
 }
 
 /// The big-endian number at `at`, which the caller knows to be there.

@@ -2,7 +2,8 @@
 //!
 //! Read are 8-bit images of one, three and four components in Huffman coding, sequential and
 //! progressive. Damage is treated as Pillow's strict mode does: what libjpeg only warns of is
-//! decoded as it decodes it, what it calls an error is one, and a file without an end is truncated.
+//! decoded as it decodes it, what it calls an error is one, and a file without an end is truncated,
+//! unless a single scan has brought all of it and libjpeg would have had bytes enough behind that.
 //!
 //! Not read: arithmetic coding and lossless frames (Pillow reads them), 12 bits and hierarchical
 //! frames (Pillow does not). Of a progressive image that leaves out the last bits of a component
@@ -24,10 +25,8 @@ mod sequential;
 mod standard;
 mod upsample;
 
-use image::DynamicImage;
-use image::metadata::Orientation;
-
-use super::decode::Undecodable;
+use super::decode::{MAX_PIXELS, Tags, Undecodable, too_few};
+use super::rgb::Rgb;
 use coefficients::{Block, ZIGZAG};
 use color::Hints;
 use content::Image;
@@ -38,54 +37,69 @@ use progressive::Progressive;
 use scan::Scan;
 use sequential::Sequential;
 
-/// Decodes a JPEG file to RGB; CMYK is taken as inverted (Adobe's convention), as in Pillow.
-pub fn decode(bytes: &[u8]) -> Result<(DynamicImage, Orientation), Undecodable> {
+/// Decodes a JPEG file to RGB, with its orientation; CMYK is taken as inverted (Adobe's convention),
+/// as in Pillow.
+pub fn decode(bytes: &[u8]) -> Result<(Rgb, u8), Undecodable> {
     let mut decoder = Decoder {
         markers: Markers::new(bytes),
         file_length: bytes.len(),
         hints: Hints::default(),
-        exif: Vec::new(),
+        tags: Tags::default(),
         quantization: [None; 4],
         huffman: Definitions::default(),
         restart_interval: 0,
         image: None,
+        is_whole: false,
+        scanned: 0,
     };
     let mut marker = decoder.markers.next()?;
     while marker != markers::EOI {
-        marker = match decoder.take_segment(marker)? {
-            Some(met) => met,
-            None => decoder.markers.next()?,
+        marker = match decoder.next_after(marker) {
+            // Of a whole picture libjpeg has put out all rows by then, and Pillow is content.
+            Err(problem) if decoder.is_whole && problem == markers::truncated() => markers::EOI,
+            next => next?,
         };
     }
-    let orientation = Orientation::from_exif_chunk(&decoder.exif);
     let image = decoder.image.ok_or_else(|| broken("it holds no image"))?;
-    Ok((
-        image.into_rgb()?,
-        // A broken EXIF block leaves a readable image; Pillow ignores it too.
-        orientation.unwrap_or(Orientation::NoTransforms),
-    ))
+    Ok((image.into_rgb()?, decoder.tags.orientation()))
 }
 
 fn broken(problem: impl std::fmt::Display) -> Undecodable {
-    Undecodable(format!("broken JPEG: {problem}"))
+    Undecodable::Bad(format!("broken JPEG: {problem}"))
 }
+
+/// Blocks that the scans of a file may go over: those of the largest image, in full colour, some
+/// sixteen times. Progressive files have about ten scans, most of one component; a scan that brings
+/// nothing takes a byte or two, and all the same the time of its blocks (seconds, at this limit).
+const MAX_SCANNED: u64 = 16 * 3 * MAX_PIXELS / 64;
 
 /// What the file has said so far.
 struct Decoder<'a> {
     markers: Markers<'a>,
     file_length: usize,
     hints: Hints,
-    /// TIFF structure of the EXIF segments.
-    exif: Vec<u8>,
+    tags: Tags,
     /// In the order of blocks' coefficients.
     quantization: [Option<Block>; 4],
     huffman: Definitions,
     /// Units between restart markers; 0 where there are none.
     restart_interval: usize,
     image: Option<Image>,
+    /// Whether a single scan has brought all of it.
+    is_whole: bool,
+    /// Blocks of all scans so far.
+    scanned: u64,
 }
 
 impl Decoder<'_> {
+    /// Takes the segment of a marker, and gives the marker behind it.
+    fn next_after(&mut self, marker: u8) -> Result<u8, Undecodable> {
+        match self.take_segment(marker)? {
+            Some(met) => Ok(met),
+            None => self.markers.next(),
+        }
+    }
+
     /// Takes the segment of a marker; of a scan also the data behind it, up to the marker given.
     fn take_segment(&mut self, marker: u8) -> Result<Option<u8>, Undecodable> {
         use markers::*;
@@ -111,13 +125,20 @@ impl Decoder<'_> {
             },
             0xc0..=0xcf if marker != DAC => self.take_frame(marker, segment)?,
             APP0 => self.hints.read_app0(segment),
-            APP1 => self
-                .exif
-                .extend(segment.strip_prefix(b"Exif\0\0").unwrap_or_default()),
+            APP1 => self.take_tags(segment),
             APP14 => self.hints.read_app14(segment),
             _ => {} // arithmetic conditioning, DNL, other applications' data, comments
         }
         Ok(None)
+    }
+
+    /// EXIF may come in several segments; of XMP the last one counts.
+    fn take_tags(&mut self, segment: &[u8]) {
+        if let Some(exif) = segment.strip_prefix(b"Exif\0\0") {
+            self.tags.exif.extend(exif);
+        } else if let Some(xmp) = segment.strip_prefix(b"http://ns.adobe.com/xap/1.0/\0") {
+            self.tags.xmp = xmp.to_vec();
+        }
     }
 
     /// T.81, B.2.4.1.
@@ -152,7 +173,9 @@ impl Decoder<'_> {
                     0xc9 | 0xca => "arithmetic-coded",
                     _ => "hierarchical",
                 };
-                return Err(Undecodable(format!("a JPEG that is {kind} is not read")));
+                return Err(Undecodable::Bad(format!(
+                    "a JPEG that is {kind} is not read"
+                )));
             }
         };
         if self.image.is_some() {
@@ -162,10 +185,7 @@ impl Decoder<'_> {
         // Every block of 8 × 8 takes at least one bit in the scan of its DC coefficients.
         let (width, height) = (frame.width, frame.height);
         if width.div_ceil(8) * height.div_ceil(8) > 8 * self.file_length {
-            return Err(Undecodable(format!(
-                "its {} bytes are too few for the {width} × {height} pixels of its header",
-                self.file_length
-            )));
+            return Err(too_few(self.file_length, width as u64, height as u64));
         }
         self.image = Some(Image::new(frame)?);
         Ok(())
@@ -177,8 +197,15 @@ impl Decoder<'_> {
         let image = image.ok_or_else(|| broken("a scan comes before the frame"))?;
         let header = ScanHeader::read(segment, image.frame())?;
         image.prepare(&header, &self.quantization, self.hints)?;
+        self.scanned += image.blocks_of(&header);
+        if self.scanned > MAX_SCANNED {
+            return Err(Undecodable::Bad(format!(
+                "its scans go over the image too often: {} times and more",
+                self.scanned / image.blocks()
+            )));
+        }
         let interval = self.restart_interval;
-        let mut scan = Scan::new(&mut self.markers, image.frame(), &header, interval)?;
+        let mut scan = Scan::new(&mut self.markers, image.frame(), &header, interval);
         match image.frame().process {
             Process::Sequential => {
                 image.read(&mut scan, Sequential::new(&header, &mut self.huffman)?)?;
@@ -187,6 +214,8 @@ impl Decoder<'_> {
                 image.read(&mut scan, Progressive::new(&header, &self.huffman)?)?;
             }
         }
-        Ok(scan.marker())
+        let marker = scan.marker()?;
+        self.is_whole = image.is_whole();
+        marker.ok_or_else(markers::truncated)
     }
 }

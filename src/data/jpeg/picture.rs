@@ -10,6 +10,7 @@ use super::idct;
 use super::lanes::Avx2;
 use super::lanes::{Lanes, Plain};
 use super::upsample::Upsampling;
+use crate::memory::{self, OutOfMemory};
 
 /// The picture as far as it is made.
 pub struct Picture {
@@ -44,7 +45,11 @@ struct Plane {
 
 impl Picture {
     /// A picture of which nothing is made yet; `upsampling` is that of the components.
-    pub fn new(frame: &Frame, color_space: ColorSpace, upsampling: &[Upsampling]) -> Self {
+    pub fn new(
+        frame: &Frame,
+        color_space: ColorSpace,
+        upsampling: &[Upsampling],
+    ) -> Result<Self, OutOfMemory> {
         let plane = |(component, &upsampling): (&Component, &Upsampling)| {
             let (across, down) = component.factors;
             let stride = 8 * across * frame.mcus.0;
@@ -58,7 +63,7 @@ impl Picture {
                 wide: vec![0; component.size.0 * upsampling.factors().0],
             }
         };
-        Self {
+        Ok(Self {
             width: frame.width,
             height: frame.height,
             color_space,
@@ -68,8 +73,8 @@ impl Picture {
             total_bands: frame.mcus.1,
             #[cfg(target_arch = "x86_64")]
             avx2: pulp::x86::V3::try_new(),
-            pixels: vec![0; 3 * frame.width * frame.height],
-        }
+            pixels: memory::zeroed(3 * frame.width * frame.height)?,
+        })
     }
 
     /// Takes in the next row of units: for each component, its blocks row by row, and its

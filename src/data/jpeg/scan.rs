@@ -4,12 +4,25 @@ use super::Undecodable;
 use super::bits::{Bits, Place};
 use super::coefficients::Grid;
 use super::frame::{Frame, ScanHeader};
-use super::markers::{Markers, RST0, RST7};
+use super::markers::{Markers, RST0, RST7, truncated};
 
 /// Decodes the blocks of a unit.
 pub trait Coder {
     /// Reads one block of the scan's member number `member` into `grid` at (row, column).
     fn block(&mut self, bits: &mut Bits, member: usize, grid: &mut Grid, at: (usize, usize));
+
+    /// The same where the data goes to the end of the file: false when libjpeg would have asked for
+    /// more bytes than there are.
+    fn last_block(
+        &mut self,
+        bits: &mut Bits,
+        member: usize,
+        grid: &mut Grid,
+        at: (usize, usize),
+    ) -> bool {
+        self.block(bits, member, grid, at);
+        false
+    }
 
     /// Forgets what the units before said.
     fn restart(&mut self);
@@ -18,9 +31,11 @@ pub trait Coder {
 /// A scan being read.
 pub struct Scan<'m, 'a> {
     markers: &'m mut Markers<'a>,
-    /// The compressed data up to the next marker, and that.
+    /// The compressed data up to the next marker, and that; none where the file ends first.
     data: Vec<u8>,
-    marker: u8,
+    marker: Option<u8>,
+    /// Whether libjpeg would have gone beyond the end of the file.
+    is_starved: bool,
     place: Place,
     /// Whether the data ended too early: what remains of it is left as it is, as in libjpeg.
     is_exhausted: bool,
@@ -68,20 +83,21 @@ impl<'m, 'a> Scan<'m, 'a> {
         frame: &Frame,
         header: &ScanHeader,
         interval: usize,
-    ) -> Result<Self, Undecodable> {
+    ) -> Self {
         let mut data = Vec::new();
-        let marker = markers.compressed(&mut data)?;
-        Ok(Self {
+        let marker = markers.compressed(&mut data);
+        Self {
             markers,
             data,
             marker,
+            is_starved: false,
             place: Place::default(),
             is_exhausted: false,
             interval,
             units_left: interval,
             next_restart: RST0,
             layout: Layout::new(frame, header),
-        })
+        }
     }
 
     /// Rows of units.
@@ -115,7 +131,13 @@ impl<'m, 'a> Scan<'m, 'a> {
                 for y in 0..down {
                     for x in 0..across {
                         let at = (row * down + y, column * across + x);
-                        coder.block(&mut bits, member, &mut grids[component], at);
+                        let grid = &mut grids[component];
+                        match self.marker {
+                            Some(_) => coder.block(&mut bits, member, grid, at),
+                            None => {
+                                self.is_starved |= !coder.last_block(&mut bits, member, grid, at);
+                            }
+                        }
                     }
                 }
             }
@@ -135,13 +157,13 @@ impl<'m, 'a> Scan<'m, 'a> {
         self.next_restart = RST0 + (due - RST0 + 1) % 8;
         self.place = Place::default();
         loop {
-            let marker = self.marker;
+            let marker = self.marker.ok_or_else(truncated)?;
             let ahead = (marker.wrapping_sub(due)) & 7;
             match marker {
                 RST0..=RST7 if matches!(ahead, 1 | 2) => break,
                 RST0..=RST7 if matches!(ahead, 6 | 7) => {}
                 RST0..=RST7 => {
-                    self.marker = self.markers.compressed(&mut self.data)?;
+                    self.marker = self.markers.compressed(&mut self.data);
                     self.is_exhausted = false;
                     return Ok(());
                 }
@@ -149,14 +171,18 @@ impl<'m, 'a> Scan<'m, 'a> {
                 ..0xc0 => {}
                 _ => break,
             }
-            self.marker = self.markers.compressed(&mut self.data)?;
+            self.marker = self.markers.compressed(&mut self.data);
         }
         self.data.clear();
         Ok(())
     }
 
-    /// The marker that ended the data.
-    pub fn marker(&self) -> u8 {
-        self.marker
+    /// The marker that ended the data; an error where the file ended before libjpeg would have had
+    /// all of it.
+    pub fn marker(&self) -> Result<Option<u8>, Undecodable> {
+        match self.is_starved {
+            true => Err(truncated()),
+            false => Ok(self.marker),
+        }
     }
 }

@@ -1,22 +1,23 @@
 //! Manifests: tables with an image file, its class, and perhaps its split on each line.
 //!
 //! CSV (or TSV) with a header, or JSON objects line by line. Paths are relative to the manifest's
-//! folder; `FILE.parquet#COLUMN[ROW]` is an image inside a Parquet file. In JSON lines a first
+//! folder; `FILE.parquet#COLUMN[ROW]` is an image inside a Parquet (or Arrow) file. In JSON lines a first
 //! object `{"classes": […]}` gives the classes their order, which is otherwise that of their names.
 
+pub mod metadata;
 mod table;
 mod write;
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::columns::{Columns, LABEL_NAMES, called, unknown};
 use super::contents::{Contents, Split};
 use super::dataset::{Dataset, Origin, Sample};
 use super::folder::some_of;
-use super::parquet::{ImageRows, ParquetFile};
+use super::shards::is_table;
+use super::table::{TableFile, TableRows};
 use crate::error::{Error, Result};
 use table::{Row, Table};
 
@@ -39,8 +40,30 @@ const SPLIT_NAMES: [&str; 2] = ["split", "subset"];
 /// A manifest, and which of its columns to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
+    /// What was named: the table, or the folder of a data set that has some.
     pub path: PathBuf,
     pub columns: Columns,
+    /// The tables, and the split of those that lie in the folder of one.
+    pub tables: Vec<(Option<&'static str>, PathBuf)>,
+}
+
+impl Manifest {
+    /// The table at `path`.
+    pub fn new(path: &Path, columns: &Columns) -> Self {
+        Self {
+            path: path.to_owned(),
+            columns: columns.clone(),
+            tables: vec![(None, path.to_owned())],
+        }
+    }
+
+    /// What names are relative to.
+    fn folder(&self) -> &Path {
+        match self.path.is_dir() {
+            true => &self.path,
+            false => self.path.parent().unwrap_or(Path::new("")),
+        }
+    }
 }
 
 /// Whether the name is that of a manifest.
@@ -65,48 +88,87 @@ fn format(path: &Path) -> Option<Format> {
 }
 
 /// The images, without labels.
-pub fn images(path: &Path, columns: &Columns) -> Result<Vec<Origin>> {
-    let table = Table::read(path)?;
-    let column = path_column(path, &table, columns)?;
-    let mut places = Places::new(path);
-    let rows = table.rows.iter();
-    rows.map(|row| places.origin(row, row.required(path, &table, column)?))
-        .collect()
+pub fn images(manifest: &Manifest) -> Result<Vec<Origin>> {
+    let mut origins = Vec::new();
+    for (_, path) in &manifest.tables {
+        let table = Table::read(path)?;
+        let column = path_column(path, &table, &manifest.columns)?;
+        let mut places = Places::new(path);
+        for row in &table.rows {
+            origins.push(places.origin(row, row.required(path, &table, column)?)?);
+        }
+    }
+    Ok(origins)
+}
+
+/// The rows of all tables by split, in the order of their first lines.
+#[derive(Default)]
+struct Rows {
+    splits: Vec<(String, Vec<(Origin, String)>)>,
+    places: HashMap<String, usize>,
+    /// The classes in their order, where a table gives one.
+    classes: Option<Vec<String>>,
+    features: Vec<(String, String)>,
+}
+
+impl Rows {
+    fn read(&mut self, manifest: &Manifest, part: Option<&str>, path: &Path) -> Result<()> {
+        let table = Table::read(path)?;
+        let image = path_column(path, &table, &manifest.columns)?;
+        let label = label_column(path, &table, &manifest.columns)?;
+        let split = called(&SPLIT_NAMES, &table.columns).map(|name| table.place(name));
+        let mut places = Places::new(path);
+        for row in &table.rows {
+            let file = row.required(path, &table, image)?;
+            let name = match (split, part) {
+                (Some(column), _) => split_name(row.required(path, &table, column)?),
+                (None, Some(part)) => part,
+                (None, None) if manifest.path.is_dir() => metadata::split_of(file),
+                (None, None) => "train",
+            };
+            let entry = (
+                places.origin(row, file)?,
+                row.required(path, &table, label)?.to_owned(),
+            );
+            self.split(name).push(entry);
+        }
+        if self.features.is_empty() {
+            let columns = table.columns.iter();
+            self.features = columns
+                .map(|name| (name.clone(), table.kind(name).into()))
+                .collect();
+        }
+        self.classes = self.classes.take().or(table.classes);
+        Ok(())
+    }
+
+    fn split(&mut self, name: &str) -> &mut Vec<(Origin, String)> {
+        let place = match self.places.get(name) {
+            Some(&place) => place,
+            None => {
+                self.splits.push((name.to_owned(), Vec::new()));
+                self.places.insert(name.to_owned(), self.splits.len() - 1);
+                self.splits.len() - 1
+            }
+        };
+        &mut self.splits[place].1
+    }
 }
 
 /// All splits, in the order of their first lines; `train` where no column tells.
 pub fn contents(manifest: &Manifest) -> Result<Contents> {
-    let path = manifest.path.as_path();
-    let table = Table::read(path)?;
-    let image = path_column(path, &table, &manifest.columns)?;
-    let label = label_column(path, &table, &manifest.columns)?;
-    let split = called(&SPLIT_NAMES, &table.columns).map(|name| table.place(name));
-    let mut places = Places::new(path);
-    let mut splits: Vec<(String, Vec<(Origin, String)>)> = Vec::new();
-    for row in &table.rows {
-        let name = match split {
-            Some(column) => split_name(row.required(path, &table, column)?),
-            None => "train",
-        };
-        let origin = places.origin(row, row.required(path, &table, image)?)?;
-        let entry = (origin, row.required(path, &table, label)?.to_owned());
-        match splits.iter_mut().find(|(known, _)| known == name) {
-            Some((_, entries)) => entries.push(entry),
-            None => splits.push((name.to_owned(), vec![entry])),
-        }
+    let mut rows = Rows::default();
+    for (part, path) in &manifest.tables {
+        rows.read(manifest, *part, path)?;
     }
-    let folder = path.parent().unwrap_or(Path::new(""));
     let mut contents = Contents {
-        features: table
-            .columns
-            .iter()
-            .map(|name| (name.clone(), table.kind(name).into()))
-            .collect(),
+        features: rows.features,
         ..Contents::default()
     };
-    for (name, entries) in splits {
+    let path = manifest.path.as_path();
+    for (name, entries) in rows.splits {
         let found = class_order(entries.iter().map(|(_, label)| label));
-        let classes = table.classes.clone().unwrap_or(found);
+        let classes = rows.classes.clone().unwrap_or(found);
         let place: HashMap<&String, u32> = classes.iter().zip(0..).collect();
         let sample = |(origin, label): (Origin, String)| match place.get(&label) {
             Some(&label) => Ok(Sample { origin, label }),
@@ -127,7 +189,7 @@ pub fn contents(manifest: &Manifest) -> Result<Contents> {
             name,
             place: path.to_owned(),
             classes,
-            dataset: Dataset::new(folder, samples),
+            dataset: Dataset::new(manifest.folder(), samples),
         });
     }
     Ok(contents)
@@ -194,7 +256,7 @@ fn column(
 struct Places<'a> {
     manifest: &'a Path,
     /// Parquet files opened so far, by path and column.
-    tables: HashMap<(PathBuf, String), Arc<ImageRows>>,
+    tables: HashMap<(PathBuf, String), TableRows>,
 }
 
 impl<'a> Places<'a> {
@@ -217,28 +279,27 @@ impl<'a> Places<'a> {
             ));
         }
         let folder = self.manifest.parent().unwrap_or(Path::new(""));
-        let Some((file, column, number)) = parquet_row(name) else {
+        let Some((file, column, number)) = table_row(name) else {
             return Ok(Origin::File(folder.join(name)));
         };
         let key = (folder.join(file), column.to_owned());
         if !self.tables.contains_key(&key) {
-            let file = Arc::new(ParquetFile::open(&key.0)?);
-            let column = file.image_column(&Columns {
+            let wanted = Columns {
                 image: Some(column.to_owned()),
                 label: None,
-            })?;
-            self.tables
-                .insert(key.clone(), Arc::new(ImageRows::new(file, column)));
+            };
+            let rows = TableFile::open(&key.0)?.images(&wanted)?;
+            self.tables.insert(key.clone(), rows);
         }
         let rows = &self.tables[&key];
-        match number < rows.file().len() {
+        match number < rows.len() {
             true => Ok(Origin::Row(rows.clone(), number)),
             false => Err(Error::data(
                 self.manifest,
                 format!(
                     "line {}: `{name}`: the file has {} rows",
                     row.line,
-                    rows.file().len()
+                    rows.len()
                 ),
                 "rows are numbered from 0",
             )),
@@ -247,9 +308,11 @@ impl<'a> Places<'a> {
 }
 
 /// File, column and row of `FILE.parquet#COLUMN[ROW]`.
-fn parquet_row(name: &str) -> Option<(&str, &str, usize)> {
-    let (file, inside) = name.split_once(".parquet#")?;
+fn table_row(name: &str) -> Option<(&str, &str, usize)> {
+    let (file, inside) = name.split_once('#')?;
+    if !is_table(Path::new(file)) {
+        return None;
+    }
     let (column, number) = inside.strip_suffix(']')?.rsplit_once('[')?;
-    let file = &name[..file.len() + ".parquet".len()];
     Some((file, column, number.parse().ok()?))
 }

@@ -9,6 +9,7 @@ use crate::data::columns::called;
 use crate::data::csv;
 use crate::data::folder::has_image_extension;
 use crate::error::{Error, Result};
+use crate::files;
 
 /// A manifest as text, column by column.
 pub struct Table {
@@ -42,7 +43,7 @@ impl Row {
 impl Table {
     /// Reads the manifest at `path`.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read it", e))?;
+        let bytes = files::read_regular(path).map_err(|e| Error::io(path, "read it", e))?;
         let text = String::from_utf8(bytes).map_err(|e| {
             let at = e.utf8_error().valid_up_to();
             Error::data(

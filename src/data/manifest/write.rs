@@ -66,7 +66,7 @@ pub fn write(path: &Path, splits: &Splits) -> Result<()> {
 fn relative(folder: &Path, dataset: &Dataset, i: usize) -> Result<String> {
     let (path, inside) = match dataset.origin(i) {
         Origin::File(path) => (path.as_path(), None),
-        Origin::Row(rows, row) => (rows.file().path(), Some((rows.column(), *row))),
+        Origin::Row(rows, row) => (rows.path(), Some((rows.column(), *row))),
         Origin::Digit(_) => {
             let help = "they are split the same way every time; name other DATA to split";
             return Err(Error::data(

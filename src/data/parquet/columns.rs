@@ -4,7 +4,8 @@ use parquet::basic::{ConvertedType, Type as Physical};
 use parquet::schema::types::Type;
 
 use super::ParquetFile;
-use crate::data::columns::{Columns, IMAGE_NAMES, LABEL_NAMES, called, unknown};
+use crate::data::choice::{Choice, Column};
+use crate::data::columns::Columns;
 use crate::error::Result;
 
 /// Where the bytes of images are.
@@ -22,7 +23,7 @@ pub struct ImageColumn {
 pub struct LabelColumn {
     pub name: String,
     pub kind: LabelKind,
-    pub(super) leaf: usize,
+    place: usize,
 }
 
 /// What labels look like.
@@ -36,114 +37,62 @@ pub enum LabelKind {
     Text,
 }
 
+impl LabelColumn {
+    /// The column `name`, number `place` of its table.
+    pub fn new(name: &str, kind: LabelKind, place: usize) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind,
+            place,
+        }
+    }
+
+    /// Its number among the columns of its table.
+    pub fn place(&self) -> usize {
+        self.place
+    }
+}
+
 impl ParquetFile {
     /// The column of images: the one that was named, or the only one `datasets` calls `Image`, or
     /// the one that is called so, or the only one that could be it.
     pub fn image_column(&self, wanted: &Columns) -> Result<ImageColumn> {
-        const WANTED: &str = "a struct of `bytes` and `path`, or bytes";
-        let names = self.names();
-        if let Some(name) = &wanted.image {
-            let place = names.iter().position(|n| n == name).ok_or_else(|| {
-                let (problem, help) = unknown("--image-column", name, &names);
-                self.refuse(problem, help)
-            })?;
-            return self.as_image(place).ok_or_else(|| {
-                let found = self.columns().swap_remove(place).1;
-                let problem = format!("column `{name}` holds {found}, wanted images: {WANTED}");
-                self.refuse(problem, "name the column of images with --image-column")
-            });
-        }
-        let possible: Vec<ImageColumn> =
-            (0..names.len()).filter_map(|i| self.as_image(i)).collect();
-        let is_possible = |name: &&str| possible.iter().any(|column| column.name == *name);
-        let declared: Vec<String> = self
-            .features()
-            .of_type("Image")
-            .filter(is_possible)
-            .map(str::to_owned)
-            .collect();
-        let candidates: Vec<String> = match declared.is_empty() {
-            false => declared,
-            true => possible.iter().map(|column| column.name.clone()).collect(),
-        };
-        let chosen = match &candidates[..] {
-            [] => {
-                let problem = format!(
-                    "no column holds images ({WANTED}); it has {}",
-                    self.listed()
-                );
-                return Err(self.refuse(problem, "vitcuda trains on images with labels"));
-            }
-            [only] => only,
-            several => called(&IMAGE_NAMES, several).ok_or_else(|| {
-                let problem = format!("several columns hold images: {}", several.join(", "));
-                self.refuse(problem, "name one with --image-column")
-            })?,
-        };
-        let found = possible.iter().find(|column| column.name == *chosen);
-        Ok(found.expect("it is one of them").clone())
+        let place = self.choice().image(wanted)?;
+        Ok(self
+            .as_image(place)
+            .expect("it is one of those that could be"))
     }
 
     /// The column of labels: the one that was named, or the only `ClassLabel`, or one that is
     /// called so.
     pub fn label_column(&self, wanted: &Columns) -> Result<LabelColumn> {
-        const WANTED: &str = "class indices, whole numbers or text";
-        let names = self.names();
-        let classes: Vec<String> = self
-            .features()
-            .of_type("ClassLabel")
-            .filter(|name| names.iter().any(|n| n == name))
-            .map(str::to_owned)
-            .collect();
-        let name = match (&wanted.label, &classes[..]) {
-            (Some(name), _) if names.contains(name) => name,
-            (Some(name), _) => {
-                let (problem, help) = unknown("--label-column", name, &names);
-                return Err(self.refuse(problem, help));
-            }
-            (None, [only]) => only,
-            (None, []) => called(&LABEL_NAMES, &names).ok_or_else(|| {
-                let problem = format!(
-                    "no column is known to hold labels; it has {}",
-                    self.listed()
-                );
-                self.refuse(problem, "name the column of labels with --label-column")
-            })?,
-            (None, several) => called(&LABEL_NAMES, several).ok_or_else(|| {
-                let problem = format!("several columns hold labels: {}", several.join(", "));
-                self.refuse(problem, "name one with --label-column")
-            })?,
-        };
-        let place = names.iter().position(|n| n == name);
-        let place = place.expect("it is one of the columns");
-        let field = &self.schema().root_schema().get_fields()[place];
-        let kind = match field.is_primitive().then(|| field.get_physical_type()) {
-            Some(Physical::INT32 | Physical::INT64) => match self.features().class_names(name) {
-                Some(names) => LabelKind::ClassLabel(names),
-                None => LabelKind::Number,
-            },
-            Some(Physical::BYTE_ARRAY) => LabelKind::Text,
-            _ => {
-                let found = self.columns().swap_remove(place).1;
-                let problem = format!("column `{name}` holds {found}, wanted {WANTED}");
-                return Err(self.refuse(problem, "name the column of labels with --label-column"));
-            }
-        };
-        Ok(LabelColumn {
-            name: name.clone(),
+        self.choice().label(wanted)
+    }
+
+    fn choice(&self) -> Choice<'_> {
+        let fields = self.schema().root_schema().get_fields();
+        let columns = self.columns().into_iter().zip(fields).enumerate();
+        let columns = columns.map(|(place, ((name, kind), field))| Column {
+            name,
             kind,
-            leaf: self.leaf(&[name]).expect("a primitive column is a leaf"),
-        })
+            is_image: self.as_image(place).is_some(),
+            label: match field.is_primitive().then(|| field.get_physical_type()) {
+                Some(Physical::INT32 | Physical::INT64) => Some(LabelKind::Number),
+                Some(Physical::BYTE_ARRAY) => Some(LabelKind::Text),
+                _ => None,
+            },
+        });
+        Choice {
+            path: self.path(),
+            features: self.features(),
+            columns: columns.collect(),
+        }
     }
 
-    fn names(&self) -> Vec<String> {
-        self.columns().into_iter().map(|(name, _)| name).collect()
-    }
-
-    fn listed(&self) -> String {
-        let columns = self.columns();
-        let shown = columns.iter().map(|(name, kind)| format!("{name}: {kind}"));
-        shown.collect::<Vec<_>>().join(", ")
+    /// Number of the leaf of a column of labels.
+    pub(super) fn label_leaf(&self, column: &LabelColumn) -> usize {
+        let leaf = self.leaf(&[&column.name]);
+        leaf.expect("a primitive column is a leaf")
     }
 
     /// Column number `place`, if its type is that of images.

@@ -20,12 +20,18 @@ impl ParquetFile {
         let (mut numbers, mut texts) = (Vec::new(), Vec::new());
         for group in 0..self.starts.len() - 1 {
             let rows = self.starts[group + 1] - self.starts[group];
-            self.label_group(group, rows, column.leaf, &mut numbers, &mut texts)
-                .map_err(|problem| {
-                    let name = &column.name;
-                    let problem = format!("column `{name}`, row group {group}: {problem}");
-                    self.refuse(problem, "download or write the file again")
-                })?;
+            self.label_group(
+                group,
+                rows,
+                self.label_leaf(column),
+                &mut numbers,
+                &mut texts,
+            )
+            .map_err(|problem| {
+                let name = &column.name;
+                let problem = format!("column `{name}`, row group {group}: {problem}");
+                self.refuse(problem, "download or write the file again")
+            })?;
         }
         Ok(match texts.is_empty() {
             true => Labels::Numbers(numbers),
@@ -61,6 +67,9 @@ impl ParquetFile {
     }
 }
 
+/// Rows read at once.
+const BATCH: usize = 1 << 16;
+
 /// The values of all `rows` of one row group, whose definition levels go up to `most`.
 fn all<T: DataType>(
     mut reader: ColumnReaderImpl<T>,
@@ -69,8 +78,10 @@ fn all<T: DataType>(
 ) -> Read<Vec<Option<T::T>>> {
     let (mut values, mut levels) = (Vec::new(), Vec::new());
     while let missing @ 1.. = rows - levels_or(&levels, &values, most) {
-        let (records, ..) =
-            sound(|| reader.read_records(missing, Some(&mut levels), None, &mut values))?;
+        let (records, ..) = sound(|| {
+            // As many as there are, not as many as there are said to be, decide what is taken.
+            reader.read_records(missing.min(BATCH), Some(&mut levels), None, &mut values)
+        })?;
         if records == 0 {
             return Err(format!("it ends {missing} rows early"));
         }

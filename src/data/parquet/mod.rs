@@ -9,15 +9,18 @@ mod columns;
 mod features;
 mod labels;
 mod on_disk;
+mod pages;
 mod rows;
 
 use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use parquet::column::reader::ColumnReader;
-use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::basic::Compression;
+use parquet::column::reader::{ColumnReader, get_column_reader};
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::schema::types::SchemaDescriptor;
 
 pub use columns::{ImageColumn, LabelColumn, LabelKind};
@@ -28,11 +31,13 @@ pub use rows::{Cursor, ImageRows};
 use crate::error::{Error, Result};
 use crate::files;
 use on_disk::OnDisk;
+use pages::Pages;
 
 /// The footer of a file, and the way to its columns.
 pub struct ParquetFile {
     path: PathBuf,
-    reader: SerializedFileReader<OnDisk>,
+    file: Arc<OnDisk>,
+    metadata: ParquetMetaData,
     features: Features,
     /// Number of the first row of each row group, and of all rows at the end.
     starts: Vec<usize>,
@@ -51,14 +56,14 @@ impl ParquetFile {
     /// Reads the footer of `path`.
     pub fn open(path: &Path) -> Result<Self> {
         let cannot = |e| Error::io(path, "read it", e);
-        let bytes = std::fs::metadata(path).map_err(cannot)?.len();
-        let file = OnDisk {
+        let opened = files::open_regular(path).map_err(cannot)?;
+        let bytes = opened.metadata().map_err(cannot)?.len();
+        let file = Arc::new(OnDisk {
             path: path.to_owned(),
             bytes,
-        };
-        let reader = sound(|| SerializedFileReader::new(file))
+        });
+        let metadata = sound(|| ParquetMetaDataReader::new().parse_and_finish(&*file))
             .map_err(|problem| unreadable(path, &problem))?;
-        let metadata = reader.metadata();
         let pairs = metadata.file_metadata().key_value_metadata();
         let said = pairs
             .into_iter()
@@ -75,11 +80,18 @@ impl ParquetFile {
                 unreadable(path, &problem)
             })?);
         }
+        // The smallest image takes more than the byte that is asked for here.
+        let rows = starts[starts.len() - 1];
+        if rows as u64 > bytes {
+            let problem = format!("its {bytes} bytes are too few for the {rows} rows it claims");
+            return Err(unreadable(path, &problem));
+        }
         Ok(Self {
             path: path.to_owned(),
             features,
             starts,
-            reader,
+            metadata,
+            file,
         })
     }
 
@@ -117,7 +129,7 @@ impl ParquetFile {
     }
 
     fn schema(&self) -> &SchemaDescriptor {
-        self.reader.metadata().file_metadata().schema_descr()
+        self.metadata.file_metadata().schema_descr()
     }
 
     /// The row group that holds `row`, and the row's place in it.
@@ -127,13 +139,27 @@ impl ParquetFile {
     }
 
     fn column(&self, group: usize, leaf: usize) -> Read<ColumnReader> {
+        let unread = match self.metadata.row_group(group).column(leaf).compression() {
+            Compression::BROTLI(_) => Some("Brotli"),
+            Compression::LZO => Some("LZO"),
+            _ => None,
+        };
+        if let Some(name) = unread {
+            return Err(format!(
+                "its pages are compressed with {name}, which is not read (write the file again with \
+                 Zstandard, Snappy, LZ4, gzip or uncompressed)"
+            ));
+        }
         sound(|| {
-            let group = self.reader.get_row_group(group)?;
-            group.get_column_reader(leaf)
+            let rows = self.starts[group + 1] - self.starts[group];
+            let chunk = self.metadata.row_group(group).column(leaf);
+            let pages = Pages::new(self.file.clone(), chunk, rows)?;
+            let column = self.schema().column(leaf);
+            Ok(get_column_reader(column, Box::new(pages)))
         })
     }
 
-    /// The error that a column is not what is wanted.
+    /// The error that the file is not what is wanted.
     fn refuse(&self, problem: String, help: impl Into<String>) -> Error {
         Error::data(&self.path, problem, help)
     }

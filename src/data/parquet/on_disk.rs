@@ -5,8 +5,10 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use parquet::errors::Result;
+use parquet::errors::{ParquetError, Result};
 use parquet::file::reader::{ChunkReader, Length};
+
+use crate::{files, memory};
 
 /// A file that is opened anew for each piece that is read.
 ///
@@ -20,7 +22,7 @@ pub struct OnDisk {
 
 impl OnDisk {
     fn at(&self, start: u64) -> std::io::Result<File> {
-        let mut file = File::open(&self.path)?;
+        let mut file = files::open_regular(&self.path)?;
         file.seek(SeekFrom::Start(start))?;
         Ok(file)
     }
@@ -40,7 +42,14 @@ impl ChunkReader for OnDisk {
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes> {
-        let mut bytes = vec![0; length];
+        let end = start.checked_add(length as u64);
+        if end.is_none_or(|end| end > self.bytes) {
+            return Err(ParquetError::EOF(format!(
+                "{length} bytes are wanted from byte {start} on, and the file has {}",
+                self.bytes
+            )));
+        }
+        let mut bytes = memory::zeroed(length).map_err(std::io::Error::from)?;
         self.at(start)?.read_exact(&mut bytes)?;
         Ok(bytes.into())
     }

@@ -67,7 +67,7 @@ fn sharded(stem: &str) -> Option<&str> {
 }
 
 /// The split that a word of `path` names.
-fn keyword(path: &str) -> Option<&'static str> {
+pub fn keyword(path: &str) -> Option<&'static str> {
     let words: Vec<String> = path
         .split(|c: char| !c.is_alphanumeric())
         .map(str::to_lowercase)

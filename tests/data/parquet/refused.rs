@@ -6,6 +6,7 @@ use vitcuda::data::{Columns, Source};
 
 use super::rows::LAYOUTS;
 use super::{CAT_DOG, all, folder, named, refused, table, three_hundred};
+use crate::common::with_shared;
 use crate::plain;
 use crate::tables::{Column, PLAIN, picture, pictures, write};
 
@@ -13,6 +14,12 @@ pub fn trials() -> Vec<Trial> {
     vec![
         plain("each wrong column has its message", wrong_columns),
         plain("wrong labels are refused", wrong_labels),
+        plain("pages compressed with Brotli are named", brotli),
+        with_shared(
+            "Parquet files that claim what they cannot hold",
+            "data/bad_inputs/memory",
+            claims,
+        ),
         plain(
             "files that are something else, or broken, are refused",
             broken,
@@ -78,6 +85,27 @@ fn wrong_columns() {
     assert!(
         error.to_string().contains("is no table and has no columns"),
         "{error}"
+    );
+}
+
+/// 2³¹ rows in 6 kilobytes; a page of 2.1 gigabytes in 33.
+fn claims(folder: &std::path::Path) -> Result<(), libtest_mimic::Failed> {
+    let rows = all(&folder.join("rows_2e31.parquet"));
+    refused(rows, &["bytes are too few for the", "rows it claims"]);
+    let bomb = match all(&folder.join("bomb_zstd.parquet")) {
+        Err(error) => error.to_string(),
+        Ok(set) => set.dataset.image(0).expect_err("a bomb").to_string(),
+    };
+    assert!(bomb.contains("more than it can hold"), "{bomb}");
+    Ok(())
+}
+
+fn brotli() {
+    let path =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/parquet/brotli.parquet");
+    refused(
+        all(&path),
+        &["compressed with Brotli", "which is not read", "Zstandard"],
     );
 }
 

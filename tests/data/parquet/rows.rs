@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use libtest_mimic::{Failed, Trial};
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::basic::{Compression, GzipLevel, ZstdLevel};
 use vitcuda::data::source::{open, open_unlabelled};
 use vitcuda::data::{Columns, DataSpec, Loader, LoaderOptions, Preprocessor};
 
@@ -87,7 +87,17 @@ fn layouts() {
         compression: zstd,
         ..LAYOUTS[3]
     };
-    for (n, layout) in LAYOUTS.into_iter().chain([zstd]).enumerate() {
+    let packed = [
+        Compression::GZIP(GzipLevel::default()),
+        Compression::LZ4,
+        Compression::LZ4_RAW,
+    ];
+    let packed = packed.map(|compression| Layout {
+        compression,
+        ..LAYOUTS[3]
+    });
+    let all_layouts = LAYOUTS.into_iter().chain([zstd]).chain(packed);
+    for (n, layout) in all_layouts.enumerate() {
         let path = root.path().join(format!("{n}.parquet"));
         let labels = Column::Longs((0..50).map(|n| Some(n % 2)).collect());
         write(

@@ -1,0 +1,187 @@
+//! What the header of a file claims, against what a file of its length can hold: before anything is
+//! taken for it. (JPEG looks after itself.)
+
+use image::ImageFormat;
+
+use super::{Undecodable, check_size, too_few, truncated};
+
+/// Pixels that a file of any length may claim: flat pictures take next to no bytes in some formats,
+/// and nobody has larger ones than this.
+const ALWAYS: u64 = 1 << 24;
+
+/// An error where the file claims more pixels than it can hold.
+pub fn check(bytes: &[u8], format: ImageFormat) -> Result<(), Undecodable> {
+    match format {
+        ImageFormat::Png => png(bytes),
+        ImageFormat::Gif => gif(bytes),
+        ImageFormat::Bmp => bmp(bytes),
+        ImageFormat::WebP => webp(bytes),
+        _ => None,
+    }
+    .unwrap_or(Ok(())) // the decoder says what is missing
+}
+
+/// `None` where the header ends early.
+type Checked = Option<Result<(), Undecodable>>;
+
+/// An error unless so many pixels are within the limits, and fit at `most` in a byte.
+fn fits(bytes: &[u8], (width, height): (u64, u64), most: u64) -> Result<(), Undecodable> {
+    check_size(width, height)?;
+    match width * height > ALWAYS.max(most.saturating_mul(bytes.len() as u64)) {
+        true => Err(too_few(bytes.len(), width, height)),
+        false => Ok(()),
+    }
+}
+
+fn big(bytes: &[u8], at: usize) -> Option<u64> {
+    let number = bytes.get(at..at + 4)?.first_chunk()?;
+    Some(u32::from_be_bytes(*number).into())
+}
+
+/// The little-endian number of `count` bytes.
+fn little(bytes: &[u8], at: usize, count: usize) -> Option<u64> {
+    let number = bytes.get(at..at.checked_add(count)?)?;
+    Some(
+        number
+            .iter()
+            .rev()
+            .fold(0, |n, &byte| n << 8 | u64::from(byte)),
+    )
+}
+
+/// Deflate makes at most 1,032 bytes of one: 258 of two bits.
+fn png(bytes: &[u8]) -> Checked {
+    let size @ (width, height) = (big(bytes, 16)?, big(bytes, 20)?);
+    let channels = match bytes.get(25)? {
+        2 => 3,
+        4 => 2,
+        6 => 4,
+        _ => 1,
+    };
+    let bits = u64::from(*bytes.get(24)?) * channels;
+    if let Err(refused) = check_size(width, height) {
+        return Some(Err(refused));
+    }
+    let raw = height * (1 + (width * bits).div_ceil(8));
+    Some(match raw > 1032 * bytes.len() as u64 {
+        true => Err(too_few(bytes.len(), size.0, size.1)),
+        false => Ok(()),
+    })
+}
+
+/// A code of 12 bits stands for 4,096 pixels at most. The first frame need not be as large as the
+/// screen, nor within it.
+fn gif(bytes: &[u8]) -> Checked {
+    const MOST: u64 = 4096 * 8 / 12 + 1;
+    let table = |flags: u8| match flags & 0x80 {
+        0 => 0,
+        _ => 3 << ((flags & 7) + 1),
+    };
+    let screen = (little(bytes, 6, 2)?, little(bytes, 8, 2)?);
+    if let Err(refused) = fits(bytes, screen, MOST) {
+        return Some(Err(refused));
+    }
+    let mut at = 13 + table(*bytes.get(10)?);
+    while *bytes.get(at)? == 0x21 {
+        at += 2;
+        while let length @ 1.. = usize::from(*bytes.get(at)?) {
+            at += 1 + length;
+        }
+        at += 1;
+    }
+    if bytes[at] != 0x2c {
+        return None;
+    }
+    let frame = (little(bytes, at + 5, 2)?, little(bytes, at + 7, 2)?);
+    Some(fits(bytes, frame, MOST))
+}
+
+/// Rows as they are, or runs, of which the one that skips covers 255 × 255 pixels in four bytes.
+fn bmp(bytes: &[u8]) -> Checked {
+    const CORE_HEADER: u64 = 12;
+    let (size, bits, is_run_length) = match little(bytes, 14, 4)? {
+        CORE_HEADER => (
+            (little(bytes, 18, 2)?, little(bytes, 20, 2)?),
+            little(bytes, 24, 2)?,
+            false,
+        ),
+        _ => {
+            let side = |at| little(bytes, at, 4).map(|n| u64::from((n as i32).unsigned_abs()));
+            let compression = little(bytes, 30, 4)?;
+            (
+                (side(18)?, side(22)?),
+                little(bytes, 28, 2)?,
+                matches!(compression, 1 | 2),
+            )
+        }
+    };
+    if let Err(refused) = check_size(size.0, size.1) {
+        return Some(Err(refused));
+    }
+    let row = (size.0 * bits).div_ceil(8);
+    Some(match is_run_length {
+        true => fits(bytes, size, 255 * 255 / 4 + 1),
+        false if row * size.1 > bytes.len() as u64 => Err(truncated()),
+        false => Ok(()),
+    })
+}
+
+/// Lossy pictures spend two bits at least on a block of 16 × 16; flat ones without loss, none.
+fn webp(bytes: &[u8]) -> Checked {
+    const MOST: u64 = 16 * 16 * 8 / 2;
+    let chunks = match webp_chunks(bytes) {
+        Ok(chunks) => chunks,
+        Err(refused) => return Some(Err(refused)),
+    };
+    let sized = chunks.iter().filter_map(size_of_chunk);
+    Some(sized.take(8).try_for_each(|size| fits(bytes, size, MOST)))
+}
+
+/// Width and height that a chunk claims, if it is one that does.
+fn size_of_chunk(&(name, content): &Chunk) -> Option<(u64, u64)> {
+    let sides = |at: usize| Some((little(content, at, 3)? + 1, little(content, at + 3, 3)? + 1));
+    match name {
+        b"VP8X" => sides(4),
+        b"ANMF" => sides(6),
+        b"VP8 " => {
+            let side = |at| little(content, at, 2).map(|n| n & 0x3fff);
+            Some((side(6)?, side(8)?))
+        }
+        b"VP8L" => {
+            let packed = little(content, 1, 4)?;
+            Some(((packed & 0x3fff) + 1, (packed >> 14 & 0x3fff) + 1))
+        }
+        _ => None,
+    }
+}
+
+/// Name and content.
+type Chunk<'a> = (&'a [u8; 4], &'a [u8]);
+
+/// The chunks of a WebP file, of the frames of an animation too. One that goes
+/// beyond the end of the file is refused, as libwebp does.
+pub fn webp_chunks(bytes: &[u8]) -> Result<Vec<Chunk<'_>>, Undecodable> {
+    let riff = little(bytes, 4, 4).ok_or_else(truncated)?;
+    let end = bytes.len().min(
+        usize::try_from(riff)
+            .unwrap_or(usize::MAX)
+            .saturating_add(8),
+    );
+    let mut chunks = Vec::new();
+    let mut rest = bytes.get(12..end).unwrap_or_default();
+    while let Some((name, after)) = rest.split_first_chunk::<4>() {
+        let Some((length, content)) = after.split_first_chunk::<4>() else {
+            break;
+        };
+        let length = u32::from_le_bytes(*length) as usize;
+        let content = content.get(..length).ok_or_else(truncated)?;
+        chunks.push((name, content));
+        // The chunks of a frame stand behind its header.
+        let skipped = match name {
+            b"ANMF" => 16.min(length),
+            _ => length.next_multiple_of(2),
+        };
+        rest = after.get(4 + skipped..).unwrap_or_default();
+    }
+    Ok(chunks)
+}
