@@ -13,6 +13,9 @@ use super::repository::{Listing, Repository};
 use super::transfer::{Direction, Listener, Transfer};
 use crate::error::{Error, Result};
 
+/// No file of the hub comes near this, and no sum of such sizes is too large to count.
+const MAX_BYTES: u64 = 1 << 50;
+
 /// A download of files of one commit.
 pub(super) struct Download<'a> {
     pub http: &'a Http,
@@ -111,6 +114,7 @@ impl Download<'_> {
         };
         let bytes = found("x-linked-size").or_else(|| found("content-length"));
         let bytes = bytes.and_then(|bytes| bytes.parse().ok());
+        let bytes = bytes.filter(|&bytes: &u64| bytes <= MAX_BYTES);
         match (etag.filter(is_name), bytes) {
             (Some(etag), Some(bytes)) => Ok(Described {
                 path,

@@ -290,7 +290,7 @@ impl Waits {
         }
         let doubled = self.pause * (1 << (self.tries - 1));
         let wait = failure.asked_wait().unwrap_or(doubled);
-        self.waited += wait;
+        self.waited = self.waited.saturating_add(wait);
         (self.waited <= PATIENCE).then_some(wait)
     }
 

@@ -14,6 +14,10 @@ use crate::json::{self, JsonFile};
 /// Widest MLP taken seriously.
 const MAX_MLP: usize = 1 << 20;
 
+/// Most patches across an image: attention over their square, squared, is still a number of
+/// operations that can be counted.
+const MAX_PATCHES_ACROSS: usize = 512;
+
 /// Architecture of a ViT; a downloaded `config.json` *is* one.
 ///
 /// Fields stand in the order in which Hugging Face's tools write them.
@@ -197,6 +201,12 @@ impl VitConfig {
             let wanted = format!("wanted a multiple of the patch size ({patch})");
             let help = format!("the nearest are {near} and {}", near + patch);
             return Err(refuse("image_size", &wanted, &help));
+        }
+        if self.image_size / patch > MAX_PATCHES_ACROSS {
+            let wanted = format!(
+                "wanted at most {MAX_PATCHES_ACROSS} patches of side {patch} across an image"
+            );
+            return Err(refuse("image_size", &wanted, ""));
         }
         for (key, found) in [
             ("layer_norm_eps", self.layer_norm_eps),

@@ -12,6 +12,8 @@ pub mod evaluate;
 mod evaluations;
 mod feed;
 mod foreign;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod health;
 pub mod learning;
 mod metrics_file;

@@ -118,6 +118,10 @@ fn refusals() {
             json!({"hidden_size": 65_520, "num_hidden_layers": 1000}),
             "2^34 parameters",
         ),
+        (
+            json!({"image_size": 16_384, "patch_size": 1, "hidden_size": 12}),
+            "at most 512 patches of side 1 across",
+        ),
         (json!({"hidden_size": 7.5}), "whole number"),
         (json!({"hidden_size": -768}), "whole number"),
         (json!({"layer_norm_eps": -1e-6}), "0 to 1"),

@@ -184,6 +184,18 @@ fn a_hub_that_asks_to_wait_is_waited_for() {
     );
     assert!(start.elapsed() < Duration::from_secs(20));
     assert_eq!(world.server.asked("GET", "/api/").len(), 1);
+
+    // Nor where that is longer than can be counted.
+    let (mut world, _) = self::world();
+    world.server.fail(1, "GET", "/api/", wait("1"));
+    world
+        .server
+        .fail(99, "GET", "/api/", wait("18446744073709551615"));
+    refused(
+        world.dataset("them/pets"),
+        &["too many requests", "wait 18446744073709551615 s"],
+    );
+    assert_eq!(world.server.asked("GET", "/api/").len(), 2);
 }
 
 #[test]

@@ -185,6 +185,9 @@ fn json_lines(path: &Path, text: &str) -> Result<Table> {
                 Some(names.ok_or_else(|| wrong("`classes` is no list of names".into()))?);
             continue;
         }
+        if object.is_empty() {
+            return Err(wrong("found an object without keys".into()));
+        }
         if table.columns.is_empty() {
             table.columns = object.keys().cloned().collect();
         }

@@ -249,7 +249,11 @@ pub fn write(preprocessor: &Preprocessor) -> String {
     let mut config = Map::new();
     if let Some(crop) = preprocessor.crop {
         config.insert("crop_size".into(), both(crop));
-        config.insert("do_center_crop".into(), true.into());
+    }
+    // Left out where that says the same, as transformers does.
+    let crops = preprocessor.crop.is_some();
+    if crops || family(&preprocessor.image_processor_type).crops {
+        config.insert("do_center_crop".into(), crops.into());
     }
     config.insert("do_convert_rgb".into(), true.into());
     let (rescales, normalizes) = (preprocessor.rescale_factor, preprocessor.normalize);

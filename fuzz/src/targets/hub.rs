@@ -1,0 +1,130 @@
+//! The hub's answers: a server on this machine gives those of the input, one to each request.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::{LazyLock, Mutex};
+use std::time::Duration;
+
+use vitcuda::hub::{Hub, Id, ModelPart, Network, Settings};
+
+use crate::{Input, allocator};
+
+/// What stands between the answers of an input.
+pub const SEPARATOR: &[u8] = b"\n--next--\n";
+
+/// The longest wait that a server may ask for and get.
+const PATIENCE: u64 = 300;
+
+static ANSWERS: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+
+/// Address of the server, which ends with the process.
+static SERVER: LazyLock<String> = LazyLock::new(|| {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    std::thread::spawn(move || {
+        allocator::exempt_this_thread();
+        for stream in listener.incoming().flatten() {
+            // A client that leaves in the middle is no fault of the server.
+            let _ = answer(stream);
+        }
+    });
+    address
+});
+
+/// Reads a request, gives the next answer and hangs up.
+fn answer(mut stream: TcpStream) -> std::io::Result<()> {
+    let patience = Some(Duration::from_secs(2));
+    stream.set_read_timeout(patience)?;
+    stream.set_write_timeout(patience)?;
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut line = String::new();
+    while reader.read_line(&mut line)? > 2 {
+        line.clear();
+    }
+    let next = ANSWERS.lock().expect("nobody panics here").pop();
+    stream.write_all(&next.unwrap_or_default())
+}
+
+/// Loads a model or a data set, as the input's name says.
+pub fn conversation(input: &Input, folder: &Path) -> bool {
+    let bytes = kept_here(&input.bytes, &SERVER);
+    let mut answers: Vec<Vec<u8>> = self::answers(&bytes)
+        .into_iter()
+        .map(<[u8]>::to_vec)
+        .collect();
+    answers.reverse();
+    *ANSWERS.lock().expect("nobody panics here") = answers;
+    let cache = folder.join("hub");
+    let _ = std::fs::remove_dir_all(&cache);
+    let hub = Hub::new(Settings {
+        endpoint: format!("http://{}", *SERVER),
+        cache,
+        token: None,
+        network: Network::Online,
+        certificates: None,
+        pause: Duration::ZERO,
+    });
+    let hub = hub.expect("no certificates are asked for");
+    let id = Id::parse("owner/name").expect("an id");
+    match input.name.contains("dataset") {
+        true => hub.dataset(&id, Ok, &mut |_| {}).is_ok(),
+        false => hub.model(&id, ModelPart::Whole, &mut |_| {}).is_ok(),
+    }
+}
+
+/// The answers of an input.
+pub fn answers(mut bytes: &[u8]) -> Vec<&[u8]> {
+    let mut parts = Vec::new();
+    let next = |bytes: &[u8]| bytes.windows(SEPARATOR.len()).position(|w| w == SEPARATOR);
+    while let Some(at) = next(bytes) {
+        parts.push(&bytes[..at]);
+        bytes = &bytes[at + SEPARATOR.len()..];
+    }
+    parts.push(bytes);
+    parts
+}
+
+/// The same answers, but that every address is the server's, lest mutations ask other machines, and
+/// that no wait is asked for which would be granted.
+fn kept_here(bytes: &[u8], server: &str) -> Vec<u8> {
+    let mut kept = Vec::with_capacity(bytes.len());
+    for line in bytes.split_inclusive(|&byte| byte == b'\n') {
+        let lower = line.to_ascii_lowercase();
+        let waits = [&b"retry-after"[..], b"ratelimit"];
+        match waits.iter().any(|name| lower.starts_with(name)) {
+            true => kept.extend(without_waits(line)),
+            false => kept.extend(line),
+        }
+    }
+    let mut rest = &kept[..];
+    let mut addressed = Vec::with_capacity(kept.len());
+    while let Some(at) = rest.windows(2).position(|pair| pair == b"//") {
+        addressed.extend(&rest[..at + 2]);
+        addressed.extend(server.as_bytes());
+        rest = &rest[at + 2..];
+        let ends = |byte: &u8| matches!(byte, b'/' | b'?' | b'"' | b' ' | b'\r' | b'\n');
+        rest = &rest[rest.iter().position(ends).unwrap_or(rest.len())..];
+    }
+    addressed.extend(rest);
+    addressed
+}
+
+fn without_waits(line: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(line);
+    let mut kept = String::new();
+    let mut digits = String::new();
+    for c in text.chars().chain(['\0']) {
+        if c.is_ascii_digit() {
+            digits.push(c);
+            continue;
+        }
+        let granted = digits.parse().is_ok_and(|n: u64| n <= PATIENCE);
+        kept += if granted { "0" } else { &digits };
+        digits.clear();
+        if c != '\0' {
+            kept.push(c);
+        }
+    }
+    kept.into_bytes()
+}

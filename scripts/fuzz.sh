@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# Feeds mutated files to every parser (fuzz/README.md):
+#   scripts/fuzz.sh --seconds S [TARGET…]     each parser for so long, two at a time
+#   scripts/fuzz.sh --long [TARGET…]          10^7 JPEGs, 10^6 of each other, two at a time
+# The long run is built so that arithmetic that overflows panics and branches are counted, and goes on
+# from the inputs that reached something new in the last one (target/fuzz/keep).
+# Options before them: --seed N (else the date's), --share DIVISOR (of the long run's numbers).
+# Prints a line for each parser; fails if one shows a fault. Leaves target/fuzz/summary.txt.
+set -euo pipefail
+
+seed=$(date +%Y%m%d) divisor=1 mode='' seconds=0
+while [[ "${1:-}" == --* ]]; do
+    case "$1" in
+        --seed) seed=$2; shift 2 ;;
+        --share) divisor=$2; shift 2 ;;
+        --seconds) mode=smoke seconds=$2; shift 2 ;;
+        --long) mode=long; shift ;;
+        *) mode=''; break ;;
+    esac
+done
+if [[ -z "$mode" ]]; then
+    sed -n '2,9s/^# //p' "$0" >&2
+    exit 2
+fi
+cd "$(dirname "$0")/.."
+target=${CARGO_TARGET_DIR:-target}
+out="$target/fuzz"
+mkdir -p "$out"
+
+if [[ "$mode" == long ]]; then
+    # A target triple keeps these flags from build scripts.
+    triple=$(rustc -vV | sed -n 's/^host: //p')
+    export RUSTFLAGS="-C debug-assertions -C overflow-checks -C passes=sancov-module \
+        -C llvm-args=-sanitizer-coverage-level=3 -C llvm-args=-sanitizer-coverage-inline-8bit-counters"
+    cargo build --quiet --locked --release --example fuzz --target "$triple" --target-dir "$out/build"
+    unset RUSTFLAGS
+    fuzz="$out/build/$triple/release/examples/fuzz"
+else
+    cargo build --quiet --locked --release --example fuzz
+    fuzz="$target/release/examples/fuzz"
+fi
+mapfile -t targets < <("$fuzz" list)
+(($# == 0)) || targets=("$@")
+
+run() {
+    local name=$1 amount=(--seconds "$seconds")
+    if [[ "$mode" == long ]]; then
+        local runs=1000000
+        [[ "$name" != jpeg ]] || runs=10000000
+        amount=(--runs $((runs / divisor)) --keep "$out/keep/$name")
+    fi
+    "$fuzz" run "$name" "${amount[@]}" --seed "$seed" --found "$out/found" >"$out/$name.txt" \
+        || { echo "$name: a fault" >>"$out/$name.txt"; touch "$out/failed"; }
+    cat "$out/$name.txt"
+}
+rm -f "$out/failed"
+printf 'seed %s, %s\n' "$seed" "$(rustc --version)"
+for name in "${targets[@]}"; do
+    while (($(jobs -rp | wc -l) >= 2)); do wait -n || true; done
+    run "$name" &
+done
+wait
+{
+    printf 'seed %s, %s, commit %s\n' "$seed" "$(rustc --version)" "$(git rev-parse --short HEAD)"
+    for name in "${targets[@]}"; do cat "$out/$name.txt"; done
+} >"$out/summary.txt"
+if [[ -e "$out/failed" ]]; then
+    echo "FAILED: the inputs are in $out/found; what to do with them says fuzz/README.md" >&2
+    exit 1
+fi
