@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::server::{Fault, Server};
 use crate::site::TOKEN;
+use crate::support::noise;
 use crate::tables::{Column, PLAIN, pictures, write};
 
 /// A person's machine: an empty cache, a working folder, a hub.
@@ -272,6 +273,28 @@ fn only_a_model_is_pushed() {
     desk.run("push empty pets")
         .failed(2, &["expected OWNER/NAME"]);
     assert_eq!(desk.server.state().log.len(), 0);
+}
+
+#[test]
+fn a_hub_with_xet_gets_the_weights_over_it_and_nothing_else() {
+    let desk = Desk::new();
+    desk.server.state().has_xet = true;
+    let at = |path: &str| desk.folder.path().join(path);
+    let bytes = noise(300_000);
+    fs::create_dir(at("model")).unwrap();
+    fs::write(at("model/config.json"), "{}").unwrap();
+    fs::write(at("model/model.safetensors"), &bytes).unwrap();
+    let said = said_with_token(&desk, "push model me/pets --json").well();
+    let pushed: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+    let state = desk.server.state();
+    let commit = pushed["commit"].as_str().unwrap();
+    let files = &state.repositories["models/me/pets"].commits[commit];
+    assert!(files["model.safetensors"] == bytes);
+    assert_eq!(files["config.json"], b"{}");
+    // No other way was taken, and nobody was told how it went.
+    let was_asked = |part: &str| state.log.iter().any(|asked| asked.path.contains(part));
+    assert!(was_asked("/v1/xorbs/") && !was_asked("/cdn/"));
+    assert!(!was_asked("telemetry"));
 }
 
 /// Ctrl-C in the middle of a download, then the same command again.

@@ -14,3 +14,4 @@ mod support;
 mod tables;
 mod tls;
 mod uploads;
+mod xet;
