@@ -2,6 +2,9 @@
 
 mod arguments;
 mod bench;
+#[cfg(unix)]
+#[path = "../common/ctrl_c.rs"]
+mod ctrl_c;
 mod data;
 #[cfg(target_os = "linux")]
 mod devices;

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::sync::LazyLock;
 
+#[cfg(unix)]
+use super::ctrl_c::{hears_ctrl_c, press_ctrl_c};
 use super::support::{red_and_blue, run_in, vitcuda};
 
 /// A folder with `photos/{blue,red}` and a model trained on them in `model`.
@@ -274,7 +276,7 @@ fn bench_prints_a_line_for_each_pass() {
 #[test]
 fn an_interrupted_run_is_saved() {
     let folder = tempfile::tempdir().unwrap();
-    let mut child = vitcuda()
+    let mut child = hears_ctrl_c(&mut vitcuda())
         .current_dir(folder.path())
         .args("train --epochs 1000000 --logging-steps 1 --output-dir out --device cpu".split(' '))
         .stderr(Stdio::piped())
@@ -289,10 +291,7 @@ fn an_interrupted_run_is_saved() {
         assert!(n > 0, "{seen}");
         seen.push_str(&String::from_utf8_lossy(&some[..n]));
     }
-    let interrupt = std::process::Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status();
-    assert!(interrupt.unwrap().success());
+    press_ctrl_c(&child);
     std::io::copy(&mut stderr, &mut std::io::sink()).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
     let saved = fs::read_dir(folder.path().join("out")).unwrap();

@@ -6,6 +6,8 @@ use std::process::Command;
 #[cfg(unix)]
 use std::time::{Duration, Instant};
 
+#[cfg(unix)]
+use crate::ctrl_c::{hears_ctrl_c, press_ctrl_c};
 use crate::server::{Fault, Server};
 use crate::site::TOKEN;
 use crate::support::noise;
@@ -303,8 +305,7 @@ fn a_hub_with_xet_gets_the_weights_over_it_and_nothing_else() {
 fn what_was_loaded_before_ctrl_c_is_not_loaded_again() {
     let desk = Desk::new();
     desk.server.fail(1, "GET", "/cdn/", Fault::Stuck(500));
-    let mut child = desk
-        .command("data stats them/pets --quiet")
+    let mut child = hears_ctrl_c(&mut desk.command("data stats them/pets --quiet"))
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
@@ -327,8 +328,7 @@ fn what_was_loaded_before_ctrl_c_is_not_loaded_again() {
         );
         std::thread::sleep(Duration::from_millis(5));
     }
-    // SAFETY: the child runs, and was not waited for: the id is its own.
-    assert_eq!(unsafe { libc::kill(child.id() as i32, libc::SIGINT) }, 0);
+    press_ctrl_c(&child);
     child.wait().unwrap();
     assert_eq!(loaded(), 500);
     desk.run("data stats them/pets").well();
