@@ -1,20 +1,17 @@
-//! The one place that knows `hf-hub`: what is asked of it, and what its errors are to us.
+//! What is asked of `hf-hub`, and what its errors are to us.
 
 use std::error::Error as _;
 use std::io;
 use std::path::Path;
 use std::sync::OnceLock;
-use std::sync::mpsc::Sender;
 
-use hf_hub::progress::{DownloadEvent, ProgressEvent, ProgressHandler, UploadEvent};
-use hf_hub::repository::{CommitOperation, RepoTypeAny};
-use hf_hub::{HFClient, HFClientSync, HFError, HFRepositorySync, HFResult, RepoTypeModel};
+use vitcuda_hub::{Commit, HFError, HFResult, Named, Revision};
 
-use super::asked::{LocalFile, Push, Pushed, Visibility};
+use super::asked::{Push, Pushed, Visibility};
 use super::failure::{Failure, Outlook, Refusal, said};
 use super::http::{Http, STALLED};
 use super::listening::listening;
-use super::repository::{Kind, Repository};
+use super::repository::Repository;
 use super::settings::Settings;
 use super::transfer::{Listener, Transfer};
 use crate::error::Result;
@@ -27,14 +24,7 @@ const NO_TOKEN: &str = "\n";
 pub(super) struct Client {
     pub http: Http,
     /// Made with the first request.
-    hub: OnceLock<HFClientSync>,
-}
-
-/// The commit that a revision stands for, and its files.
-#[derive(Debug)]
-pub(super) struct Revision {
-    pub commit: Option<String>,
-    pub files: Vec<String>,
+    hub: OnceLock<vitcuda_hub::Client>,
 }
 
 /// Whether a repository or a branch was there before.
@@ -60,22 +50,7 @@ impl Client {
         revision: &str,
         listener: &mut dyn Listener,
     ) -> Result<Revision, Failure> {
-        let (owner, name) = repository.parts();
-        let (commit, siblings) = self.ask(listener, |hub, _| match repository.kind {
-            Kind::Model => {
-                let info = hub.model(owner, name).info().revision(revision).send()?;
-                Ok((info.sha, info.siblings))
-            }
-            Kind::Dataset => {
-                let info = hub.dataset(owner, name).info().revision(revision).send()?;
-                Ok((info.sha, info.siblings))
-            }
-        })?;
-        let siblings = siblings.unwrap_or_default().into_iter();
-        Ok(Revision {
-            commit,
-            files: siblings.map(|sibling| sibling.rfilename).collect(),
-        })
+        self.ask(listener, |hub, _| hub.info(named(repository), revision))
     }
 
     /// Tries once to load a file of `commit` from its first byte on, to its path below `folder`.
@@ -88,16 +63,13 @@ impl Client {
         folder: &Path,
         hear: impl FnMut(u64),
     ) -> io::Result<Result<(), Failure>> {
-        let handle = match self.hub() {
-            Ok(hub) => handle(hub, repository),
+        let hub = match self.hub() {
+            Ok(hub) => hub,
             Err(failure) => return Ok(Err(failure)),
         };
-        let load = |sender| {
-            let loading = handle.download_file().filename(path).revision(commit);
-            loading.local_dir(folder).progress(Told(sender)).send()
-        };
+        let load = |sender| hub.download(named(repository), commit, path, folder, sender);
         match listening(load, hear) {
-            Ok(_) => Ok(Ok(())),
+            Ok(()) => Ok(Ok(())),
             Err(HFError::Io(error)) => Err(error),
             Err(error) => Ok(Err(self.failure(error))),
         }
@@ -106,9 +78,8 @@ impl Client {
     /// Creates a repository; one that is there is left as it is.
     pub fn create(&self, push: &Push, listener: &mut dyn Listener) -> Result<Created, Failure> {
         self.ask(listener, |hub, _| {
-            let asked = hub.create_repository().repo_id(push.repository);
-            let asked = asked.private(push.visibility == Visibility::Private);
-            created(asked.repo_type(RepoTypeModel).send().map(drop))
+            let is_private = push.visibility == Visibility::Private;
+            created(hub.create(push.repository, is_private))
         })
     }
 
@@ -120,12 +91,7 @@ impl Client {
         listener: &mut dyn Listener,
     ) -> Result<Created, Failure> {
         self.ask(listener, |hub, _| {
-            created(
-                handle(hub, repository)
-                    .create_branch()
-                    .branch(branch)
-                    .send(),
-            )
+            created(hub.create_branch(named(repository), branch))
         })
     }
 
@@ -136,18 +102,20 @@ impl Client {
         push: &Push,
         listener: &mut dyn Listener,
     ) -> Result<Pushed, Failure> {
-        let add = |file: &LocalFile| CommitOperation::add_file(&file.name, &file.path);
-        let info = self.ask(listener, |hub, listener| {
-            let handle = handle(hub, repository);
-            let commit = |sender| {
-                let operations = push.files.iter().map(add).collect();
-                let commit = handle.create_commit().operations(operations);
-                let commit = commit.commit_message(push.message).revision(push.branch);
-                commit.progress(Told(sender)).send()
+        let made = self.ask(listener, |hub, listener| {
+            let commit = Commit {
+                branch: push.branch,
+                message: push.message,
+                files: (push.files.iter())
+                    .map(|file| (&file.name[..], file.path.clone()))
+                    .collect(),
             };
-            listening(commit, |bytes| listener.transfer(Transfer::At(bytes)))
+            listening(
+                |sender| hub.commit(named(repository), commit, sender),
+                |bytes| listener.transfer(Transfer::At(bytes)),
+            )
         })?;
-        match (info.commit_url, info.commit_oid) {
+        match (made.url, made.commit) {
             (Some(url), Some(commit)) => Ok(Pushed { url, commit }),
             _ => Err(Failure::Nonsense {
                 url: self.http.settings.endpoint.clone(),
@@ -160,7 +128,7 @@ impl Client {
     fn ask<T>(
         &self,
         listener: &mut dyn Listener,
-        mut call: impl FnMut(&HFClientSync, &mut dyn Listener) -> HFResult<T>,
+        mut call: impl FnMut(&vitcuda_hub::Client, &mut dyn Listener) -> HFResult<T>,
     ) -> Result<T, Failure> {
         let hub = self.hub()?;
         self.http.persist(listener, |listener| {
@@ -168,19 +136,13 @@ impl Client {
         })
     }
 
-    fn hub(&self) -> Result<&HFClientSync, Failure> {
+    fn hub(&self) -> Result<&vitcuda_hub::Client, Failure> {
         if self.hub.get().is_none() {
             let settings = &self.http.settings;
-            let connections = self.http.connections().read_timeout(STALLED).build();
-            let built = connections.map_err(HFError::from).and_then(|connections| {
-                let builder = HFClient::builder()
-                    .client(connections)
-                    .endpoint(&settings.endpoint)
-                    .token(settings.token.as_deref().unwrap_or(NO_TOKEN))
-                    .cache_dir(&settings.cache)
-                    .retry_max_attempts(0); // it does not wait as it is told to
-                builder.build_sync()
-            });
+            let connections = self.http.connections().read_timeout(STALLED);
+            let token = settings.token.as_deref().unwrap_or(NO_TOKEN);
+            let built =
+                vitcuda_hub::Client::new(connections, &settings.endpoint, token, &settings.cache);
             // Whoever was faster made the same.
             let _ = self.hub.set(built.map_err(|error| self.failure(error))?);
         }
@@ -250,13 +212,13 @@ impl Client {
     }
 }
 
-fn handle(hub: &HFClientSync, repository: &Repository) -> HFRepositorySync<RepoTypeAny> {
-    let kind = match repository.kind {
-        Kind::Model => RepoTypeAny::Model,
-        Kind::Dataset => RepoTypeAny::Dataset,
-    };
+fn named(repository: &Repository) -> Named<'_> {
     let (owner, name) = repository.parts();
-    hub.repository(kind, owner, name)
+    Named {
+        kind: repository.kind,
+        owner,
+        name,
+    }
 }
 
 fn created(answer: HFResult<()>) -> HFResult<Created> {
@@ -264,23 +226,5 @@ fn created(answer: HFResult<()>) -> HFResult<Created> {
         Ok(()) => Ok(Created::Now),
         Err(HFError::Conflict { .. }) => Ok(Created::Before),
         Err(error) => Err(error),
-    }
-}
-
-/// Passes on how many bytes were dealt with.
-struct Told(Sender<u64>);
-
-impl ProgressHandler for Told {
-    fn on_progress(&self, event: &ProgressEvent) {
-        let bytes = match event {
-            ProgressEvent::Download(DownloadEvent::Progress { files }) => {
-                files.iter().map(|file| file.bytes_completed).sum() // there is one
-            }
-            ProgressEvent::Upload(UploadEvent::Progress {
-                bytes_completed, ..
-            }) => *bytes_completed,
-            _ => return,
-        };
-        let _ = self.0.send(bytes); // whoever has stopped to listen misses nothing
     }
 }

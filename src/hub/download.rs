@@ -5,7 +5,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 
-use reqwest::Method;
+use vitcuda_hub::reqwest::Method;
 
 use super::cache::{Cache, create_parent, unwritable};
 use super::client::Client;

@@ -53,7 +53,7 @@ pub(super) enum Purpose<'a> {
 }
 
 impl Failure {
-    pub fn of_connection(url: &str, error: &reqwest::Error) -> Self {
+    pub fn of_connection(url: &str, error: &vitcuda_hub::reqwest::Error) -> Self {
         let layers = || {
             let first: &(dyn std::error::Error + 'static) = error;
             std::iter::successors(Some(first), |error| error.source())

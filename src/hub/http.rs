@@ -8,11 +8,11 @@ use std::sync::mpsc::Sender;
 use std::thread::sleep;
 use std::time::Duration;
 
-use reqwest::blocking::{Body, Client, ClientBuilder, Response};
-use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
-use reqwest::redirect::Policy;
-use reqwest::{Certificate, Method, Url};
 use serde::de::DeserializeOwned;
+use vitcuda_hub::reqwest::blocking::{Body, Client, ClientBuilder, Response};
+use vitcuda_hub::reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
+use vitcuda_hub::reqwest::redirect::Policy;
+use vitcuda_hub::reqwest::{self, Certificate, Method, Url};
 
 use super::failure::Failure;
 use super::listening::listening;

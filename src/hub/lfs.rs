@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use vitcuda_hub::reqwest::Method;
 
 use super::failure::Failure;
 use super::http::{Content, Http, Request, Token, header};

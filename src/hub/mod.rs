@@ -1,8 +1,9 @@
 //! The Hugging Face hub: models and data sets by name, kept in the cache of Python's tools, and
 //! models pushed.
 //!
-//! It is spoken through the crate `hf-hub` 1.0 and its blocking client (`client`), and by requests of
-//! our own over the same `reqwest` (`http`) where that one lacks something. Who does what:
+//! It is spoken through the crate `hf-hub` 1.0 and its blocking client (`client`; the calls themselves
+//! are compiled apart, in the package `vitcuda-hub`), and by requests of our own over the same
+//! `reqwest` (`http`) where that one lacks something. Who does what:
 //!
 //! | job | `hf-hub` | ours, and why |
 //! | --- | --- | --- |

@@ -5,9 +5,9 @@ use std::io::Read;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use vitcuda_hub::reqwest::Method;
 
 use super::asked::{LocalFile, Push, Pushed, Visibility};
 use super::client::Created;

@@ -2,18 +2,13 @@
 
 use std::fmt;
 
+pub use vitcuda_hub::Kind;
+
 use super::client::Client;
 use super::failure::Failure;
 use super::http::escaped;
 use super::id::is_safe;
 use super::transfer::Listener;
-
-/// What a repository holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    Model,
-    Dataset,
-}
 
 /// A repository of the hub.
 #[derive(Debug, Clone, PartialEq, Eq)]
