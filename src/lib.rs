@@ -10,7 +10,16 @@ pub mod error;
 pub mod files;
 mod fnv;
 mod host_memory;
+#[cfg(feature = "hub")]
 pub mod hub;
+#[cfg(not(feature = "hub"))]
+#[path = "hub/absent.rs"]
+pub mod hub;
+// What is said without the hub is tested with it, too.
+#[cfg(all(test, feature = "hub"))]
+#[allow(dead_code, unused_imports, clippy::duplicate_mod)] // what both share is there twice
+#[path = "hub/absent.rs"]
+mod hub_left_out;
 pub mod json;
 pub mod memory;
 pub mod metrics;

@@ -60,11 +60,23 @@ impl Cache {
         }
     }
 
+    /// A folder in which `path` is another name of what comes of the blob, which is there already.
+    pub fn landing(&self, path: &str, etag: &str) -> Result<Landing> {
+        let landing = Landing(self.folder.join("landing").join(etag));
+        let incomplete = self.incomplete(etag);
+        let other = landing.0.join(path);
+        let _ = fs::remove_dir_all(&landing.0); // what somebody left who was killed
+        create_parent(&other)?;
+        let relative = format!("{}blobs/{etag}.incomplete", up_from(path));
+        link_to(&relative, &incomplete, &other).map_err(|e| unwritable(&other, e))?;
+        Ok(landing)
+    }
+
     /// Shows the blob as file `path` of `commit`.
     pub fn link(&self, commit: &str, path: &str, etag: &str) -> Result<()> {
         let pointer = self.snapshot(commit).join(path);
         create_parent(&pointer)?;
-        let up = "../".repeat(path.split('/').count() + 1);
+        let up = up_from(path);
         // Under another name first: somebody else may link the same file at the same time.
         let temporary = temporary_beside(&pointer);
         link_to(&format!("{up}blobs/{etag}"), &self.blob(etag), &temporary)
@@ -104,6 +116,27 @@ impl Cache {
             source: ListingSource::Cache,
         })
     }
+}
+
+/// The folder of [`Cache::landing`]; it lasts as long as this.
+pub(super) struct Landing(PathBuf);
+
+impl Landing {
+    pub fn folder(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+        let _ = self.0.parent().map(fs::remove_dir); // unless others land, too
+    }
+}
+
+/// The way up from `path` in a folder of a folder of the repository's.
+fn up_from(path: &str) -> String {
+    "../".repeat(path.split('/').count() + 1)
 }
 
 /// Adds the files below `folder`; links that lead nowhere are no files.

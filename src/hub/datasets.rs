@@ -1,23 +1,14 @@
 //! Data sets of the hub, as Parquet files.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
+use super::asked::DatasetFiles;
 use super::repository::{Kind, Listing, Repository};
 use super::{Hub, Id, Listener, Transfer, Unlisted};
 use crate::error::{Error, Result};
 
 /// The revision in which the hub keeps, as Parquet files, data sets that have none of their own.
 pub const CONVERTED: &str = "refs/convert/parquet";
-
-/// The files of a data set in the cache.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DatasetFiles {
-    /// The commit's folder.
-    pub folder: PathBuf,
-    /// Parquet files, relative to the folder, sorted.
-    pub files: Vec<String>,
-}
 
 impl Hub {
     /// The Parquet files of a data set: those of the revision, or, of a data set without any, of the

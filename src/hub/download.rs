@@ -1,14 +1,17 @@
-//! Bringing files into the cache. What came of an interrupted file stays beside the blobs, and the
-//! next attempt asks for the rest of it.
+//! Bringing files into the cache. A file's first attempt is `hf-hub`'s, into a name of its own; what
+//! came of an interrupted one stays beside the blobs, and the next attempt, which is ours, asks for the
+//! rest of it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::thread::sleep;
+
+use vitcuda_hub::reqwest::Method;
 
 use super::cache::{Cache, create_parent, unwritable};
+use super::client::Client;
 use super::digest::sha256;
 use super::failure::{Failure, Purpose};
-use super::http::{Http, Redirects, Request, Waits, header};
+use super::http::{Redirects, Request, Waits, deepest, header};
 use super::repository::{Listing, Repository};
 use super::transfer::{Direction, Listener, Transfer};
 use crate::error::{Error, Result};
@@ -18,7 +21,7 @@ const MAX_BYTES: u64 = 1 << 50;
 
 /// A download of files of one commit.
 pub(super) struct Download<'a> {
-    pub http: &'a Http,
+    pub client: &'a Client,
     pub cache: &'a Cache,
     pub repository: &'a Repository,
     pub listing: &'a Listing,
@@ -34,10 +37,11 @@ struct Described<'a> {
     sha256: Option<String>,
 }
 
-/// How one answer's body ended.
-enum Body {
+/// How one attempt ended.
+enum Attempt {
+    /// All of the body came.
     Whole,
-    /// It stopped early, which another request can make good.
+    /// It stopped early, which another request may make good.
     Broken(Failure),
 }
 
@@ -85,7 +89,7 @@ impl Download<'_> {
     }
 
     fn url(&self, path: &str) -> String {
-        let endpoint = &self.http.settings.endpoint;
+        let endpoint = &self.client.http.settings.endpoint;
         self.repository
             .file_url(endpoint, &self.listing.commit, path)
     }
@@ -93,15 +97,16 @@ impl Download<'_> {
     fn explained(&self, failure: Failure, file: &str) -> Error {
         let revision = &self.listing.commit;
         let purpose = Purpose::ReadFile { revision, file };
-        failure.explain(self.repository, purpose, &self.http.settings)
+        failure.explain(self.repository, purpose, &self.client.http.settings)
     }
 
     /// Asks for the headers of a file.
     fn describe<'p>(&self, path: &'p str, listener: &mut dyn Listener) -> Result<Described<'p>> {
         let url = self.url(path);
-        let mut request = Request::new("HEAD", url.clone());
+        let mut request = Request::new(Method::HEAD, url.clone());
         request.redirects = Redirects::WithinHub;
         let answer = self
+            .client
             .http
             .send(&request, listener)
             .map_err(|failure| self.explained(failure, path))?;
@@ -149,26 +154,72 @@ impl Download<'_> {
             file.set_len(0).map_err(refused)?;
             have = 0;
         }
-        let mut waits = Waits::new(self.http.settings.pause);
+        let mut waits = Waits::new(self.client.http.settings.pause);
         let mut most = have;
+        let mut is_new = have == 0;
         while have < described.bytes {
-            let body = self.load_rest(described, &mut file, &mut have, before, listener)?;
-            let Body::Broken(failure) = body else {
+            let attempt = match is_new {
+                true => self.load_whole(described, &mut file, &mut have, before, listener)?,
+                false => self.load_rest(described, &mut file, &mut have, before, listener)?,
+            };
+            is_new = false;
+            let Attempt::Broken(failure) = attempt else {
                 continue;
             };
             if have > most {
                 most = have;
                 waits.progressed();
             }
-            match waits.next(&failure) {
-                Some(wait) => sleep(wait),
-                None => return Err(self.explained(failure, described.path)),
-            }
+            waits
+                .after(failure, listener)
+                .map_err(|failure| self.explained(failure, described.path))?;
         }
         file.sync_all().map_err(refused)?;
         drop(file);
         self.verify(described)?;
         fs::rename(&incomplete, &blob).map_err(|e| unwritable(&blob, e))
+    }
+
+    /// Has `hf-hub` load the file, which is empty.
+    fn load_whole(
+        &self,
+        described: &Described,
+        file: &mut File,
+        have: &mut u64,
+        before: u64,
+        listener: &mut dyn Listener,
+    ) -> Result<Attempt> {
+        let refused = |e| unwritable(&self.cache.incomplete(&described.etag), e);
+        let landing = self.cache.landing(described.path, &described.etag)?;
+        let hear = |bytes| listener.transfer(Transfer::At(before + bytes));
+        let (commit, path) = (&self.listing.commit, described.path);
+        let loaded = (self.client)
+            .download(self.repository, commit, path, landing.folder(), hear)
+            .map_err(refused)?;
+        *have = file.metadata().map_err(refused)?.len();
+        if *have > described.bytes {
+            return Err(self.too_long(described, file));
+        }
+        match loaded {
+            Ok(()) => Ok(Attempt::Whole),
+            // It asks for the headers first, and an address may be signed for GET alone.
+            Err(failure) if matches!(failure.status(), Some(403 | 405)) => {
+                Ok(Attempt::Broken(failure.into_passing(&self.url(path))))
+            }
+            Err(failure) => Ok(Attempt::Broken(failure)),
+        }
+    }
+
+    /// The error that more came than the file has; all of it is thrown away.
+    fn too_long(&self, described: &Described, file: &File) -> Error {
+        if let Err(e) = file.set_len(0) {
+            return unwritable(&self.cache.incomplete(&described.etag), e);
+        }
+        let failure = Failure::Nonsense {
+            url: self.url(described.path),
+            found: format!("more than the {} bytes it has", described.bytes),
+        };
+        self.explained(failure, described.path)
     }
 
     /// Asks for what comes after the `have` bytes in `file`, and adds what comes.
@@ -179,19 +230,19 @@ impl Download<'_> {
         have: &mut u64,
         before: u64,
         listener: &mut dyn Listener,
-    ) -> Result<Body> {
+    ) -> Result<Attempt> {
         let refused = |e| unwritable(&self.cache.incomplete(&described.etag), e);
         let url = self.url(described.path);
-        let mut request = Request::new("GET", url.clone());
+        let mut request = Request::new(Method::GET, url.clone());
         if *have > 0 {
             request = request.header("range", format!("bytes={have}-"));
         }
-        let mut answer = match self.http.send(&request, listener) {
+        let mut answer = match self.client.http.send(&request, listener) {
             Ok(answer) => answer,
             Err(failure) if failure.status() == Some(416) && *have > 0 => {
                 file.set_len(0).map_err(refused)?;
                 *have = 0;
-                return Ok(Body::Broken(failure.into_passing(&url)));
+                return Ok(Attempt::Broken(failure.into_passing(&url)));
             }
             Err(failure) => return Err(self.explained(failure, described.path)),
         };
@@ -202,26 +253,23 @@ impl Download<'_> {
             file.set_len(0).map_err(refused)?;
             *have = 0;
         }
-        let mut reader = answer.body_mut().as_reader();
         let mut buffer = vec![0; 128 << 10];
         loop {
-            let outcome = match reader.read(&mut buffer) {
-                Ok(0) if *have == described.bytes => return Ok(Body::Whole),
+            let outcome = match answer.read(&mut buffer) {
+                Ok(0) if *have == described.bytes => return Ok(Attempt::Whole),
                 Ok(0) => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
                 read => read,
             };
             let read = match outcome {
                 Ok(read) => read,
                 Err(e) => {
-                    let text = format!("{e}, {have} of {} bytes came", described.bytes);
+                    let text = format!("{}, {have} of {} bytes came", deepest(&e), described.bytes);
                     let failure = Failure::broken(&url, &io::Error::new(e.kind(), text));
-                    return Ok(Body::Broken(failure));
+                    return Ok(Attempt::Broken(failure));
                 }
             };
             if *have + read as u64 > described.bytes {
-                file.set_len(0).map_err(refused)?;
-                let found = format!("more than the {} bytes it has", described.bytes);
-                return Err(self.explained(Failure::Nonsense { url, found }, described.path));
+                return Err(self.too_long(described, file));
             }
             file.write_all(&buffer[..read]).map_err(refused)?;
             *have += read as u64;

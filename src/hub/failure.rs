@@ -5,7 +5,7 @@ use std::io;
 use std::io::Read;
 use std::time::Duration;
 
-use super::http::{Answer, TRIES, header};
+use super::http::{Answer, TRIES, deepest, header};
 use super::repository::{Kind, Repository};
 use super::settings::Settings;
 use crate::error::Error;
@@ -37,11 +37,11 @@ pub(super) enum Outlook {
 pub(super) struct Refusal {
     pub status: u16,
     /// `X-Error-Code`: `GatedRepo`, `RepoNotFound`, `RevisionNotFound`, `EntryNotFound`, …
-    code: String,
+    pub code: String,
     /// In the server's words.
-    message: String,
+    pub message: String,
     /// `Retry-After`, or the `t` of `RateLimit`.
-    wait: Option<Duration>,
+    pub wait: Option<Duration>,
 }
 
 /// What the request was for.
@@ -53,16 +53,17 @@ pub(super) enum Purpose<'a> {
 }
 
 impl Failure {
-    pub fn of_connection(url: &str, error: &ureq::Error) -> Self {
-        let reason = match error {
-            ureq::Error::Io(e) => e.to_string(),
-            ureq::Error::HostNotFound => "there is no such host, or no network".into(),
-            ureq::Error::Timeout(_) => "nothing came for a long time".into(),
-            other => other.to_string(),
+    pub fn of_connection(url: &str, error: &vitcuda_hub::reqwest::Error) -> Self {
+        let layers = || {
+            let first: &(dyn std::error::Error + 'static) = error;
+            std::iter::successors(Some(first), |error| error.source())
         };
-        let passing = match error {
-            ureq::Error::Io(e) => !matches!(
-                e.kind(),
+        // Neither has a kind of its own; these are words of hyper's.
+        let is_nameless = layers().any(|layer| layer.to_string() == "dns error");
+        let kind = layers().find_map(|layer| Some(layer.downcast_ref::<io::Error>()?.kind()));
+        let stays = matches!(
+            kind,
+            Some(
                 io::ErrorKind::ConnectionRefused
                     | io::ErrorKind::HostUnreachable
                     | io::ErrorKind::NetworkUnreachable
@@ -70,22 +71,25 @@ impl Failure {
                     | io::ErrorKind::PermissionDenied
                     | io::ErrorKind::InvalidInput
                     | io::ErrorKind::InvalidData // certificates, above all
-            ),
-            ureq::Error::Timeout(_) | ureq::Error::Protocol(_) => true,
-            _ => false,
-        };
+            )
+        );
         Self::Unreachable {
             server: server(url).to_owned(),
-            reason,
-            outlook: match passing {
-                true => Outlook::MayPass,
-                false => Outlook::WillStay,
+            reason: match (is_nameless, error.is_timeout()) {
+                (true, _) => "there is no such host, or no network".into(),
+                (false, true) => "nothing came for a long time".into(),
+                (false, false) => deepest(error).to_string(),
+            },
+            outlook: match stays || is_nameless || error.is_builder() {
+                false => Outlook::MayPass,
+                true => Outlook::WillStay,
             },
         }
     }
 
     /// A body that ended too early.
-    pub fn broken(url: &str, error: &io::Error) -> Self {
+    pub fn broken(url: &str, error: &(dyn std::error::Error + 'static)) -> Self {
+        let error = deepest(error);
         Self::Unreachable {
             server: server(url).to_owned(),
             reason: format!("the connection broke: {error}"),
@@ -93,7 +97,7 @@ impl Failure {
         }
     }
 
-    pub fn of_answer(url: &str, answer: &mut Answer) -> Self {
+    pub fn of_answer(url: &str, answer: Answer) -> Self {
         let text = |name| {
             header(answer.headers(), name)
                 .unwrap_or_default()
@@ -110,7 +114,10 @@ impl Failure {
         let (status, code) = (answer.status().as_u16(), text("x-error-code"));
         let mut message = text("x-error-message");
         if message.is_empty() {
-            message = said(answer);
+            let mut bytes = Vec::new();
+            // Best effort: the status is what counts.
+            let _ = answer.take(4096).read_to_end(&mut bytes);
+            message = said(&bytes);
         }
         let refusal = Refusal {
             status,
@@ -311,14 +318,10 @@ fn server(url: &str) -> &str {
 }
 
 /// The `error` of a JSON body, or the start of a short text.
-fn said(answer: &mut Answer) -> String {
-    let mut bytes = Vec::new();
-    let reader = answer.body_mut().as_reader();
-    // Best effort: the status is what counts.
-    let _ = reader.take(4096).read_to_end(&mut bytes);
-    let json = serde_json::from_slice::<serde_json::Value>(&bytes).ok();
+pub(super) fn said(body: &[u8]) -> String {
+    let json = serde_json::from_slice::<serde_json::Value>(body).ok();
     let error = json.as_ref().and_then(|value| value.get("error")?.as_str());
-    let text = String::from_utf8_lossy(&bytes);
+    let text = String::from_utf8_lossy(body);
     let line = text.lines().next().unwrap_or_default().trim();
     let is_page = line.starts_with('<');
     error

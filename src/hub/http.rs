@@ -1,17 +1,21 @@
-//! Requests, their retries and redirects.
+//! Our own requests, the pauses between tries, ours and those of `hf-hub`, and how either connects.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::mpsc::Sender;
 use std::thread::sleep;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use ureq::http::{HeaderMap, Request as HttpRequest, Uri};
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::{Agent, Body, SendBody};
+use vitcuda_hub::reqwest::blocking::{Body, Client, ClientBuilder, Response};
+use vitcuda_hub::reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
+use vitcuda_hub::reqwest::redirect::Policy;
+use vitcuda_hub::reqwest::{self, Certificate, Method, Url};
 
 use super::failure::Failure;
+use super::listening::listening;
 use super::settings::Settings;
 use super::transfer::{Listener, Transfer};
 use crate::error::{Error, Result};
@@ -23,7 +27,7 @@ pub(super) const TRIES: u32 = 5;
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A connection on which nothing moves for so long is given up.
-const STALLED: Duration = Duration::from_secs(60);
+pub(super) const STALLED: Duration = Duration::from_secs(60);
 
 /// JSON answers end here; the listing of a repository with a hundred thousand files is smaller.
 const MAX_JSON: u64 = 256 << 20;
@@ -32,14 +36,23 @@ const MAX_REDIRECTS: usize = 8;
 
 /// An HTTP client that knows the hub.
 pub(super) struct Http {
-    agent: Agent,
     pub settings: Settings,
+    /// Whom to trust in place of those whom the system trusts.
+    authorities: Option<Vec<Certificate>>,
+    /// Made with the first request: reading the cache needs none.
+    clients: OnceLock<Clients>,
+}
+
+struct Clients {
+    plain: Client,
+    /// For large bodies: it waits for an answer as long as what is sent arrives.
+    sender: Client,
 }
 
 /// What is asked.
 #[derive(Clone)]
 pub(super) struct Request<'a> {
-    pub method: &'static str,
+    pub method: Method,
     pub url: String,
     pub headers: Vec<(String, String)>,
     pub content: Content<'a>,
@@ -78,10 +91,10 @@ pub(super) enum Redirects {
 }
 
 /// An answer of status 200 to 399.
-pub(super) type Answer = ureq::http::Response<Body>;
+pub(super) type Answer = Response;
 
 impl<'a> Request<'a> {
-    pub fn new(method: &'static str, url: String) -> Self {
+    pub fn new(method: Method, url: String) -> Self {
         Self {
             method,
             url,
@@ -109,26 +122,47 @@ impl<'a> Request<'a> {
 }
 
 impl Http {
+    /// [`Error::Usage`] for a file of certificates that cannot be read.
     pub fn new(settings: Settings) -> Result<Self> {
-        let mut tls = TlsConfig::builder();
-        if let Some(file) = &settings.certificates {
-            tls = tls.root_certs(trusted(file)?);
-        }
-        let config = Agent::config_builder()
-            .tls_config(tls.build())
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .timeout_connect(Some(Duration::from_secs(20)))
-            .timeout_per_read(Some(STALLED))
-            .timeout_per_write(Some(STALLED))
-            .accept_encoding("identity") // sizes and ranges are of the file itself
-            .user_agent(concat!("vitcuda/", env!("CARGO_PKG_VERSION")))
-            .build();
+        let authorities = settings.certificates.as_deref().map(trusted).transpose()?;
         Ok(Self {
-            agent: config.into(),
             settings,
+            authorities,
+            clients: OnceLock::new(),
         })
+    }
+
+    /// How connections are made, by `hf-hub` and by ourselves.
+    pub fn connections(&self) -> reqwest::ClientBuilder {
+        // Sizes and ranges are of the file itself.
+        let identity = HeaderValue::from_static("identity");
+        let builder = reqwest::Client::builder()
+            .default_headers([(ACCEPT_ENCODING, identity)].into_iter().collect())
+            .user_agent(concat!("vitcuda/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(Duration::from_secs(20));
+        match &self.authorities {
+            Some(authorities) => builder.tls_certs_only(authorities.clone()),
+            None => builder,
+        }
+    }
+
+    fn clients(&self) -> Result<&Clients, Failure> {
+        if self.clients.get().is_none() {
+            let sender = self.connections();
+            #[cfg(target_os = "linux")]
+            let sender = sender.tcp_user_timeout(STALLED);
+            // The limit is one of each read, but of all that is written before an answer comes.
+            let built = |builder: reqwest::ClientBuilder, limit: Option<Duration>| {
+                let builder = ClientBuilder::from(builder.redirect(Policy::none()));
+                let client = builder.timeout(limit).build();
+                client.map_err(|e| Failure::of_connection(&self.settings.endpoint, &e))
+            };
+            let plain = built(self.connections(), Some(STALLED))?;
+            let sender = built(sender, None)?;
+            // Whoever was faster made the same.
+            let _ = self.clients.set(Clients { plain, sender });
+        }
+        Ok(self.clients.get().expect("they are set"))
     }
 
     /// The answer, after as many tries as it takes and is reasonable.
@@ -137,21 +171,29 @@ impl Http {
         request: &Request<'_>,
         listener: &mut dyn Listener,
     ) -> Result<Answer, Failure> {
+        self.persist(listener, |listener| self.follow(request, listener))
+    }
+
+    /// What `once` does, after as many tries as it takes and is reasonable.
+    pub fn persist<T>(
+        &self,
+        listener: &mut dyn Listener,
+        mut once: impl FnMut(&mut dyn Listener) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         let mut waits = Waits::new(self.settings.pause);
         loop {
-            let failure = match self.follow(request, listener) {
-                Ok(answer) => return Ok(answer),
-                Err(failure) => failure,
-            };
-            let Some(wait) = waits.next(&failure) else {
-                return Err(failure);
-            };
-            if wait >= Duration::from_secs(2) {
-                let text = format!("{failure}; trying again in {} s", wait.as_secs());
-                listener.transfer(Transfer::Notice(text));
+            match once(listener) {
+                Ok(done) => return Ok(done),
+                Err(failure) => waits.after(failure, listener)?,
             }
-            sleep(wait);
         }
+    }
+
+    /// How long the server wants those to wait who ask for `url`.
+    pub fn asked_wait(&self, url: &str) -> Option<Duration> {
+        let request = Request::new(Method::GET, url.to_owned());
+        let refused = self.follow(&request, &mut |_| {}).err()?;
+        refused.asked_wait()
     }
 
     /// The JSON of the answer.
@@ -160,10 +202,9 @@ impl Http {
         request: &Request<'_>,
         listener: &mut dyn Listener,
     ) -> Result<T, Failure> {
-        let mut answer = self.send(request, listener)?;
+        let answer = self.send(request, listener)?;
         let mut bytes = Vec::new();
-        let reader = answer.body_mut().as_reader();
-        reader
+        answer
             .take(MAX_JSON)
             .read_to_end(&mut bytes)
             .map_err(|e| Failure::broken(&request.url, &e))?;
@@ -181,12 +222,10 @@ impl Http {
     ) -> Result<Answer, Failure> {
         let mut url = request.url.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let mut answer = self
-                .once(request, &url, listener)
-                .map_err(|e| Failure::of_connection(&url, &e))?;
+            let answer = self.once(request, &url, listener)?;
             let status = answer.status().as_u16();
             if !(200..400).contains(&status) {
-                return Err(Failure::of_answer(&url, &mut answer));
+                return Err(Failure::of_answer(&url, answer));
             }
             let target = header(answer.headers(), "location").filter(|_| status >= 300);
             let Some(target) = target.map(|to| absolute(&url, to)) else {
@@ -208,61 +247,79 @@ impl Http {
         request: &Request<'_>,
         url: &str,
         listener: &mut dyn Listener,
-    ) -> Result<Answer, ureq::Error> {
-        let mut builder = HttpRequest::builder().method(request.method).uri(url);
+    ) -> Result<Answer, Failure> {
+        let clients = self.clients()?;
+        let client = match request.content {
+            Content::Piece { .. } => &clients.sender,
+            Content::Nothing | Content::Bytes(_) => &clients.plain,
+        };
+        let mut builder = client.request(request.method.clone(), url);
         for (name, value) in &request.headers {
             builder = builder.header(name, value);
         }
         let token = self.settings.token.as_ref();
         let is_told = request.token == Token::Sent && same_server(url, &self.settings.endpoint);
         if let Some(token) = token.filter(|_| is_told) {
-            builder = builder.header("authorization", format!("Bearer {token}"));
+            builder = builder.bearer_auth(token);
         }
-        match &request.content {
-            Content::Nothing => self.agent.run(builder.body(())?),
-            Content::Bytes(bytes) => self.agent.run(builder.body(&bytes[..])?),
+        let sent = match &request.content {
+            Content::Nothing => builder.send(),
+            Content::Bytes(bytes) => builder.body(bytes.clone()).send(),
             &Content::Piece {
                 file,
                 start,
                 length,
                 before,
             } => {
-                let mut file = File::open(file)?;
-                file.seek(SeekFrom::Start(start))?;
-                let mut heard = Heard {
-                    inner: file.take(length),
-                    at: before,
-                    listener,
+                let file = opened(file, start).map_err(|e| Failure::broken(url, &e))?;
+                let mut at = before;
+                let hear = |read: usize| {
+                    at += read as u64;
+                    listener.transfer(Transfer::At(at));
                 };
-                let builder = builder.header("content-length", length);
-                self.agent
-                    .run(builder.body(SendBody::from_reader(&mut heard))?)
+                let inner = file.take(length);
+                let send = |sender| {
+                    builder
+                        .body(Body::sized(Heard { inner, sender }, length))
+                        .send()
+                };
+                listening(send, hear)
             }
-        }
+        };
+        sent.map_err(|e| Failure::of_connection(url, &e))
     }
 }
 
+fn opened(path: &Path, start: u64) -> io::Result<File> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(start))?;
+    Ok(file)
+}
+
 /// The authorities that the PEM file `path` holds.
-fn trusted(path: &Path) -> Result<RootCerts> {
+fn trusted(path: &Path) -> Result<Vec<Certificate>> {
     let unusable = |found: String| {
         Error::usage(
             format!("SSL_CERT_FILE: {}: {found}", path.display()),
-            "name a file of certificates in PEM, or unset it to trust those of the web",
+            "name a file of certificates in PEM, or unset it to trust those of the system",
         )
     };
     let text = std::fs::read(path).map_err(|e| unusable(e.to_string()))?;
-    let mut certificates = Vec::new();
-    for item in parse_pem(&text) {
-        match item {
-            Ok(PemItem::Certificate(certificate)) => certificates.push(certificate),
-            Ok(_) => {}
-            Err(e) => return Err(unusable(e.to_string())),
-        }
-    }
+    let certificates = Certificate::from_pem_bundle(&text);
+    let certificates = certificates.map_err(|e| unusable(deepest(&e).to_string()))?;
     match certificates.is_empty() {
         true => Err(unusable("it holds no certificate".into())),
-        false => Ok(RootCerts::new_with_certs(&certificates)),
+        false => Ok(certificates),
     }
+}
+
+/// What `error` comes from in the end, which says more than the layers above it.
+pub(super) fn deepest<'e>(
+    error: &'e (dyn std::error::Error + 'static),
+) -> &'e dyn std::error::Error {
+    std::iter::successors(Some(error), |error| error.source())
+        .last()
+        .unwrap_or(error)
 }
 
 /// The pauses between the tries of one request.
@@ -281,9 +338,22 @@ impl Waits {
         }
     }
 
+    /// Waits for the next try; gives `failure` back when there is to be none.
+    pub fn after(&mut self, failure: Failure, listener: &mut dyn Listener) -> Result<(), Failure> {
+        let Some(wait) = self.next(&failure) else {
+            return Err(failure);
+        };
+        if wait >= Duration::from_secs(2) {
+            let text = format!("{failure}; trying again in {} s", wait.as_secs());
+            listener.transfer(Transfer::Notice(text));
+        }
+        sleep(wait);
+        Ok(())
+    }
+
     /// How long to wait after `failure`, as the server asks or else ever longer; `None` when another
     /// try would not help, was made often enough, or would have to wait too long.
-    pub fn next(&mut self, failure: &Failure) -> Option<Duration> {
+    fn next(&mut self, failure: &Failure) -> Option<Duration> {
         self.tries += 1;
         if self.tries >= TRIES || !failure.may_pass() {
             return None;
@@ -301,17 +371,15 @@ impl Waits {
 }
 
 /// Tells of what is read through it.
-struct Heard<'a, R> {
+struct Heard<R> {
     inner: R,
-    at: u64,
-    listener: &'a mut dyn Listener,
+    sender: Sender<usize>,
 }
 
-impl<R: Read> Read for Heard<'_, R> {
+impl<R: Read> Read for Heard<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
-        self.at += read as u64;
-        self.listener.transfer(Transfer::At(self.at));
+        let _ = self.sender.send(read); // whoever has stopped to listen misses nothing
         Ok(read)
     }
 }
@@ -334,11 +402,8 @@ fn absolute(url: &str, target: &str) -> String {
 
 /// Whether both are of one scheme, host and port.
 fn same_server(a: &str, b: &str) -> bool {
-    let server = |url: &str| {
-        let uri: Uri = url.parse().ok()?;
-        Some((uri.scheme()?.clone(), uri.authority()?.clone()))
-    };
-    server(a).is_some_and(|found| server(b) == Some(found))
+    let origin = |url| Url::parse(url).ok().map(|url| url.origin());
+    origin(a).is_some_and(|found| origin(b) == Some(found))
 }
 
 /// `text` as one part of a URL's path: everything but letters, digits and `-_.~` is escaped.

@@ -1,10 +1,12 @@
-//! Uploading large files, by git-lfs's batch API with the hub's transfers `basic` and `multipart`.
+//! Uploading large files, by git-lfs's batch API with the hub's transfers `basic` and `multipart`: to
+//! hubs without Xet, where `hf-hub` would write the weights into the commit.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
+use vitcuda_hub::reqwest::Method;
 
 use super::failure::Failure;
 use super::http::{Content, Http, Request, Token, header};
@@ -21,9 +23,18 @@ pub(super) struct LargeFile<'a> {
 
 const MEDIA_TYPE: &str = "application/vnd.git-lfs+json";
 
+/// How the hub wants large files.
 #[derive(Deserialize)]
-struct Batch {
+pub(super) struct Batch {
+    transfer: Option<String>,
     objects: Vec<Object>,
+}
+
+impl Batch {
+    /// Whether the hub wants them over Xet.
+    pub fn is_xet(&self) -> bool {
+        self.transfer.as_deref() == Some("xet")
+    }
 }
 
 #[derive(Deserialize)]
@@ -52,33 +63,44 @@ struct Action {
     header: BTreeMap<String, Value>,
 }
 
-/// Uploads those of `files` that the repository `name` does not have; the listener hears of each
-/// file's bytes in turn.
-pub(super) fn upload(
+fn batch_url(http: &Http, name: &str) -> String {
+    let endpoint = &http.settings.endpoint;
+    format!("{endpoint}/{name}.git/info/lfs/objects/batch")
+}
+
+/// Asks how the repository `name` wants `files`.
+pub(super) fn ask(
     http: &Http,
     name: &str,
     files: &[LargeFile],
     listener: &mut dyn Listener,
-) -> Result<(), Failure> {
-    let url = format!(
-        "{}/{name}.git/info/lfs/objects/batch",
-        http.settings.endpoint
-    );
+) -> Result<Batch, Failure> {
     let objects = files
         .iter()
         .map(|file| json!({ "oid": file.oid, "size": file.bytes }));
     let body = json!({
         "operation": "upload",
-        "transfers": ["basic", "multipart"],
+        "transfers": ["basic", "multipart", "xet"],
         "objects": objects.collect::<Vec<_>>(),
         "hash_algo": "sha256",
     });
-    let request = Request::new("POST", url.clone())
+    let request = Request::new(Method::POST, batch_url(http, name))
         .header("accept", MEDIA_TYPE)
         .bytes(body.to_string().into_bytes(), MEDIA_TYPE);
-    let batch: Batch = http.json(&request, listener)?;
+    http.json(&request, listener)
+}
+
+/// Uploads those of `files` that the repository `name` does not have, as `batch` says; the listener
+/// hears of each file's bytes in turn.
+pub(super) fn upload(
+    http: &Http,
+    name: &str,
+    files: &[LargeFile],
+    batch: &Batch,
+    listener: &mut dyn Listener,
+) -> Result<(), Failure> {
     let nonsense = |found: String| Failure::Nonsense {
-        url: url.clone(),
+        url: batch_url(http, name),
         found,
     };
     let mut before = 0;
@@ -94,7 +116,7 @@ pub(super) fn upload(
         }
         if let Some(verify) = actions.and_then(|actions| actions.verify.as_ref()) {
             let body = json!({ "oid": file.oid, "size": file.bytes });
-            let request = Request::new("POST", verify.href.clone()).json(&body);
+            let request = Request::new(Method::POST, verify.href.clone()).json(&body);
             http.send(&request, listener)?;
         }
         before += file.bytes;
@@ -114,7 +136,7 @@ fn send(
         other => other.to_string(),
     };
     let put = |url: &str, start, length| {
-        let mut request = Request::new("PUT", url.to_owned());
+        let mut request = Request::new(Method::PUT, url.to_owned());
         request.token = Token::Withheld;
         request.content = Content::Piece {
             file: file.path,
@@ -157,7 +179,7 @@ fn send(
         parts.push(json!({ "partNumber": number, "etag": etag }));
     }
     let body = json!({ "oid": file.oid, "parts": parts });
-    let mut request = Request::new("POST", action.href.clone())
+    let mut request = Request::new(Method::POST, action.href.clone())
         .header("accept", MEDIA_TYPE)
         .bytes(body.to_string().into_bytes(), MEDIA_TYPE);
     request.token = Token::Withheld;

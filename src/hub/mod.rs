@@ -1,12 +1,25 @@
 //! The Hugging Face hub: models and data sets by name, kept in the cache of Python's tools, and
 //! models pushed.
 //!
-//! The protocol is written here, over `ureq` with `rustls` (15 more crates, no system library). The
-//! crate `hf-hub` 1.0 was weighed first: 237 crates, and it starts an interrupted file again from its
-//! first byte, does not wait as `Retry-After` asks, knows no `HF_HUB_OFFLINE`, and uploads large files
-//! over Xet alone.
+//! It is spoken through the crate `hf-hub` 1.0 and its blocking client (`client`; the calls themselves
+//! are compiled apart, in the package `vitcuda-hub`), and by requests of our own over the same
+//! `reqwest` (`http`) where that one lacks something. Who does what:
+//!
+//! | job | `hf-hub` | ours, and why |
+//! | --- | --- | --- |
+//! | metadata | the commit and the files of a revision (`info`) | the headers of a file: `get_file_metadata` follows the redirect to the storage, whose answer has neither the digest nor the commit |
+//! | download | the first attempt at each file (`download_file`) | the rest of an interrupted file: it starts again from the first byte. Whether a file is whole, by length and SHA-256: it looks at neither |
+//! | cache, snapshot | | all of it. Into the cache, `hf-hub` writes whatever a GET answers, an error's page, too; it shows files of a snapshot one by one, so that a part passes for all; it takes the lock and does not look again whether the file has come; and of its two HTTP clients it takes for this the one that cannot be given authorities or time limits. Reading is ours because it must work where no client can be made |
+//! | upload | the repository, the branch, and the commit with its files, large ones over Xet, if the hub has Xet or no file is large | large files by git-lfs, and their commit, at a hub without Xet: there it writes the weights into the commit, in base64 |
+//!
+//! Around both: pauses between tries as `Retry-After` and `RateLimit` ask (it has its own, which are
+//! switched off), `HF_HUB_OFFLINE` (it knows none), and who may see the token: `hf-hub` is given the
+//! one of the settings or one that cannot be sent, because it looks for another by itself; `reqwest`
+//! takes it off whatever is redirected to another server, and so do we.
 
+mod asked;
 mod cache;
+mod client;
 mod datasets;
 mod digest;
 mod download;
@@ -14,6 +27,7 @@ mod failure;
 mod http;
 mod id;
 mod lfs;
+mod listening;
 mod models;
 mod push;
 mod repository;
@@ -23,22 +37,21 @@ mod web;
 
 use std::path::PathBuf;
 
-pub use datasets::{CONVERTED, DatasetFiles};
+pub use asked::{DatasetFiles, LocalFile, ModelPart, Push, Pushed, Visibility};
+pub use datasets::CONVERTED;
 pub use id::{Id, MAIN};
-pub use models::ModelPart;
-pub use push::{LocalFile, Push, Pushed, Visibility};
 pub use settings::{Network, Settings};
 pub use transfer::{Direction, Listener, Transfer};
 
 use crate::error::{Error, Result};
 use cache::Cache;
+use client::Client;
 use failure::{Failure, Purpose};
-use http::Http;
 use repository::{Kind, Listing, Repository};
 
 /// A hub and the cache of its files.
 pub struct Hub {
-    http: Http,
+    client: Client,
 }
 
 /// Why there is no listing of a revision.
@@ -53,12 +66,12 @@ impl Hub {
     ///
     /// [`Error::Usage`] for a file of certificates that cannot be read.
     pub fn new(settings: Settings) -> Result<Self> {
-        let http = Http::new(settings)?;
-        Ok(Self { http })
+        let client = Client::new(settings)?;
+        Ok(Self { client })
     }
 
     fn settings(&self) -> &Settings {
-        &self.http.settings
+        &self.client.http.settings
     }
 
     fn cache(&self, repository: &Repository) -> Cache {
@@ -77,7 +90,7 @@ impl Hub {
         if self.settings().network == Network::Offline {
             return cached().ok_or(Unlisted::NotCached);
         }
-        let failure = match repository::list(&self.http, repository, revision, listener) {
+        let failure = match repository::list(&self.client, repository, revision, listener) {
             Ok(listing) => return Ok(listing),
             Err(failure) => failure,
         };
@@ -130,7 +143,7 @@ impl Hub {
         let cache = self.cache(repository);
         if listing.source == repository::ListingSource::Hub {
             let download = download::Download {
-                http: &self.http,
+                client: &self.client,
                 cache: &cache,
                 repository,
                 listing,

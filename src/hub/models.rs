@@ -2,18 +2,10 @@
 
 use std::path::PathBuf;
 
+use super::asked::ModelPart;
 use super::repository::{Kind, Repository};
 use super::{Hub, Id, Listener};
 use crate::error::{Error, Result};
-
-/// How much of a model is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ModelPart {
-    /// `config.json` and `preprocessor_config.json`.
-    Settings,
-    /// These and the weights.
-    Whole,
-}
 
 const CONFIG: &str = "config.json";
 const SETTINGS: [&str; 2] = [CONFIG, "preprocessor_config.json"];

@@ -2,13 +2,15 @@
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::path::PathBuf;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use vitcuda_hub::reqwest::Method;
 
+use super::asked::{LocalFile, Push, Pushed, Visibility};
+use super::client::Created;
 use super::digest::sha256;
 use super::failure::{Failure, Purpose};
 use super::http::Request;
@@ -17,44 +19,6 @@ use super::repository::{Kind, Repository};
 use super::transfer::{Direction, Listener, Transfer};
 use super::{Hub, MAIN, Network};
 use crate::error::{Error, Result};
-
-/// Who may see a repository that is created.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Visibility {
-    Public,
-    Private,
-}
-
-/// A file to push.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LocalFile {
-    /// Its name in the repository.
-    pub name: String,
-    pub path: PathBuf,
-}
-
-/// What to push, and where to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Push<'a> {
-    /// `OWNER/NAME`.
-    pub repository: &'a str,
-    /// Created where it is not there.
-    pub branch: &'a str,
-    /// Of a new repository; one that exists stays as it is.
-    pub visibility: Visibility,
-    /// First line of the commit's message.
-    pub message: &'a str,
-    pub files: &'a [LocalFile],
-}
-
-/// The commit that was made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pushed {
-    /// Its page.
-    pub url: String,
-    /// Its name.
-    pub commit: String,
-}
 
 /// A file, and how the hub wants it.
 struct Prepared<'a> {
@@ -99,9 +63,14 @@ impl Hub {
             revision: push.branch,
         };
         let explain = |failure: Failure| failure.explain(&repository, purpose, self.settings());
-        self.create(push, listener).map_err(explain)?;
+        let created = self.client.create(push, listener).map_err(explain)?;
+        if created == Created::Before && push.visibility == Visibility::Private {
+            let text = format!("{} exists; who may see it stays as it is", push.repository);
+            listener.transfer(Transfer::Notice(text));
+        }
         if push.branch != MAIN {
-            self.create_branch(&repository, push.branch, listener)
+            self.client
+                .create_branch(&repository, push.branch, listener)
                 .map_err(explain)?;
         }
         let prepared = self.prepare(&repository, push, listener, explain)?;
@@ -113,14 +82,35 @@ impl Hub {
             bytes: large.iter().map(|file| file.bytes).sum(),
             present: 0,
         });
-        if !large.is_empty() {
-            lfs::upload(&self.http, push.repository, &large, listener).map_err(explain)?;
-        }
-        let lines = commit_lines(push.message, &prepared)?;
-        let url = repository.api(&self.settings().endpoint, "commit", push.branch);
-        let request = Request::new("POST", url).bytes(lines, "application/x-ndjson");
-        let committed: Committed = self.http.json(&request, listener).map_err(explain)?;
+        let http = &self.client.http;
+        let batch = match large.is_empty() {
+            false => Some(lfs::ask(http, push.repository, &large, listener).map_err(explain)?),
+            true => None,
+        };
+        let pushed = match batch.filter(|batch| !batch.is_xet()) {
+            None => self.client.commit(&repository, push, listener),
+            Some(batch) => {
+                let lines = commit_lines(push.message, &prepared)?;
+                lfs::upload(http, push.repository, &large, &batch, listener)
+                    .and_then(|()| self.commit_uploaded(&repository, push.branch, lines, listener))
+            }
+        };
+        let pushed = pushed.map_err(explain)?;
         listener.transfer(Transfer::Finished);
+        Ok(pushed)
+    }
+
+    /// Commits files of which the large ones were uploaded.
+    fn commit_uploaded(
+        &self,
+        repository: &Repository,
+        branch: &str,
+        lines: Vec<u8>,
+        listener: &mut dyn Listener,
+    ) -> Result<Pushed, Failure> {
+        let url = repository.api(&self.settings().endpoint, "commit", branch);
+        let request = Request::new(Method::POST, url).bytes(lines, "application/x-ndjson");
+        let committed: Committed = self.client.http.json(&request, listener)?;
         Ok(Pushed {
             url: committed.commit_url,
             commit: committed.commit_oid,
@@ -144,45 +134,6 @@ impl Hub {
                     settings.endpoint
                 ),
             )),
-        }
-    }
-
-    /// Creates the repository; one that is there is left as it is.
-    fn create(&self, push: &Push, listener: &mut dyn Listener) -> Result<(), Failure> {
-        let (owner, name) = push.repository.split_once('/').unwrap_or_default();
-        let body = json!({
-            "type": "model",
-            "organization": owner,
-            "name": name,
-            "private": push.visibility == Visibility::Private,
-        });
-        let url = format!("{}/api/repos/create", self.settings().endpoint);
-        match self
-            .http
-            .send(&Request::new("POST", url).json(&body), listener)
-        {
-            Err(failure) if failure.status() == Some(409) => {
-                if push.visibility == Visibility::Private {
-                    let text = format!("{} exists; who may see it stays as it is", push.repository);
-                    listener.transfer(Transfer::Notice(text));
-                }
-                Ok(())
-            }
-            answered => answered.map(drop),
-        }
-    }
-
-    fn create_branch(
-        &self,
-        repository: &Repository,
-        branch: &str,
-        listener: &mut dyn Listener,
-    ) -> Result<(), Failure> {
-        let url = repository.api(&self.settings().endpoint, "branch", branch);
-        let request = Request::new("POST", url).json(&json!({}));
-        match self.http.send(&request, listener) {
-            Err(failure) if failure.status() == Some(409) => Ok(()),
-            answered => answered.map(drop),
         }
     }
 
@@ -211,8 +162,8 @@ impl Hub {
             });
         }
         let url = repository.api(&self.settings().endpoint, "preupload", push.branch);
-        let request = Request::new("POST", url).json(&json!({ "files": described }));
-        let modes: Preupload = self.http.json(&request, listener).map_err(explain)?;
+        let request = Request::new(Method::POST, url).json(&json!({ "files": described }));
+        let modes: Preupload = self.client.http.json(&request, listener).map_err(explain)?;
         let is_large = |name: &str| {
             let mode = modes.files.iter().find(|mode| mode.path == name);
             mode.is_some_and(|mode| mode.upload_mode == "lfs")

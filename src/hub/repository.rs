@@ -2,19 +2,13 @@
 
 use std::fmt;
 
-use serde::Deserialize;
+pub use vitcuda_hub::Kind;
 
+use super::client::Client;
 use super::failure::Failure;
-use super::http::{Http, Request, escaped};
+use super::http::escaped;
 use super::id::is_safe;
 use super::transfer::Listener;
-
-/// What a repository holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    Model,
-    Dataset,
-}
 
 /// A repository of the hub.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +28,11 @@ impl fmt::Display for Repository {
 }
 
 impl Repository {
+    /// Owner and name.
+    pub(super) fn parts(&self) -> (&str, &str) {
+        self.name.split_once('/').unwrap_or(("", &self.name))
+    }
+
     /// The plural that API paths and the cache's folders have.
     pub(super) fn plural(&self) -> &'static str {
         match self.kind {
@@ -85,46 +84,28 @@ pub enum ListingSource {
     Cache,
 }
 
-/// `/api/{models,datasets}/NAME/revision/REVISION`.
-#[derive(Deserialize)]
-struct RevisionInfo {
-    sha: String,
-    #[serde(default)]
-    siblings: Vec<Sibling>,
-}
-
-#[derive(Deserialize)]
-struct Sibling {
-    rfilename: String,
-}
-
 /// Asks the hub for the files of `revision`.
 pub(super) fn list(
-    http: &Http,
+    client: &Client,
     repository: &Repository,
     revision: &str,
     listener: &mut dyn Listener,
 ) -> Result<Listing, Failure> {
-    let url = repository.api(&http.settings.endpoint, "revision", revision);
-    let info: RevisionInfo = http.json(&Request::new("GET", url.clone()), listener)?;
+    let info = client.info(repository, revision, listener)?;
     let nonsense = |found: String| Failure::Nonsense {
-        url: url.clone(),
+        url: repository.api(&client.http.settings.endpoint, "revision", revision),
         found,
     };
-    if !is_commit(&info.sha) {
-        return Err(nonsense(format!("the commit `{}`", info.sha)));
+    let commit = info.commit.unwrap_or_default();
+    if !is_commit(&commit) {
+        return Err(nonsense(format!("the commit `{commit}`")));
     }
-    let sound = |sibling: Sibling| match is_safe(&sibling.rfilename) {
-        true => Ok(sibling.rfilename),
-        false => Err(nonsense(format!("a file called `{}`", sibling.rfilename))),
-    };
+    if let Some(path) = info.files.iter().find(|path| !is_safe(path)) {
+        return Err(nonsense(format!("a file called `{path}`")));
+    }
     Ok(Listing {
-        files: info
-            .siblings
-            .into_iter()
-            .map(sound)
-            .collect::<Result<_, _>>()?,
-        commit: info.sha,
+        files: info.files,
+        commit,
         source: ListingSource::Hub,
     })
 }

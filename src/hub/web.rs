@@ -2,6 +2,8 @@
 
 use std::io::Read;
 
+use vitcuda_hub::reqwest::Method;
+
 use super::Hub;
 use super::failure::Failure;
 use super::http::{Request, Token};
@@ -15,17 +17,17 @@ impl Hub {
         if self.settings().network == Network::Offline {
             return Err("HF_HUB_OFFLINE is set, so nothing is asked of the web".into());
         }
-        let mut request = Request::new("GET", url.to_owned());
+        let mut request = Request::new(Method::GET, url.to_owned());
         request.token = Token::Withheld;
         let mut silent = |_: Transfer| {};
-        let answer = self.http.send(&request, &mut silent);
-        let mut answer = answer.map_err(|failure| match failure.status() {
+        let answer = self.client.http.send(&request, &mut silent);
+        let answer = answer.map_err(|failure| match failure.status() {
             Some(status) => format!("the server answers {status}"),
             None => failure.to_string(),
         })?;
         let mut bytes = Vec::new();
-        let body = answer.body_mut().as_reader();
-        body.take(most + 1)
+        answer
+            .take(most + 1)
             .read_to_end(&mut bytes)
             .map_err(|e| Failure::broken(url, &e).to_string())?;
         match bytes.len() as u64 > most {

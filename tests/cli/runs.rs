@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::sync::LazyLock;
 
+#[cfg(unix)]
 use super::support::{red_and_blue, run_in, vitcuda};
 
 /// A folder with `photos/{blue,red}` and a model trained on them in `model`.

@@ -6,8 +6,11 @@ use std::process::Command;
 #[cfg(unix)]
 use std::time::{Duration, Instant};
 
+#[cfg(unix)]
+use crate::ctrl_c::{hears_ctrl_c, press_ctrl_c};
 use crate::server::{Fault, Server};
 use crate::site::TOKEN;
+use crate::support::noise;
 use crate::tables::{Column, PLAIN, pictures, write};
 
 /// A person's machine: an empty cache, a working folder, a hub.
@@ -274,14 +277,35 @@ fn only_a_model_is_pushed() {
     assert_eq!(desk.server.state().log.len(), 0);
 }
 
+#[test]
+fn a_hub_with_xet_gets_the_weights_over_it_and_nothing_else() {
+    let desk = Desk::new();
+    desk.server.state().has_xet = true;
+    let at = |path: &str| desk.folder.path().join(path);
+    let bytes = noise(300_000);
+    fs::create_dir(at("model")).unwrap();
+    fs::write(at("model/config.json"), "{}").unwrap();
+    fs::write(at("model/model.safetensors"), &bytes).unwrap();
+    let said = said_with_token(&desk, "push model me/pets --json").well();
+    let pushed: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+    let state = desk.server.state();
+    let commit = pushed["commit"].as_str().unwrap();
+    let files = &state.repositories["models/me/pets"].commits[commit];
+    assert!(files["model.safetensors"] == bytes);
+    assert_eq!(files["config.json"], b"{}");
+    // No other way was taken, and nobody was told how it went.
+    let was_asked = |part: &str| state.log.iter().any(|asked| asked.path.contains(part));
+    assert!(was_asked("/v1/xorbs/") && !was_asked("/cdn/"));
+    assert!(!was_asked("telemetry"));
+}
+
 /// Ctrl-C in the middle of a download, then the same command again.
 #[cfg(unix)]
 #[test]
 fn what_was_loaded_before_ctrl_c_is_not_loaded_again() {
     let desk = Desk::new();
     desk.server.fail(1, "GET", "/cdn/", Fault::Stuck(500));
-    let mut child = desk
-        .command("data stats them/pets --quiet")
+    let mut child = hears_ctrl_c(&mut desk.command("data stats them/pets --quiet"))
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
@@ -304,8 +328,7 @@ fn what_was_loaded_before_ctrl_c_is_not_loaded_again() {
         );
         std::thread::sleep(Duration::from_millis(5));
     }
-    // SAFETY: the child runs, and was not waited for: the id is its own.
-    assert_eq!(unsafe { libc::kill(child.id() as i32, libc::SIGINT) }, 0);
+    press_ctrl_c(&child);
     child.wait().unwrap();
     assert_eq!(loaded(), 500);
     desk.run("data stats them/pets").well();

@@ -199,6 +199,29 @@ fn a_hub_that_asks_to_wait_is_waited_for() {
 }
 
 #[test]
+fn limits_are_honoured_that_only_the_hub_words_so() {
+    let (mut world, bytes) = world();
+    let limits = vec![("RateLimit", "\"api\";r=0;t=1")];
+    world
+        .server
+        .fail(2, "GET", "/api/", Fault::Status(429, limits));
+    let start = Instant::now();
+    complete(&mut world, &bytes);
+    assert!(start.elapsed() >= Duration::from_secs(1));
+    // Once by hf-hub, once for the limit it does not read, once when the time is over.
+    assert_eq!(world.server.asked("GET", "/api/").len(), 3);
+}
+
+#[test]
+fn an_address_that_is_good_for_get_alone_is_got() {
+    let (mut world, bytes) = world();
+    world
+        .server
+        .fail(99, "HEAD", "/cdn/", Fault::Status(403, vec![]));
+    complete(&mut world, &bytes);
+}
+
+#[test]
 fn nobody_there_is_no_hub() {
     let (mut world, _) = world();
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,6 +1,9 @@
 //! The hub, over real HTTP: a server on this machine plays it.
 
 mod commands;
+#[cfg(unix)]
+#[path = "../common/ctrl_c.rs"]
+mod ctrl_c;
 mod downloads;
 mod faults;
 #[path = "../data/pictures.rs"]
@@ -14,3 +17,4 @@ mod support;
 mod tables;
 mod tls;
 mod uploads;
+mod xet;

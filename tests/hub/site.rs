@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::server::{Asked, Planned};
 use crate::uploads::{complete, create};
+use crate::xet::receive;
 
 /// Files from this size on are kept by git-lfs: behind a redirect.
 pub const LARGE: usize = 1000;
@@ -44,6 +45,10 @@ pub struct State {
     /// How large the pieces of a multipart upload are, where uploads are to come in pieces.
     pub piece: Option<usize>,
     pub pieces: BTreeMap<(String, usize), Vec<u8>>,
+    /// Whether large files are wanted over Xet by those who know it.
+    pub has_xet: bool,
+    /// Bytes that came over Xet and belong to no file yet.
+    pub chunks: Vec<u8>,
     /// Old names, and those that replaced them.
     pub moved: BTreeMap<String, String>,
     pub faults: Vec<Planned>,
@@ -118,7 +123,7 @@ impl Site {
         }
         let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
         match (asked.method.as_str(), &parts[..]) {
-            ("GET", ["cdn", oid]) => match state.uploaded.get(*oid) {
+            ("GET" | "HEAD", ["cdn", oid]) => match state.uploaded.get(*oid) {
                 Some(bytes) => body(asked, bytes),
                 None => Reply::new(404, "no such object"),
             },
@@ -151,6 +156,8 @@ impl Site {
                 let _ = (owner, repository);
                 self.batch(&state, asked)
             }
+            ("GET", ["api", "models", _, _, "xet-write-token", ..]) => self.xet_token(asked),
+            ("POST", ["v1" | "v2", what @ ..]) => receive(&mut state, what, asked),
             (_, ["datasets", owner, name, "resolve", commit, file @ ..]) => self.file(
                 &mut state,
                 &format!("datasets/{owner}/{name}"),

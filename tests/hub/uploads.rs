@@ -124,7 +124,10 @@ impl Site {
             .expect("objects")
             .iter()
             .map(object);
-        Reply::json(json!({ "transfer": "basic", "objects": objects.collect::<Vec<_>>() }))
+        let transfers = body["transfers"].as_array().expect("transfers");
+        let is_xet = state.has_xet && transfers.contains(&json!("xet"));
+        let transfer = if is_xet { "xet" } else { "basic" };
+        Reply::json(json!({ "transfer": transfer, "objects": objects.collect::<Vec<_>>() }))
     }
 }
 
@@ -165,6 +168,6 @@ pub fn create(state: &mut State, asked: &Asked) -> Reply {
         commits: [(commit, BTreeMap::new())].into(),
         access,
     };
-    state.repositories.insert(key, repository);
-    Reply::json(json!({}))
+    state.repositories.insert(key.clone(), repository);
+    Reply::json(json!({ "url": format!("https://hub/{key}") }))
 }
