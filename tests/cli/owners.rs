@@ -14,14 +14,15 @@ fn endless(folder: &Path) -> Child {
     let mut child = vitcuda()
         .current_dir(folder)
         .args(words.split(' '))
-        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let stderr = child.stderr.as_mut().unwrap();
+    let stdout = child.stdout.as_mut().unwrap();
     let mut seen = String::new();
     while !seen.contains("train loss") {
         let mut some = [0; 256];
-        let n = stderr.read(&mut some).unwrap();
+        let n = stdout.read(&mut some).unwrap();
         assert!(n > 0, "{seen}");
         seen.push_str(&String::from_utf8_lossy(&some[..n]));
     }
@@ -74,13 +75,14 @@ fn runs_that_start_at_once_get_a_folder_each() {
         .into_iter()
         .map(|child| {
             let ended: Output = child.wait_with_output().unwrap();
-            Said::from(ended).well().stdout
+            let said = Said::from(ended).well();
+            said.stdout.lines().next().unwrap().to_owned()
         })
         .collect();
     folders.sort();
     folders.dedup();
     assert_eq!(folders.len(), 4, "{folders:?}");
-    assert_eq!(folders[0], "runs/digits\n");
+    assert_eq!(folders[0], "runs/digits");
     let there = fs::read_dir(folder.path().join("runs")).unwrap().count();
     assert_eq!(there, 4);
 }

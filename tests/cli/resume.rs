@@ -200,12 +200,13 @@ fn killed_before_its_first_checkpoint_it_starts_anew() {
         .env("VITCUDA_DEVICE", "cpu")
         .current_dir(folder.path())
         .args(line("--resume"))
+        .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let mut stderr = BufReader::new(again.stderr.take().unwrap());
     let mut said = String::new();
-    while !said.contains("train loss") && stderr.read_line(&mut said).unwrap() > 0 {}
+    while !said.contains("starts anew") && stderr.read_line(&mut said).unwrap() > 0 {}
     again.kill().unwrap();
     again.wait().unwrap();
     assert!(
