@@ -301,7 +301,8 @@ impl Run<'_> {
             let then = &state.stateful_callbacks.settings;
             same_frozen(then, &self.state.stateful_callbacks.settings, &checkpoint)?;
         }
-        self.load_params(&checkpoint)?;
+        let params = self.job.model_files.load(&checkpoint)?;
+        self.engine.set_params(&params)?;
         if !is_foreign {
             let trained = self.engine.table().starting_at(self.engine.trained().start);
             let optimizer = optimizer_file::load(&checkpoint, trained, step)?;
@@ -367,20 +368,6 @@ impl Run<'_> {
                 text: foreign::NOTICE.into(),
             }),
             false => Ok(()),
-        }
-    }
-
-    fn load_params(&mut self, checkpoint: &Path) -> Result<()> {
-        let params = self.job.model_files.load(checkpoint)?;
-        match params.len() == self.engine.table().len {
-            true => self.engine.set_params(&params),
-            false => Err(Error::usage(
-                format!(
-                    "the model of {} has other shapes than `--model` with these classes",
-                    checkpoint.display()
-                ),
-                "give the model and the data that the run was started with",
-            )),
         }
     }
 

@@ -151,7 +151,7 @@ fn names_of_any_length_are_shown() {
     fs::write(folder.path().join("list.csv"), lines).unwrap();
     let said = words_in(folder.path(), "data stats list.csv").well();
     assert!(said.stdout.contains("xxx…  "), "{}", said.stdout);
-    assert!(said.stdout.contains("two\\nlines  "), "{}", said.stdout);
+    assert!(said.stdout.contains("two lines  "), "{}", said.stdout);
     words_in(
         folder.path(),
         "train list.csv --model vit_digits_patch2_8 --max-steps 1 --batch-size 4 -o model",

@@ -154,6 +154,6 @@ fn another_model_is_no_change_of_settings() {
     run(folder.path(), "").well();
     let more = "--resume --resume-with-changes --image-size 10";
     run(folder.path(), more)
-        .failed(2)
-        .mentions(&["has other shapes than `--model`"]);
+        .failed(4)
+        .mentions(&["holds another model than this run trains"]);
 }

@@ -1,5 +1,6 @@
 //! The hub's answers: a server on this machine gives those of the input, one to each request.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -16,7 +17,31 @@ pub const SEPARATOR: &[u8] = b"\n--next--\n";
 /// The longest wait that a server may ask for and get.
 const PATIENCE: u64 = 300;
 
-static ANSWERS: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+static ANSWERS: Mutex<Answers> = Mutex::new(Answers {
+    left: Vec::new(),
+    headers: BTreeMap::new(),
+});
+
+/// What is answered.
+struct Answers {
+    /// From the last one to the next.
+    left: Vec<Vec<u8>>,
+    /// By request, those that were given.
+    headers: BTreeMap<String, Vec<u8>>,
+}
+
+impl Answers {
+    fn to(&mut self, asked: &str) -> Vec<u8> {
+        if let Some(same) = self.headers.get(asked) {
+            return same.clone();
+        }
+        let answer = self.left.pop().unwrap_or_default();
+        if asked.starts_with("HEAD ") {
+            self.headers.insert(asked.to_owned(), answer.clone());
+        }
+        answer
+    }
+}
 
 /// Address of the server, which ends with the process.
 static SERVER: LazyLock<String> = LazyLock::new(|| {
@@ -32,18 +57,22 @@ static SERVER: LazyLock<String> = LazyLock::new(|| {
     address
 });
 
-/// Reads a request, gives the next answer and hangs up.
+/// Reads a request, gives the next answer and hangs up. Who asks for the headers of a file again, as
+/// `hf-hub` does before it loads one, gets the same ones.
 fn answer(mut stream: TcpStream) -> std::io::Result<()> {
     let patience = Some(Duration::from_secs(2));
     stream.set_read_timeout(patience)?;
     stream.set_write_timeout(patience)?;
     let mut reader = BufReader::new(stream.try_clone()?);
-    let mut line = String::new();
-    while reader.read_line(&mut line)? > 2 {
+    let mut asked = String::new();
+    reader.read_line(&mut asked)?;
+    let mut line = asked.clone();
+    while line.len() > 2 {
         line.clear();
+        reader.read_line(&mut line)?;
     }
-    let next = ANSWERS.lock().expect("nobody panics here").pop();
-    stream.write_all(&next.unwrap_or_default())
+    let answer = ANSWERS.lock().expect("nobody panics here").to(&asked);
+    stream.write_all(&answer)
 }
 
 /// Loads a model or a data set, as the input's name says.
@@ -54,7 +83,10 @@ pub fn conversation(input: &Input, folder: &Path) -> bool {
         .map(<[u8]>::to_vec)
         .collect();
     answers.reverse();
-    *ANSWERS.lock().expect("nobody panics here") = answers;
+    *ANSWERS.lock().expect("nobody panics here") = Answers {
+        left: answers,
+        headers: BTreeMap::new(),
+    };
     let cache = folder.join("hub");
     let _ = std::fs::remove_dir_all(&cache);
     let hub = Hub::new(Settings {
