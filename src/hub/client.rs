@@ -35,7 +35,7 @@ pub(super) enum Created {
 }
 
 impl Client {
-    /// [`Error::Usage`] for a file of certificates that cannot be read.
+    /// [`crate::Error::Usage`] for a file of certificates that cannot be read.
     pub fn new(settings: Settings) -> Result<Self> {
         Ok(Self {
             http: Http::new(settings)?,
