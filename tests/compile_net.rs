@@ -3,11 +3,14 @@
 //! launchers assume.
 //!
 //! `VITCUDA_NVRTC` names the library (`pip install nvidia-cuda-nvrtc` brings one; no GPU and no
-//! driver are needed), or several of them with `:` between. The newest compiles all. An older release
-//! compiles what the presets launch at one batch size and the odd heads, each specialisation once, for
-//! one of the architectures and element types that launch it (which one changes from release to
-//! release), and each kernel for every architecture it knows. `VITCUDA_NET=full` has every release
-//! compile all, in some ten minutes of two cores for each.
+//! driver are needed), or several of them with `:` between. The newest compiles each specialisation for
+//! every architecture that launches it, in f16 and bf16 by turns: of 2,023 pairs 1,959 take the same registers,
+//! none differs by more than 8, and all 247 of 240 registers or more are alike (NVRTC 12.0 to 13.5). An
+//! older release compiles what the presets launch at one batch size and the odd heads, each
+//! specialisation once, for one of the architectures and element types that launch it (which one
+//! changes from release to release). Each compiles each kernel for every architecture that it knows, in
+//! both types. `VITCUDA_NET=full` has every release compile all, in some ten minutes of two cores for
+//! each.
 //!
 //! Without a library the tests are reported as ignored, with `VITCUDA_REQUIRE_NVRTC=1`, as in CI, they
 //! fail. The table of all kernels is left in `target/tmp/kernels.txt`.
@@ -76,8 +79,11 @@ fn trials(paths: Vec<impl AsRef<Path>>) -> Vec<Trial> {
         let (major, minor) = nvrtc.version;
         let knows = |architecture: &Architecture| nvrtc.architectures.contains(&architecture.sm);
         let known = Architecture::ALL.into_iter().filter(knows);
-        let mut work = match full || release == newest {
+        let mut work: Work = match full {
             true => all(known, plans),
+            false if release == newest => known
+                .flat_map(|one| each_once(all([one].into_iter(), plans), release))
+                .collect(),
             false => each_once(all(known, fewer_plans), release),
         };
         if release == newest {

@@ -78,13 +78,12 @@ fn find(
     let owner = Owner::read(folder.path())?;
     let step = step_of(resume, folder, owner.as_ref())?;
     let state = step.map(|step| state_at(folder, step)).transpose()?;
-    let foreign = state.as_ref().filter(|state| state.is_foreign());
-    if let (Some(state), Existing::Keep) = (foreign, existing) {
-        foreign::check(state, &folder.checkpoint(state.global_step), resume.changes)?;
-    }
     let then = match (&state, &owner) {
-        // What a run of the Trainer had for settings is told apart when it is taken over.
-        (Some(_), _) if foreign.is_some() && resume.changes == Changes::Accept => None,
+        // What settings a run of the Trainer had is told when it is taken over.
+        (Some(state), _) if state.is_foreign() && existing == Existing::Keep => {
+            foreign::check(state, &folder.checkpoint(state.global_step), resume.changes)?;
+            None
+        }
         (Some(state), _) => Some(&state.stateful_callbacks.settings),
         (None, owner) => owner.as_ref().map(|owner| &owner.settings),
     };

@@ -28,7 +28,7 @@ use super::output::{self, Outcome};
 use super::{Global, interrupt};
 use vitcuda::Error;
 use vitcuda::data::source::{self, Splits};
-use vitcuda::data::{Augmentation, Loader};
+use vitcuda::data::{Augmentation, Dataset, Loader, Preprocessor};
 use vitcuda::device::Device;
 use vitcuda::report::format::accuracy;
 use vitcuda::report::verdict::{Finding, Tone};
@@ -54,33 +54,13 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
     args.optimisation.freeze.check(&start.config)?;
     notices(&mut reporters, splits.notices.iter().chain(&start.notices));
 
-    let open = |what, dataset, augmentation| {
-        let (preprocessor, bad_images) = (&start.preprocessor, args.bad_images);
-        images::open(
-            what,
-            dataset,
-            preprocessor,
-            bad_images,
-            augmentation,
-            global,
-        )
-    };
     let Splits {
         classes,
         train,
         validation,
         ..
     } = splits;
-    let augmentation = args.augment.under(args.split.seed);
-    let train = open("reading training images", train, augmentation)?;
-    let validation = match validation.is_empty() {
-        true => None,
-        false => Some(open(
-            "reading validation images",
-            validation,
-            Augmentation::None,
-        )?),
-    };
+    let (train, validation) = open_images(args, global, &start.preprocessor, train, validation)?;
     notices(&mut reporters, train.notices());
     notices(&mut reporters, validation.iter().flat_map(|v| v.notices()));
 
@@ -162,6 +142,37 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
         true => result(&config, &outcome),
         false => Ok(()),
     }
+}
+
+/// The images that are trained on, and those that are evaluated if there are any.
+fn open_images(
+    args: &TrainArgs,
+    global: &Global,
+    preprocessor: &Preprocessor,
+    train: Dataset,
+    validation: Dataset,
+) -> Result<(Loader, Option<Loader>), Error> {
+    let open = |what, dataset, augmentation| {
+        images::open(
+            what,
+            dataset,
+            preprocessor,
+            args.bad_images,
+            augmentation,
+            global,
+        )
+    };
+    let augmentation = args.augment.under(args.split.seed);
+    let train = open("reading training images", train, augmentation)?;
+    let validation = match validation.is_empty() {
+        true => None,
+        false => Some(open(
+            "reading validation images",
+            validation,
+            Augmentation::None,
+        )?),
+    };
+    Ok((train, validation))
 }
 
 /// What a quiet run says: where the model is, and how good it is.
