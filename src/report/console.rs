@@ -261,8 +261,13 @@ impl Console {
         }
         self.line("");
         if let Some(best) = &f.best {
+            let place = if best.step == f.step {
+                "the final model"
+            } else {
+                "kept in best/"
+            };
             let text = format!("step {}, {} {:.4}", best.step, best.metric, best.value);
-            self.fact("best", &format!("{text}, kept in best/"));
+            self.fact("best", &format!("{text}, {place}"));
         }
         self.fact("time", &time(&f.time));
         if f.saving.bytes > 0 {

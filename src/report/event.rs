@@ -212,7 +212,7 @@ pub struct SavingCost {
     pub write_seconds: f64,
 }
 
-/// The best checkpoint of a run.
+/// The best model of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Best {
     pub step: u64,
@@ -228,6 +228,8 @@ pub struct Finished {
     pub train: Map<String, Value>,
     /// `eval_results.json`; empty without validation images.
     pub eval: Map<String, Value>,
+    /// Step of the model that was written.
+    pub step: u64,
     pub best: Option<Best>,
     /// Why the run ended before its last step, if it did.
     pub early_stop: Option<String>,

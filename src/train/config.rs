@@ -110,6 +110,9 @@ pub struct TrainConfig {
     pub logging: Interval,
     /// Log the first step, too, whatever `logging` says.
     pub logging_first_step: bool,
+    /// Log at each evaluation and at the end of each epoch, too, whatever `logging` says: then each
+    /// row of the table has a loss.
+    pub log_at_milestones: bool,
     pub eval: Interval,
     /// Evaluate the parameters that the run starts from.
     pub eval_on_start: bool,
@@ -122,6 +125,15 @@ pub struct TrainConfig {
     pub on_save_error: OnSaveError,
     pub load_best_model_at_end: bool,
     pub metric_for_best_model: BestMetric,
-    /// Stop after so many evaluations without improvement.
+    /// Stop after so many evaluations without improvement, and end with the best model.
     pub early_stopping_patience: Option<u32>,
+}
+
+impl TrainConfig {
+    /// Whether the run ends with the best parameters, not the last. Early stopping means it: the
+    /// evaluations it waits for are no better (the reference refuses it without
+    /// `load_best_model_at_end`).
+    pub fn ends_with_best(&self) -> bool {
+        self.load_best_model_at_end || self.early_stopping_patience.is_some()
+    }
 }

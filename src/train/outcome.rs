@@ -69,15 +69,13 @@ impl Run<'_> {
         written.map_err(|e| self.not_saved("the results were not saved", &e))?;
         last_checkpoint?;
 
-        let step = match chosen {
-            Final::Last => self.state.global_step,
-            Final::BestOf(step) => step,
-        };
+        let step = self.step_of(chosen);
         let best = self.best();
         let totals = self.state.totals().clone();
         let finished = Finished {
             train: train.clone(),
             eval,
+            step,
             best: best.clone(),
             early_stop: self.early_stop.clone(),
             output_dir: self.folder.path().to_owned(),
@@ -103,11 +101,13 @@ impl Run<'_> {
         let Some(best) = self.state.best_global_step else {
             return Ok(Final::Last);
         };
-        if !config.load_best_model_at_end {
+        if !config.ends_with_best() {
             return Ok(Final::Last);
         }
         if best != self.state.global_step {
-            let loaded = self.job.model_files.load(&self.folder.checkpoint(best));
+            let folder = self.best_checkpoint_folder();
+            let folder = folder.unwrap_or_else(|| self.folder.best());
+            let loaded = self.job.model_files.load(&folder);
             match (loaded, config.on_save_error) {
                 (Ok(params), _) => self.engine.set_params(&params)?,
                 (Err(error), OnSaveError::Stop) => return Err(error),
@@ -124,19 +124,16 @@ impl Run<'_> {
     /// Writes the final model; of the checkpoints, where one is to be kept, only the best one stays.
     fn save_model(&mut self, chosen: Final, params: &[f32]) -> Result<()> {
         self.job.model_files.save(self.folder.path(), params)?;
-        if let Final::Last = chosen {
+        // Without checkpoints the final model is the last one there is.
+        if matches!(chosen, Final::Last) || self.job.config.save == SaveStrategy::Never {
             self.folder.set_last(self.folder.path())?;
         }
-        let (limit, best) = (
-            self.job.config.save_total_limit,
-            self.state.best_global_step,
-        );
-        if let (Some(1), Some(best)) = (limit, best) {
-            let others = self.folder.checkpoints()?;
-            let others = others.into_iter().filter(|&step| step != best);
-            others
-                .into_iter()
-                .try_for_each(|step| self.folder.remove_checkpoint(step))?;
+        if self.job.config.save_total_limit == Some(1) && self.best_checkpoint_folder().is_some() {
+            for step in self.folder.checkpoints()? {
+                if Some(step) != self.state.best_global_step {
+                    self.folder.remove_checkpoint(step)?;
+                }
+            }
         }
         Ok(())
     }
@@ -176,11 +173,7 @@ impl Run<'_> {
     /// The scores of the parameters the run ends with. An evaluation of the very same parameters is
     /// not repeated: it would give the same numbers.
     fn final_evaluation(&mut self, chosen: Final) -> Result<Option<Evaluation>> {
-        let step = match chosen {
-            Final::Last => self.state.global_step,
-            Final::BestOf(step) => step,
-        };
-        match self.evaluations.at(step) {
+        match self.evaluations.at(self.step_of(chosen)) {
             Some(evaluation) => Ok(Some(evaluation.clone())),
             None => self.score().map_err(|error| match error {
                 Error::Interrupted { .. } => Error::Interrupted {
@@ -192,6 +185,13 @@ impl Run<'_> {
                 },
                 other => other,
             }),
+        }
+    }
+
+    fn step_of(&self, chosen: Final) -> u64 {
+        match chosen {
+            Final::Last => self.state.global_step,
+            Final::BestOf(step) => step,
         }
     }
 
@@ -215,20 +215,12 @@ impl Run<'_> {
         })
     }
 
-    /// What `best/` holds: the best checkpoint, or the best evaluation of a run without any.
+    /// What `best/` holds.
     fn best(&self) -> Option<Best> {
-        let metric = self.job.config.metric_for_best_model;
-        let (step, value) = match self.job.config.save {
-            SaveStrategy::Never => {
-                let (step, evaluation) = self.evaluations.best(metric)?;
-                (step, metric.of(evaluation))
-            }
-            _ => (self.state.best_global_step?, self.state.best_metric?),
-        };
         Some(Best {
-            step,
-            metric: metric.name().into(),
-            value,
+            step: self.state.best_global_step?,
+            metric: self.job.config.metric_for_best_model.name().into(),
+            value: self.state.best_metric?,
         })
     }
 

@@ -22,6 +22,7 @@ pub struct Plan {
     accumulation: u64,
     logging: Interval,
     logging_first_step: bool,
+    log_at_milestones: bool,
     eval: Interval,
     eval_delay: f64,
     save: SaveStrategy,
@@ -60,6 +61,7 @@ impl Plan {
             accumulation: config.gradient_accumulation_steps as u64,
             logging: config.logging,
             logging_first_step: config.logging_first_step,
+            log_at_milestones: config.log_at_milestones,
             eval: config.eval,
             eval_delay: config.eval_delay,
             save: config.save,
@@ -135,19 +137,23 @@ impl Plan {
     pub fn due(&self, step: u64) -> Due {
         let last = step >= self.max_steps;
         let ends_epoch = step.is_multiple_of(self.updates_per_epoch) || last;
+        let evaluate = match self.eval {
+            Interval::Never => false,
+            Interval::Epoch => ends_epoch && self.epoch_at(step) >= self.eval_delay,
+            Interval::Steps(every) => {
+                (step.is_multiple_of(every) || last) && step as f64 >= self.eval_delay
+            }
+        };
+        let is_logged = match self.logging {
+            Interval::Never => false,
+            Interval::Epoch => ends_epoch,
+            Interval::Steps(every) => step.is_multiple_of(every),
+        };
         Due {
-            log: match self.logging {
-                Interval::Never => false,
-                Interval::Epoch => ends_epoch,
-                Interval::Steps(every) => step.is_multiple_of(every),
-            } || (step == 1 && self.logging_first_step),
-            evaluate: match self.eval {
-                Interval::Never => false,
-                Interval::Epoch => ends_epoch && self.epoch_at(step) >= self.eval_delay,
-                Interval::Steps(every) => {
-                    (step.is_multiple_of(every) || last) && step as f64 >= self.eval_delay
-                }
-            },
+            log: is_logged
+                || (step == 1 && self.logging_first_step)
+                || (self.log_at_milestones && (ends_epoch || evaluate)),
+            evaluate,
             save: match self.save {
                 SaveStrategy::Never | SaveStrategy::Best => false,
                 SaveStrategy::Epoch => ends_epoch,
@@ -243,27 +249,34 @@ pub fn check_settings(config: &TrainConfig) -> Result<()> {
             "`--save-strategy best` needs evaluations, and none are asked for",
             "add `--eval-steps N` or `--eval-strategy epoch`",
         )),
-        (save, eval) if config.load_best_model_at_end => check_best(eval, save),
+        // `best/` alone will do for early stopping.
+        (SaveStrategy::Never, _) if !config.load_best_model_at_end => Ok(()),
+        (save, eval) if config.ends_with_best() => check_best(config, eval, save),
         _ => Ok(()),
     }
 }
 
 /// The rules of `TrainingArguments.__post_init__`: each saved step has to be an evaluated one.
-fn check_best(eval: Interval, save: SaveStrategy) -> Result<()> {
+fn check_best(config: &TrainConfig, eval: Interval, save: SaveStrategy) -> Result<()> {
+    let what = if config.load_best_model_at_end {
+        "`--load-best-model-at-end`"
+    } else {
+        "`--early-stopping-patience` ends with the best checkpoint, which"
+    };
     match (eval, save) {
         (Interval::Epoch, SaveStrategy::Epoch) | (_, SaveStrategy::Best) => Ok(()),
         (Interval::Steps(eval), SaveStrategy::Steps(save)) if save % eval == 0 => Ok(()),
         (Interval::Steps(eval), SaveStrategy::Steps(save)) => Err(Error::usage(
             format!(
-                "`--load-best-model-at-end` needs each saved step to be evaluated, but `--save-steps \
-                 {save}` is no multiple of `--eval-steps {eval}`"
+                "{what} needs each saved step to be evaluated, but `--save-steps {save}` is no \
+                 multiple of `--eval-steps {eval}`"
             ),
             format!("use `--save-steps {}`", save.div_ceil(eval) * eval),
         )),
         _ => Err(Error::usage(
             format!(
-                "`--load-best-model-at-end` needs saving and evaluating by the same strategy, but \
-                 evaluation is {} and saving is {}",
+                "{what} needs saving and evaluating by the same strategy, but evaluation is {} and \
+                 saving is {}",
                 spelled(eval.into()),
                 spelled(save)
             ),

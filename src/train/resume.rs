@@ -212,6 +212,7 @@ pub(super) fn settings(
         "--eval-delay": config.eval_delay,
         "--logging-steps": config.logging,
         "--logging-first-step": config.logging_first_step,
+        "logging at evaluations": config.log_at_milestones,
         "--save-steps": config.save,
         "--metric-for-best-model": config.metric_for_best_model,
     });
@@ -331,8 +332,8 @@ impl Run<'_> {
             self.folder.remove_checkpoint(later)?;
         }
         self.folder.set_last(&checkpoint)?;
-        if let Some(best) = self.state.best_global_step {
-            self.folder.set_best(&self.folder.checkpoint(best))?;
+        if let Some(best) = self.best_checkpoint_folder() {
+            self.folder.set_best(&best)?;
         }
         if let Some(limit) = self.job.config.save_total_limit {
             self.folder.rotate(limit, self.state.best_global_step)?;

@@ -22,20 +22,19 @@ pub(super) enum Begun {
         best: Option<BestCheckpoint>,
         held_seconds: f64,
     },
-    Best {
-        step: u64,
-    },
+    /// Of a run without checkpoints: `best/` alone.
+    Best(BestCheckpoint),
 }
 
 impl Begun {
     fn step(&self) -> u64 {
         match self {
-            Self::Checkpoint { step, .. } | Self::Best { step } => *step,
+            Self::Checkpoint { step, .. } | Self::Best(BestCheckpoint { step, .. }) => *step,
         }
     }
 }
 
-/// What the state of a run says about its best checkpoint.
+/// What the state of a run says about its best model.
 #[derive(Clone)]
 pub(super) struct BestCheckpoint {
     step: u64,
@@ -77,6 +76,13 @@ impl Run<'_> {
                 metric,
                 path: self.folder.checkpoint(step),
             })
+    }
+
+    /// Where the best checkpoint is. There may be a best model all the same: of a run without
+    /// checkpoints it is in `best/` alone.
+    pub(super) fn best_checkpoint_folder(&self) -> Option<PathBuf> {
+        let folder = self.folder.checkpoint(self.state.best_global_step?);
+        folder.is_dir().then_some(folder)
     }
 
     /// Takes a snapshot and hands it to the writer, which is idle.
@@ -121,8 +127,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Begins to write `best/`, where no checkpoint becomes it.
-    pub(super) fn save_best_alone(&mut self) -> Result<()> {
+    /// Begins to write `best/`, where no checkpoint becomes it; its metric is `metric`.
+    pub(super) fn save_best_alone(&mut self, metric: f64) -> Result<()> {
         if !self.health.is_sound() {
             return Ok(());
         }
@@ -130,8 +136,12 @@ impl Run<'_> {
         let start = Instant::now();
         let params = self.finite_params()?;
         self.state.totals().time.saving_seconds += start.elapsed().as_secs_f64();
-        let step = self.state.global_step;
-        self.writer.begin(Work::Best(params), Begun::Best { step });
+        let best = BestCheckpoint {
+            step: self.state.global_step,
+            metric,
+            path: self.folder.best(),
+        };
+        self.writer.begin(Work::Best(params), Begun::Best(best));
         Ok(())
     }
 
@@ -179,14 +189,17 @@ impl Run<'_> {
         let saving = &mut self.state.totals().saving;
         saving.bytes += written.bytes;
         saving.write_seconds += written.seconds;
-        let Begun::Checkpoint {
-            step,
-            epoch,
-            best,
-            held_seconds,
-        } = begun
-        else {
-            return Ok(());
+        let (step, epoch, best, held_seconds) = match begun {
+            Begun::Checkpoint {
+                step,
+                epoch,
+                best,
+                held_seconds,
+            } => (step, epoch, best, held_seconds),
+            Begun::Best(best) => {
+                best.enter(&mut self.state);
+                return Ok(());
+            }
         };
         saving.checkpoints += 1;
         // Only now: what is not there cannot be the best.

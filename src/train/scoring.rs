@@ -70,7 +70,7 @@ impl Run<'_> {
         self.prune_evaluations();
         self.tell(&evaluation, mark)?;
         if mark == BestMark::Best && config.save == SaveStrategy::Never {
-            self.save_best_alone()?;
+            self.save_best_alone(value)?;
         }
         Ok(mark)
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use vitcuda::model::tensor_file::TensorFile;
 
-use super::support::{Said, run, run_in};
+use super::support::{Said, red_and_blue, run, run_in};
 
 /// A few steps on the digits; an epoch has 32 of them.
 const RUN: &str = "train --max-steps 8 --batch-size 48 --save-steps 4 --logging-steps 1 --seed 7";
@@ -130,6 +130,36 @@ fn learning_rates_follow_the_flags() {
     }
 }
 
+/// A run far below the 500 steps that the reference logs after: each evaluation has the training
+/// loss beside it, and there are ten losses for the curve.
+#[test]
+fn a_short_run_has_its_losses_in_the_table() {
+    let folder = tempfile::tempdir().unwrap();
+    red_and_blue(&folder.path().join("photos"), 20);
+    run_in(
+        folder.path(),
+        &"train photos --model vit_digits_patch2_8 --batch-size 8 --epochs 5 -o run"
+            .split_whitespace()
+            .collect::<Vec<_>>(),
+    )
+    .well();
+    let run = |key| logged(folder.path(), "run", key).len();
+    assert_eq!(run("eval_loss"), 5);
+    // Every second of 25 steps, and the end of each odd epoch.
+    assert_eq!(run("loss"), 12 + 3);
+    let text = fs::read_to_string(folder.path().join("run/metrics.jsonl")).unwrap();
+    let rows: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    for evaluated in rows.iter().filter(|row| row.get("eval_loss").is_some()) {
+        let beside = |row: &&serde_json::Value| {
+            row.get("loss").is_some() && row["step"] == evaluated["step"]
+        };
+        assert!(rows.iter().any(|row| beside(&row)), "{evaluated}");
+    }
+}
+
 /// At a learning rate of 0 no evaluation is better than the first.
 #[test]
 fn a_run_that_no_longer_improves_stops_early() {
@@ -138,7 +168,7 @@ fn a_run_that_no_longer_improves_stops_early() {
                 --early-stopping-patience 3 --learning-rate 0 --output-dir run";
     run_in(folder.path(), &line.split_whitespace().collect::<Vec<_>>())
         .well()
-        .mentions(&["no better eval_loss"]);
+        .mentions(&["no better eval_loss", "best    step 2", "the final model"]);
     assert_eq!(logged(folder.path(), "run", "eval_loss").len(), 4);
 }
 

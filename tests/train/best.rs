@@ -19,6 +19,10 @@ pub fn trials() -> Vec<Trial> {
         trial("the best parameters are loaded at the end", load_best),
         trial("settings of load_best are checked", load_best_settings),
         trial("early stopping counts evaluations", early_stopping),
+        trial(
+            "early stopping ends with the best model",
+            stopped_at_the_best,
+        ),
         trial("evaluation by epoch", by_epoch),
     ]
 }
@@ -142,7 +146,8 @@ fn load_best_settings() {
     refused(Interval::Never, Interval::Never);
 }
 
-fn early_stopping() {
+/// A run that stops after three evaluations that are no better than that of step 20.
+fn stopping() -> (Play, Scripted) {
     let mut play = Play::new().every(5);
     play.config.early_stopping_patience = Some(3);
     let mut engine = Scripted::new(tiny_config(2));
@@ -154,6 +159,36 @@ fn early_stopping() {
         20 | 25 => 0.3,
         _ => 0.6,
     };
+    (play, engine)
+}
+
+fn stopped_at_the_best() {
+    for save in [
+        SaveStrategy::Steps(5),
+        SaveStrategy::Best,
+        SaveStrategy::Never,
+    ] {
+        let (mut play, mut engine) = stopping();
+        play.config.save = save;
+        play.config.save_total_limit = Some(1);
+        let outcome = play.run(&mut engine).unwrap();
+        assert_eq!(outcome.step, 20, "{save:?}");
+        assert_eq!(engine.params[0], 20.0);
+        assert_eq!(outcome.best.unwrap().step, 20);
+        assert_abs_diff_eq!(outcome.evaluation.unwrap().loss(), 0.3, epsilon = 1e-7);
+        let file = |name: &str| std::fs::read(play.output().join(name)).unwrap();
+        assert_eq!(file("model.safetensors"), file("best/model.safetensors"));
+        assert!(play.output().join("last/model.safetensors").exists());
+    }
+    let (mut play, mut engine) = stopping();
+    play.config.save = SaveStrategy::Steps(7);
+    let error = play.run(&mut engine).unwrap_err();
+    assert!(error.to_string().contains("--early-stopping-patience"));
+    assert_eq!(error.help(), Some("use `--save-steps 10`"));
+}
+
+fn early_stopping() {
+    let (mut play, mut engine) = stopping();
     let outcome = play.run(&mut engine).unwrap();
     assert_eq!(outcome.state.global_step, 35);
     assert_eq!(outcome.state.best_global_step, Some(20));

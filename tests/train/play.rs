@@ -96,6 +96,7 @@ impl Play {
                 data_seed: None,
                 logging: Interval::Steps(10),
                 logging_first_step: false,
+                log_at_milestones: false,
                 eval: Interval::Never,
                 eval_on_start: false,
                 eval_delay: 0.0,

@@ -104,7 +104,7 @@ fn table() {
         "{text}"
     );
     assert!(
-        text.contains("best    step 25, eval_loss 0.0400, kept in best/\n"),
+        text.contains("best    step 25, eval_loss 0.0400, the final model\n"),
         "{text}"
     );
     assert!(

@@ -100,5 +100,7 @@ fn no_checkpoints() {
     let best = outcome.best.unwrap();
     assert_eq!(best.step, 20);
     assert_abs_diff_eq!(best.value, 0.1, epsilon = 1e-7);
-    assert_eq!(outcome.state.best_global_step, None);
+    assert_eq!(outcome.state.best_global_step, Some(20));
+    let place = play.output().join("best").display().to_string();
+    assert_eq!(outcome.state.best_model_checkpoint, Some(place));
 }

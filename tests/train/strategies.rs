@@ -56,6 +56,15 @@ fn logging() {
     assert_eq!(logged(Interval::Epoch, false), [63, 95]);
     assert_eq!(logged(Interval::Never, false), [0; 0]);
     assert_eq!(logged(Interval::Steps(40), true), [1, 40, 80]);
+    let play = played(|p| {
+        p.config.logging = Interval::Steps(40);
+        p.config.log_at_milestones = true;
+        p.config.eval = Interval::Steps(25);
+        p.config.num_train_epochs = 1.5;
+    });
+    let rows = play.events.iter().filter_map(logged_row);
+    let steps: Vec<u64> = rows.map(|row| row.step).collect();
+    assert_eq!(steps, [25, 40, 50, 63, 75, 80, 95]);
 }
 
 fn on_start() {

@@ -162,8 +162,9 @@ pub struct OutputArgs {
     #[arg(long, value_name = "WHEN", alias = "evaluation-strategy")]
     #[arg(help = with_default("When to evaluate: --eval-steps implies steps", |r| name(&r.eval)))]
     pub eval_strategy: Option<Strategy>,
-    /// Steps between evaluations; below 1, a share of all steps [default: --logging-steps]
     #[arg(long, value_name = "N|SHARE", value_parser = steps)]
+    #[arg(help = with_default("Steps between evaluations; below 1, a share of all steps",
+                               |r| format!("--logging-steps, or {}", r.logging_steps)))]
     pub eval_steps: Option<Steps>,
     /// Evaluate before the first step, too
     #[arg(long)]
@@ -175,11 +176,13 @@ pub struct OutputArgs {
     #[arg(long, value_name = "N|auto", default_value_t = BatchSize::Images(8))]
     #[arg(alias = "per-device-eval-batch-size")]
     pub eval_batch_size: BatchSize,
-    /// When to log the training loss, a line of the table
+    /// When to log the training loss, a line of the table; steps without --logging-steps also at the
+    /// end of each epoch and at each evaluation
     #[arg(long, value_name = "WHEN", default_value = "steps")]
     pub logging_strategy: Strategy,
     #[arg(long, value_name = "N|SHARE", value_parser = steps)]
-    #[arg(help = with_default("Steps between lines of the table; below 1, a share of all steps", |r| r.logging_steps))]
+    #[arg(help = with_default("Steps between lines of the table; below 1, a share of all steps",
+                               |r| format!("a tenth of all, at most {}", r.logging_steps)))]
     pub logging_steps: Option<Steps>,
     /// Log the first step, too
     #[arg(long)]
@@ -211,7 +214,8 @@ pub struct OutputArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     #[arg(value_parser = truth)]
     pub greater_is_better: Option<bool>,
-    /// Stop after so many evaluations without improvement [default: never]
+    /// Stop after so many evaluations without improvement, and finish with the best weights
+    /// [default: never]
     #[arg(long, value_name = "N", value_parser = count::<u32>, alias = "patience")]
     pub early_stopping_patience: Option<u32>,
 }
@@ -247,6 +251,7 @@ impl OutputArgs {
             || self.eval_steps.is_some()
             || self.eval_on_start
             || self.load_best_model_at_end
+            || self.early_stopping_patience.is_some()
             || self.save_strategy == Some(SaveWhen::Best)
     }
 
@@ -298,23 +303,34 @@ impl OutputArgs {
     /// not say.
     pub fn intervals(&self, recipe: &Recipe, max_steps: u64) -> Intervals {
         let steps = |given: Option<Steps>| given.map(|steps| steps.of(max_steps));
-        let logging = steps(self.logging_steps).unwrap_or(recipe.logging_steps);
-        let eval = interval(self.eval_strategy, steps(self.eval_steps), logging);
+        let given = steps(self.logging_steps);
+        let logging = given.unwrap_or((max_steps / 10).clamp(1, recipe.logging_steps));
+        let usual = given.unwrap_or(recipe.logging_steps);
+        let eval = interval(self.eval_strategy, steps(self.eval_steps), usual);
         let eval = eval.unwrap_or(recipe.eval);
+        let by_steps = self.logging_strategy == Strategy::Steps;
         Intervals {
             logging: match self.logging_strategy {
                 Strategy::No => Interval::Never,
                 Strategy::Epoch => Interval::Epoch,
                 Strategy::Steps => Interval::Steps(logging),
             },
+            log_at_milestones: by_steps && given.is_none(),
             eval,
-            save: self.saves(steps(self.save_steps)).unwrap_or(
-                // The best checkpoint can only be one that was both evaluated and saved.
-                match self.load_best_model_at_end {
-                    true => eval.into(),
-                    false => recipe.save.into(),
-                },
-            ),
+            save: self
+                .saves(steps(self.save_steps))
+                .unwrap_or_else(|| self.usual_saves(eval, recipe)),
+        }
+    }
+
+    /// When to save where the person did not say. The best checkpoint can only be one that was both
+    /// evaluated and saved; early stopping does without any.
+    fn usual_saves(&self, eval: Interval, recipe: &Recipe) -> SaveStrategy {
+        let stops = self.early_stopping_patience.is_some() && recipe.save != Interval::Never;
+        if self.load_best_model_at_end || stops {
+            eval.into()
+        } else {
+            recipe.save.into()
         }
     }
 
@@ -333,6 +349,7 @@ impl OutputArgs {
 /// When a run logs, evaluates and saves.
 pub struct Intervals {
     pub logging: Interval,
+    pub log_at_milestones: bool,
     pub eval: Interval,
     pub save: SaveStrategy,
 }

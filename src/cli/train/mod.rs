@@ -270,6 +270,7 @@ fn config(
     let max_steps = plan::max_steps(&config, train.len());
     let intervals = args.outputs.intervals(&recipe, max_steps);
     config.logging = intervals.logging;
+    config.log_at_milestones = intervals.log_at_milestones;
     config.save = intervals.save;
     // Evaluations nobody asked for are no reason to refuse data without a validation part.
     config.eval = match validation {
@@ -323,6 +324,7 @@ fn without_intervals(
         data_seed: optimisation.data_seed,
         logging: Interval::Never,
         logging_first_step: outputs.logging_first_step,
+        log_at_milestones: false,
         eval: Interval::Never,
         eval_on_start: outputs.eval_on_start,
         eval_delay: outputs.eval_delay,

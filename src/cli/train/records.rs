@@ -126,6 +126,7 @@ pub fn arguments(config: &TrainConfig) -> Map<String, Value> {
         "data_seed": config.data_seed,
         "logging_strategy": config.logging,
         "logging_first_step": config.logging_first_step,
+        "logging_at_evaluations": config.log_at_milestones,
         "eval_strategy": config.eval,
         "eval_on_start": config.eval_on_start,
         "eval_delay": config.eval_delay,
@@ -134,6 +135,7 @@ pub fn arguments(config: &TrainConfig) -> Map<String, Value> {
         "save_only_model": config.save_only_model,
         "load_best_model_at_end": config.load_best_model_at_end,
         "metric_for_best_model": config.metric_for_best_model,
+        "early_stopping_patience": config.early_stopping_patience,
     });
     match settings {
         Value::Object(settings) => settings,
