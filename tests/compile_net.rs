@@ -24,13 +24,12 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use vitcuda::device::architecture::Architecture;
 use vitcuda::device::cache::Cache;
 use vitcuda::device::nvrtc::{self, Nvrtc};
-use vitcuda::device::{ElementType, Properties, Specialisation};
+use vitcuda::device::{ElementType, Gpu, Properties, Specialisation};
 use vitcuda::model::config::VitConfig;
-use vitcuda::model::kernels::{self, Made};
 use vitcuda::model::presets;
 use vitcuda::ops::attention::Shape;
 use vitcuda::ops::attention::gpu::{self as attention, Queries};
-use vitcuda::ops::gpu::Plan;
+use vitcuda::train::cuda::kernels::{self, Made, Plan};
 
 /// Batches with full and with half empty grids: launchers choose tiles by them.
 const BATCHES: [usize; 3] = [1, 16, 256];
@@ -157,13 +156,24 @@ fn plans(gpu: &Properties) -> Vec<Plan> {
             .iter()
             .flat_map(move |config| kernels::plans(gpu, config, batch))
     };
-    each(BATCHES.into_iter().flat_map(of).chain(odd_heads(gpu)))
+    each(
+        BATCHES
+            .into_iter()
+            .flat_map(of)
+            .chain(of_checks(gpu))
+            .chain(odd_heads(gpu)),
+    )
 }
 
 /// What the presets launch with the batch size in the middle, and odd heads.
 fn fewer_plans(gpu: &Properties) -> Vec<Plan> {
     let presets = every_preset().flat_map(|config| kernels::plans(gpu, &config, BATCHES[1]));
-    each(presets.chain(odd_heads(gpu)))
+    each(presets.chain(of_checks(gpu)).chain(odd_heads(gpu)))
+}
+
+/// What no step launches.
+fn of_checks(gpu: &Properties) -> impl Iterator<Item = Plan> {
+    every_preset().flat_map(|config| kernels::plans_of_checks(gpu, &config))
 }
 
 /// Sorted, and each once.
@@ -234,10 +244,40 @@ fn odd_heads(gpu: &Properties) -> Vec<Plan> {
             };
             [Queries::EveryToken, Queries::ClassToken]
                 .into_iter()
-                .flat_map(move |queries| attention::plans(gpu, shape, queries))
+                .flat_map(move |queries| attention_plans(gpu, shape, queries))
         })
     });
     plans.collect()
+}
+
+/// What both passes of attention launch.
+fn attention_plans(gpu: &Properties, shape: Shape, queries: Queries) -> Vec<Plan> {
+    let (rows, width) = (shape.images * queries.count(shape.tokens), shape.width());
+    let packed = shape.images * shape.tokens * 3 * width;
+    let work = |gpu: &Gpu| {
+        let [qkv, d_qkv] = [gpu.alloc(packed)?, gpu.alloc(packed)?];
+        let [o, d_o] = [gpu.alloc(rows * width)?, gpu.alloc(rows * width)?];
+        let lse = gpu.alloc(rows * shape.heads)?;
+        let statistics = gpu.alloc(attention::statistics(shape, queries))?;
+        let parts = attention::parts(gpu.properties(), shape, queries);
+        let partials = gpu.alloc(parts * 3 * width)?;
+        attention::forward(gpu, o.all(), lse.all(), qkv.all(), shape, queries)?;
+        attention::backward(
+            gpu,
+            d_qkv.all(),
+            statistics.all(),
+            partials.all(),
+            d_o.all(),
+            o.all(),
+            qkv.all(),
+            lse.all(),
+            shape,
+            queries,
+        )?;
+        Ok(())
+    };
+    let recorded = Gpu::record(gpu.clone(), ElementType::F16, work);
+    kernels::each(&recorded.expect("nothing of it can fail").launches)
 }
 
 fn row(made: &Made, (major, minor): (u32, u32)) -> String {

@@ -7,10 +7,9 @@ use super::median;
 use super::stopwatch::{CpuWatch, GpuWatch, Place, Runs, Timed};
 use crate::error::Result;
 use crate::model::config::VitConfig;
-use crate::model::kernels::dims;
 use crate::model::params::ParamTable;
 use crate::ops::Op;
-use crate::ops::bench::Sizes;
+use crate::ops::bench::{ModelDims, Sizes};
 
 /// What is timed, and how often.
 #[derive(Debug, Clone, Copy)]
@@ -101,6 +100,21 @@ pub fn kernels(op: &dyn Op, setup: &KernelSetup) -> Result<Vec<KernelTime>> {
     };
     let rows = timed.into_iter();
     Ok(rows.map(|timed| row(timed, setup, &precision)).collect())
+}
+
+/// What of `config` decides the shapes of a step's calls.
+fn dims(config: &VitConfig, batch: usize) -> ModelDims {
+    ModelDims {
+        batch,
+        image: config.image_size,
+        patch: config.patch_size,
+        channels: config.num_channels,
+        tokens: config.tokens(),
+        width: config.hidden_size,
+        heads: config.num_attention_heads,
+        mlp: config.intermediate_size,
+        classes: config.num_labels().max(1),
+    }
 }
 
 fn row((work, milliseconds): Timed, setup: &KernelSetup, precision: &str) -> KernelTime {

@@ -67,7 +67,7 @@ impl OnGpu {
             unreachable!("a GPU was asked for by name")
         };
         let device = Gpu::open(ordinal, element)?;
-        let vit = Vit::new(config.clone());
+        let vit = Vit::new(config.clone().with_a_head());
         gpu::check(&vit)?;
         let (free, _) = device.memory_info()?;
         let properties = device.properties();

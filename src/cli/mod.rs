@@ -31,7 +31,7 @@ use output::Outcome;
 use vitcuda::Error;
 use vitcuda::data::LoaderOptions;
 use vitcuda::device::{self, Device, DeviceChoice, ElementType, Machine, cuda};
-use vitcuda::model::kernels;
+use vitcuda::train::cuda::kernels;
 
 /// Fine-tune, train, evaluate and run Vision Transformers.
 #[derive(Debug, Parser)]

@@ -1,8 +1,8 @@
 //! A GPU in use: one context, one stream, the compiled kernels.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytemuck::{Pod, Zeroable};
 use cudarc::driver::sys::CUdevice_attribute as Attribute;
@@ -11,10 +11,10 @@ use cudarc::driver::{CudaContext, result};
 use super::cache::Cache;
 use super::compiler::Compiler;
 use super::element::{Element, ElementType};
-use super::kernel::{Arguments, Geometry, Kernel, Launch, Specialisation};
+use super::kernel::Specialisation;
 use super::memory::{Buffer, Slice};
 use super::module::Module;
-use super::patch::Patch;
+use super::record::Record;
 use super::requirements::usable;
 use super::stream::{Stream, Timing};
 use super::{cuda, driver_error, nvrtc};
@@ -54,15 +54,27 @@ impl Properties {
 
 /// A GPU in use. Work runs in the order in which it is issued, on one stream; calls return before
 /// it is done, unless they say that they wait.
+///
+/// Or the record of one ([`Gpu::record`]), which notes what is issued to it and runs nothing.
 #[derive(Debug)]
 pub struct Gpu {
-    ordinal: usize,
     properties: Properties,
     element: ElementType,
-    compiler: Compiler,
-    modules: Mutex<HashMap<Specialisation, Arc<Module>>>,
-    /// What is launched in a [`Gpu::rehearse`].
-    pub(super) rehearsal: Mutex<Option<Vec<Launch>>>,
+    backend: Backend,
+}
+
+#[derive(Debug)]
+enum Backend {
+    Driver(Box<Driver>),
+    Record(Mutex<Record>),
+}
+
+/// What a GPU in use is made of.
+#[derive(Debug)]
+pub(super) struct Driver {
+    ordinal: usize,
+    pub(super) compiler: Compiler,
+    pub(super) modules: Mutex<HashMap<Specialisation, Arc<Module>>>,
     /// Whether a [`Gpu::capture`] is on.
     pub(super) capturing: AtomicBool,
     graphs: bool,
@@ -114,23 +126,65 @@ impl Gpu {
             driver: driver.version,
         };
         let main = Stream::new(&context)?;
-        Ok(Self {
+        let driver = Driver {
             ordinal,
             compiler: Compiler::new(Arc::new(nvrtc), cache, properties.capability, element),
-            properties,
-            element,
             modules: Mutex::default(),
-            rehearsal: Mutex::default(),
             capturing: AtomicBool::new(false),
             graphs: wants_graphs()?,
             main,
             context,
+        };
+        Ok(Self {
+            properties,
+            element,
+            backend: Backend::Driver(Box::new(driver)),
         })
+    }
+
+    /// What `work` issues to a GPU with these `properties`: the same launches that one in use would
+    /// get, since nothing that launchers decide by is asked of the driver. None is needed; nothing
+    /// runs, and memory is addresses without anything behind them.
+    ///
+    /// # Panics
+    /// If `work` reads memory, or asks for what only a driver has: streams, events, graphs.
+    pub fn record(
+        properties: Properties,
+        element: ElementType,
+        work: impl FnOnce(&Self) -> Result<()>,
+    ) -> Result<Record> {
+        let gpu = Self {
+            properties,
+            element,
+            backend: Backend::Record(Mutex::default()),
+        };
+        work(&gpu)?;
+        match gpu.backend {
+            Backend::Record(record) => Ok(record.into_inner().expect("no panic while it is held")),
+            Backend::Driver(_) => unreachable!("made above"),
+        }
+    }
+
+    /// # Panics
+    /// If it is a record.
+    pub(super) fn driver(&self) -> &Driver {
+        match &self.backend {
+            Backend::Driver(driver) => driver,
+            Backend::Record(_) => panic!("the record of a GPU has no driver"),
+        }
+    }
+
+    /// The record that is being made, if this is one.
+    pub(super) fn recording(&self) -> Option<MutexGuard<'_, Record>> {
+        match &self.backend {
+            Backend::Record(record) => Some(record.lock().expect("no panic while it is held")),
+            Backend::Driver(_) => None,
+        }
     }
 
     /// Its number, in the driver's order.
     pub fn ordinal(&self) -> usize {
-        self.ordinal
+        self.driver().ordinal
     }
 
     /// What the driver says about the GPU.
@@ -143,25 +197,21 @@ impl Gpu {
         self.element
     }
 
-    /// Whether it is of the ampere family or later: `cp.async`, `mma.m16n8k16`, bf16.
-    pub fn is_ampere(&self) -> bool {
-        self.properties.capability.0 >= 8
-    }
-
     /// Whether steps are to be issued as CUDA graphs: with `VITCUDA_GRAPH=0` each kernel is launched
     /// by itself, so that a driver's error names the launch at fault.
     pub fn takes_graphs(&self) -> bool {
-        self.graphs
+        self.driver().graphs
     }
 
     /// How kernels are compiled.
     pub fn compiler(&self) -> &Compiler {
-        &self.compiler
+        &self.driver().compiler
     }
 
     /// Free and total memory, in bytes.
     pub fn memory_info(&self) -> Result<(u64, u64)> {
         let (free, total) = self
+            .driver()
             .context
             .mem_get_info()
             .map_err(driver_error("memory"))?;
@@ -171,6 +221,7 @@ impl Gpu {
     /// The highest clock of the multiprocessors, in kHz; what a GPU sustains is less.
     pub fn peak_clock_khz(&self) -> Result<u32> {
         let clock = self
+            .driver()
             .context
             .attribute(Attribute::CU_DEVICE_ATTRIBUTE_CLOCK_RATE)
             .map_err(driver_error("the GPU's clock"))?;
@@ -183,13 +234,16 @@ impl Gpu {
     pub fn synchronise(&self) -> Result<()> {
         let failed = driver_error("the work on the GPU failed");
         self.bind()?;
-        let now = self.main.mark(Timing::Off).map_err(failed)?;
+        let now = self.driver().main.mark(Timing::Off).map_err(failed)?;
         now.synchronise()
     }
 
     /// Memory for `len` values, holding anything. [`Error::Memory`] where there is not enough.
     pub fn alloc<T: Pod>(&self, len: usize) -> Result<Buffer<T>> {
-        Buffer::new(&self.context, len)
+        match &self.backend {
+            Backend::Driver(driver) => Buffer::new(&driver.context, len),
+            Backend::Record(_) => Ok(Buffer::nowhere(self.note_allocation::<T>(len), len)),
+        }
     }
 
     /// Memory with zeros.
@@ -214,13 +268,18 @@ impl Gpu {
 
     /// Sets all bytes to zero.
     pub fn zero<T: Zeroable>(&self, to: Slice<T>) -> Result<()> {
-        if to.is_empty() {
+        if to.is_empty() || self.recording().is_some() {
             return Ok(());
         }
         self.bind()?;
         // SAFETY: the slice lies in a live buffer, and zero bytes are a `T`.
         unsafe {
-            result::memset_d8_async(to.address(), 0, to.bytes(), self.main.stream.cu_stream())
+            result::memset_d8_async(
+                to.address(),
+                0,
+                to.bytes(),
+                self.driver().main.stream.cu_stream(),
+            )
         }
         .map_err(driver_error("setting memory to zero"))
     }
@@ -232,15 +291,17 @@ impl Gpu {
     /// If the lengths differ.
     pub fn write<T: Pod>(&self, to: Slice<T>, values: &[T]) -> Result<()> {
         assert_eq!(to.len(), values.len(), "write: length");
-        if to.is_empty() {
+        if to.is_empty() || self.recording().is_some() {
             return Ok(());
         }
         self.bind()?;
         // SAFETY: the slice lies in a live buffer of as many bytes; `values` lives until the wait
         // below is over. Whether the driver still reads pageable memory after it has returned is its
         // own affair: where GPU and CPU share page tables, it does.
-        unsafe { result::memcpy_htod_async(to.address(), values, self.main.stream.cu_stream()) }
-            .map_err(driver_error("a copy to the GPU"))?;
+        unsafe {
+            result::memcpy_htod_async(to.address(), values, self.driver().main.stream.cu_stream())
+        }
+        .map_err(driver_error("a copy to the GPU"))?;
         self.synchronise()
     }
 
@@ -253,7 +314,11 @@ impl Gpu {
             // SAFETY: the slice lies in a live buffer of as many bytes; `values` lives until the
             // wait below is over.
             unsafe {
-                result::memcpy_dtoh_async(&mut values, from.address(), self.main.stream.cu_stream())
+                result::memcpy_dtoh_async(
+                    &mut values,
+                    from.address(),
+                    self.driver().main.stream.cu_stream(),
+                )
             }
             .map_err(driver_error("a copy from the GPU"))?;
         }
@@ -273,7 +338,7 @@ impl Gpu {
     /// If the lengths differ.
     pub fn copy<T: Pod>(&self, to: Slice<T>, from: Slice<T>) -> Result<()> {
         assert_eq!(to.len(), from.len(), "copy: length");
-        if to.is_empty() {
+        if to.is_empty() || self.recording().is_some() {
             return Ok(());
         }
         self.bind()?;
@@ -283,146 +348,17 @@ impl Gpu {
                 to.address(),
                 from.address(),
                 to.bytes(),
-                self.main.stream.cu_stream(),
+                self.driver().main.stream.cu_stream(),
             )
         }
         .map_err(driver_error("a copy on the GPU"))
     }
 
     pub(super) fn bind(&self) -> Result<()> {
-        self.context
+        self.driver()
+            .context
             .bind_to_thread()
             .map_err(driver_error("the GPU's context"))
-    }
-
-    /// Compiles what is not compiled yet, in parallel, and loads it: afterwards nothing of `launches`
-    /// needs more of the driver than the launch itself, and it can be captured.
-    ///
-    /// [`Error::Device`] with the compiler's messages where NVRTC refuses a kernel.
-    pub fn prepare(&self, launches: &[Launch]) -> Result<()> {
-        self.load(launches.iter().map(|launch| &launch.spec).collect())?;
-        let mut launches: Vec<&Launch> = launches.iter().collect();
-        launches.sort();
-        launches.dedup();
-        launches.into_iter().try_for_each(|launch| {
-            let module = self.module(&launch.spec)?;
-            module.resolve(launch.kernel, launch.shared)
-        })
-    }
-
-    /// Compiles in parallel what is not loaded yet, and loads it.
-    fn load(&self, specs: Vec<&Specialisation>) -> Result<()> {
-        use rayon::prelude::*;
-        let mut missing = specs;
-        missing.sort();
-        missing.dedup();
-        missing.retain(|spec| !self.lock_modules().contains_key(spec));
-        let compiled: Vec<_> = missing
-            .par_iter()
-            .map(|spec| self.compiler.compile(spec))
-            .collect::<Result<_>>()?;
-        for (spec, compiled) in missing.into_iter().zip(compiled) {
-            let module =
-                Module::load(&self.context, &compiled.cubin).or_else(|_| self.load_anew(spec))?;
-            self.lock_modules().insert(spec.clone(), Arc::new(module));
-        }
-        Ok(())
-    }
-
-    /// Kernels that are launched from now on have this fault in their text; `None`: none. Waits.
-    pub fn plant(&self, patch: Option<Patch>) -> Result<()> {
-        self.synchronise()?;
-        let before = self.compiler.plant(patch);
-        let changes = [before, patch].into_iter().flatten();
-        self.lock_modules().retain(|spec, _| {
-            let mut changes = changes.clone();
-            !changes.any(|patch| patch.concerns(spec.file))
-        });
-        Ok(())
-    }
-
-    /// A cubin from the cache may be one that the driver does not take; one made now is not.
-    fn load_anew(&self, spec: &Specialisation) -> Result<Module> {
-        let compiled = self.compiler.compile_anew(spec)?;
-        Module::load(&self.context, &compiled.cubin).map_err(|error| self.unloadable(&error))
-    }
-
-    /// The error for a cubin that the driver does not take though it was made just now.
-    fn unloadable(&self, error: &Error) -> Error {
-        let (nvrtc, driver) = (self.compiler.nvrtc(), self.properties.driver);
-        let ((major, minor), (driver_major, driver_minor)) = (nvrtc.version, driver);
-        Error::device(
-            format!(
-                "{error}; NVRTC {major}.{minor} ({}) made it, the driver understands CUDA {driver_major}.{driver_minor}",
-                nvrtc.path.display()
-            ),
-            format!("pip install {}", nvrtc::package(driver)),
-        )
-    }
-
-    fn lock_modules(&self) -> std::sync::MutexGuard<'_, HashMap<Specialisation, Arc<Module>>> {
-        self.modules.lock().expect("no panic while it is held")
-    }
-
-    fn module(&self, spec: &Specialisation) -> Result<Arc<Module>> {
-        if !self.lock_modules().contains_key(spec) {
-            self.load(vec![spec])?;
-        }
-        Ok(self.lock_modules()[spec].clone())
-    }
-
-    /// [`Error::Device`] where a launch in a capture would have to load or look up its kernel.
-    fn must_be_prepared(
-        &self,
-        spec: &Specialisation,
-        kernel: &'static str,
-        shared: u32,
-    ) -> Result<()> {
-        let modules = self.lock_modules();
-        let module = modules.get(spec);
-        match module.is_some_and(|module| module.is_resolved(kernel, shared)) {
-            true => Ok(()),
-            false => Err(Error::device(
-                format!(
-                    "{kernel} ({spec}) with {shared} bytes of shared memory was not prepared before the capture"
-                ),
-                "this is a bug of vitcuda; VITCUDA_GRAPH=0 runs without captures",
-            )),
-        }
-    }
-
-    /// Runs `kernel`, compiled as `spec` says, on `geometry`.
-    ///
-    /// [`Error::Device`] where the kernel does not compile or the driver refuses the launch. What
-    /// goes wrong while it runs is reported by a later call that waits.
-    ///
-    /// # Safety
-    /// For these arguments, macros and geometry the kernel stays inside the memory that its
-    /// pointers lead to, and that memory lives until the kernel is done.
-    pub unsafe fn launch<K: Kernel>(
-        &self,
-        kernel: &K,
-        spec: &Specialisation,
-        geometry: Geometry,
-    ) -> Result<()> {
-        assert_eq!(spec.file, K::FILE, "{} is of another file", K::NAME);
-        let launch = || Launch {
-            spec: spec.clone(),
-            kernel: K::NAME,
-            shared: geometry.shared,
-        };
-        if self.is_rehearsed(launch) {
-            return Ok(());
-        }
-        if self.capturing.load(Ordering::Relaxed) {
-            self.must_be_prepared(spec, K::NAME, geometry.shared)?;
-        }
-        let module = self.module(spec)?;
-        let mut arguments = Arguments::default();
-        kernel.arguments(&mut arguments);
-        self.bind()?;
-        // SAFETY: the caller's promise; the arguments are those of the kernel's own struct.
-        unsafe { module.launch(K::NAME, arguments.bytes(), geometry, &self.main.stream) }
     }
 }
 

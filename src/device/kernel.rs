@@ -68,17 +68,19 @@ pub struct Launch {
     pub spec: Specialisation,
     /// The function.
     pub kernel: &'static str,
-    /// Dynamic shared memory of a block, in bytes.
-    pub shared: u32,
+    pub geometry: Geometry,
 }
 
 /// Blocks, threads and shared memory of a launch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Geometry {
     pub grid: [u32; 3],
     pub block: [u32; 3],
     /// Dynamic shared memory of a block, in bytes.
     pub shared: u32,
+    /// Blocks that a multiprocessor must be able to run at once, for the launcher's sake: it chose
+    /// the grid, or the kernel its registers, by them. The driver is not told.
+    pub resident: u32,
 }
 
 impl Geometry {
@@ -100,12 +102,19 @@ impl Geometry {
             grid: [x as u32, y as u32, 1],
             block: [threads, 1, 1],
             shared: 0,
+            resident: 1,
         }
     }
 
     /// The same with `bytes` of dynamic shared memory a block.
     pub fn shared(mut self, bytes: usize) -> Self {
         self.shared = u32::try_from(bytes).expect("shared memory is small");
+        self
+    }
+
+    /// The same, where the launcher counts on `blocks` blocks a multiprocessor.
+    pub fn resident(mut self, blocks: usize) -> Self {
+        self.resident = u32::try_from(blocks).expect("a few");
         self
     }
 }

@@ -149,8 +149,21 @@ impl<'a, T> Slice<'a, T> {
 pub struct Buffer<T> {
     address: u64,
     len: usize,
-    context: Arc<CudaContext>,
+    /// None where there is no memory behind the address.
+    context: Option<Arc<CudaContext>>,
     values: PhantomData<T>,
+}
+
+impl<T> Buffer<T> {
+    /// The address of a record.
+    pub(super) fn nowhere(address: u64, len: usize) -> Self {
+        Self {
+            address,
+            len,
+            context: None,
+            values: PhantomData,
+        }
+    }
 }
 
 impl<T: Pod> Buffer<T> {
@@ -170,7 +183,7 @@ impl<T: Pod> Buffer<T> {
         Ok(Self {
             address,
             len,
-            context: context.clone(),
+            context: Some(context.clone()),
             values: PhantomData,
         })
     }
@@ -220,8 +233,11 @@ impl<T> Buffer<T> {
 
 impl<T> Drop for Buffer<T> {
     fn drop(&mut self) {
+        let Some(context) = &self.context else {
+            return;
+        };
         // An error is an earlier launch's, and sticky: the next call that can return one does.
-        let _ = self.context.bind_to_thread();
+        let _ = context.bind_to_thread();
         // SAFETY: allocated by `new`, freed once; the driver waits for the work that uses it.
         let _ = unsafe { result::free_sync(self.address) };
     }

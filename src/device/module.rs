@@ -120,6 +120,7 @@ impl Module {
             grid,
             block,
             shared,
+            ..
         } = geometry;
         // SAFETY: the caller's promise; the driver copies the arguments before it returns.
         unsafe {

@@ -270,17 +270,17 @@ impl Graph {
 impl Gpu {
     /// The stream of everything that is issued through the [`Gpu`].
     pub fn main(&self) -> &Stream {
-        &self.main
+        &self.driver().main
     }
 
     /// A stream beside the main one, for copies that are to run under it.
     pub fn side_stream(&self) -> Result<Stream> {
-        Stream::new(&self.context)
+        Stream::new(&self.driver().context)
     }
 
     /// Page-locked memory for `len` values, zeros at first.
     pub fn pinned<T: Pod>(&self, len: usize) -> Result<Pinned<T>> {
-        Pinned::new(&self.context, len)
+        Pinned::new(&self.driver().context, len)
     }
 
     /// Collects what `work` issues to the main stream, without running it.
@@ -289,13 +289,14 @@ impl Gpu {
     /// that is refused in a capture, and the error is returned from here.
     pub fn capture(&self, work: impl FnOnce() -> Result<()>) -> Result<Graph> {
         let failed = driver_error("a CUDA graph cannot be captured");
-        let stream = &self.main.stream;
+        let driver = self.driver();
+        let stream = &driver.main.stream;
         stream
             .begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
             .map_err(&failed)?;
-        self.capturing.store(true, Ordering::Relaxed);
+        driver.capturing.store(true, Ordering::Relaxed);
         let worked = work();
-        self.capturing.store(false, Ordering::Relaxed);
+        driver.capturing.store(false, Ordering::Relaxed);
         // Also when the work has failed: the stream must leave the capture.
         let captured = stream.end_capture(CUgraphInstantiate_flags(0));
         worked?;

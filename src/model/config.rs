@@ -264,6 +264,15 @@ impl VitConfig {
         self.id2label.len()
     }
 
+    /// The same, of one class where there is none: no training step goes without a head.
+    #[must_use]
+    pub fn with_a_head(mut self) -> Self {
+        if self.num_labels() == 0 {
+            self.set_labels(&["LABEL_0"]);
+        }
+        self
+    }
+
     /// Sets the class names, both directions.
     pub fn set_labels<S: AsRef<str>>(&mut self, names: &[S]) {
         self.id2label = names

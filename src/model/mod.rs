@@ -13,7 +13,6 @@ pub mod gpu;
 mod head;
 pub mod init;
 pub mod interpolate;
-pub mod kernels;
 pub mod model_type;
 pub mod params;
 pub mod presets;

@@ -75,7 +75,8 @@ impl Vit {
         self.freeze.trained_layers(self.config.num_hidden_layers)
     }
 
-    pub(super) fn patch_shape(&self, images: usize) -> patch_embed::Shape {
+    /// Of the patch embedding of so many images.
+    pub fn patch_shape(&self, images: usize) -> patch_embed::Shape {
         patch_embed::Shape {
             images,
             channels: self.config.num_channels,

@@ -2,7 +2,6 @@
 //! random values before the clock starts. The passes of [`GpuOp`](super::gpu::GpuOp), host values in
 //! and out, are for checks; here a run is nothing but the launches of a step.
 
-use super::gpu::ModelDims;
 use crate::device::{Buffer, Element, Gpu};
 use crate::error::Result;
 use crate::rng::{Philox, Purpose};
@@ -24,6 +23,29 @@ pub struct Work {
 pub trait Stopwatch {
     /// Calls `run` as often as it likes, each time with the same memory.
     fn time(&mut self, work: Work, run: &mut dyn FnMut() -> Result<()>) -> Result<()>;
+}
+
+/// What of a model decides the shapes of its calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ModelDims {
+    /// Images in a step.
+    pub batch: usize,
+    /// Side of an image.
+    pub image: usize,
+    /// Side of a patch.
+    pub patch: usize,
+    /// Colours.
+    pub channels: usize,
+    /// T, the class token included.
+    pub tokens: usize,
+    /// C.
+    pub width: usize,
+    /// NH.
+    pub heads: usize,
+    /// F.
+    pub mlp: usize,
+    /// K.
+    pub classes: usize,
 }
 
 /// The model whose calls are timed.

@@ -1,7 +1,7 @@
 //! What a registry entry can do on a GPU, for the tests, the benchmark and `vitcuda doctor`.
 
 use super::registry::{Case, Gradients, Op, Pass};
-use crate::device::{ElementType, Gpu, Kernel, Properties, Specialisation};
+use crate::device::{ElementType, Gpu, Properties};
 use crate::error::Result;
 
 /// How a tensor lies in device memory.
@@ -69,9 +69,6 @@ pub trait GpuOp: Op {
     /// Bytes that the kernels of a pass must move, each tensor touched once, partial sums included.
     fn gpu_bytes(&self, gpu: &Properties, case: &Case, pass: Pass) -> u64;
 
-    /// The kernels that a model launches for this operation, forward and backward.
-    fn plans(&self, gpu: &Properties, model: &ModelDims) -> Vec<Plan>;
-
     /// The yardstick: the outputs by plain loops in f32, stored as the device stores them. An
     /// operation that must round on its way (to hand a tensor core 16 bits) rounds there, too.
     fn rounded_forward(
@@ -131,66 +128,4 @@ pub trait Allowance {
         inputs: &[Vec<f64>],
         dy: &[Vec<f64>],
     ) -> Gradients<f64>;
-}
-
-/// What of a model decides which kernels it launches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ModelDims {
-    /// Images in a step.
-    pub batch: usize,
-    /// Side of an image.
-    pub image: usize,
-    /// Side of a patch.
-    pub patch: usize,
-    /// Colours.
-    pub channels: usize,
-    /// T, the class token included.
-    pub tokens: usize,
-    /// C.
-    pub width: usize,
-    /// NH.
-    pub heads: usize,
-    /// F.
-    pub mlp: usize,
-    /// K.
-    pub classes: usize,
-}
-
-/// A kernel as a model launches it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Plan {
-    /// The `__global__` function.
-    pub kernel: &'static str,
-    pub spec: Specialisation,
-    /// Threads of a block.
-    pub threads: u32,
-    /// Dynamic shared memory of a block, in bytes.
-    pub shared: u32,
-    /// Blocks that a multiprocessor must be able to run at once, for the launcher's sake.
-    pub resident: u32,
-}
-
-impl Plan {
-    /// `K`, compiled as `spec` says, in blocks of `threads` threads.
-    pub fn of<K: Kernel>(spec: Specialisation, threads: u32) -> Self {
-        Self {
-            kernel: K::NAME,
-            spec,
-            threads,
-            shared: 0,
-            resident: 1,
-        }
-    }
-
-    /// The same with `bytes` of dynamic shared memory a block.
-    pub fn shared(self, bytes: usize) -> Self {
-        let shared = u32::try_from(bytes).expect("shared memory is small");
-        Self { shared, ..self }
-    }
-
-    /// The same, where the launcher counts on `blocks` blocks a multiprocessor.
-    pub fn resident(self, blocks: usize) -> Self {
-        let resident = u32::try_from(blocks).expect("a few");
-        Self { resident, ..self }
-    }
 }

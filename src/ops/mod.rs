@@ -27,7 +27,6 @@ pub mod linear;
 pub mod mlp;
 pub mod parallel;
 pub mod patch_embed;
-pub mod philox;
 pub mod plain;
 pub mod real;
 pub mod registry;

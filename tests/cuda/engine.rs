@@ -1,10 +1,12 @@
 //! Steps of the engine: graphs, overflow, state, determinism.
 
+use std::collections::BTreeSet;
+
 use libtest_mimic::{Failed, Trial};
 use vitcuda::Error;
 use vitcuda::device::{ElementType, Gpu};
 use vitcuda::train::cpu::CpuEngine;
-use vitcuda::train::cuda::CudaEngine;
+use vitcuda::train::cuda::{CudaEngine, kernels};
 use vitcuda::train::engine::{Batch, Capacity, Engine, EpochBatches, Hyper, LossScale};
 
 use super::emulated::{Devices, counters, set_seed};
@@ -12,8 +14,12 @@ use super::on_any_device::small::{at_most, batch, config, hyper, lookup, params,
 
 pub type Test = fn(usize, ElementType) -> Result<(), Failed>;
 
-const TESTS: [(&str, Test); 7] = [
+const TESTS: [(&str, Test); 8] = [
     ("the host waits for a step only at its end", waits),
+    (
+        "what is planned is what a step compiles",
+        planned_is_compiled,
+    ),
     (
         "steps follow the CPU's, short batches and micro-batches too",
         follows_the_cpu,
@@ -73,6 +79,33 @@ fn with(ordinal: usize, element: ElementType, hyper: Hyper) -> Result<CudaEngine
     let gpu = Gpu::open(ordinal, element)?;
     let params = params(&config);
     CudaEngine::new(gpu, config, &params, lookup(), hyper, CAPACITY)
+}
+
+/// No kernel more and none less: the plans are what the architectures' compile net and `doctor` go
+/// by.
+fn planned_is_compiled(ordinal: usize, element: ElementType) -> Result<(), Failed> {
+    let capacity = Capacity {
+        training: Some(EpochBatches::one(6)),
+        inference: 6,
+    };
+    let config = config();
+    let gpu = Gpu::open(ordinal, element)?;
+    let mut engine = CudaEngine::new(
+        gpu,
+        config.clone(),
+        &params(&config),
+        lookup(),
+        hyper(),
+        capacity,
+    )?;
+    let images = batch(0, 6);
+    engine.train_step(&[&images], 1e-3)?;
+    engine.logits(&images)?;
+    let gpu = engine.gpu();
+    let plans = kernels::plans(gpu.properties(), &config, 6);
+    let planned: BTreeSet<_> = plans.into_iter().map(|plan| plan.spec).collect();
+    assert_eq!(gpu.loaded(), planned.into_iter().collect::<Vec<_>>());
+    Ok(())
 }
 
 pub fn cuda(ordinal: usize, element: ElementType) -> Result<CudaEngine, Error> {

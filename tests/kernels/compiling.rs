@@ -8,7 +8,7 @@ use libtest_mimic::{Failed, Trial};
 use vitcuda::Error;
 use vitcuda::device::cache::Cache;
 use vitcuda::device::kernels::ColumnSum;
-use vitcuda::device::{ElementType, Gpu, Kernel, Launch};
+use vitcuda::device::{ElementType, Geometry, Gpu, Kernel, Launch};
 
 use super::emulated::{Devices, REFUSED, UNKNOWN_MUTATION};
 
@@ -42,7 +42,7 @@ fn own(value: i64) -> Launch {
     Launch {
         spec: ColumnSum::specialise(&[("OF_A_TEST", value)]),
         kernel: ColumnSum::NAME,
-        shared: 0,
+        geometry: Geometry::line(1, 32),
     }
 }
 

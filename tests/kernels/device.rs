@@ -144,9 +144,8 @@ fn one_column(
         columns: 1,
         accumulate: 0,
     };
-    let geometry = Geometry::line(1, 256).shared(launch.shared as usize);
     // SAFETY: one part of one column.
-    unsafe { gpu.launch(&kernel, &launch.spec, geometry) }
+    unsafe { gpu.launch(&kernel, &launch.spec, launch.geometry) }
 }
 
 fn prepared_for_a_capture(gpu: &Gpu) -> Result<(), Failed> {
@@ -154,10 +153,10 @@ fn prepared_for_a_capture(gpu: &Gpu) -> Result<(), Failed> {
     let small = Launch {
         spec: ColumnSum::specialise(&[("OF_A_CAPTURE", 1)]),
         kernel: ColumnSum::NAME,
-        shared: 0,
+        geometry: Geometry::line(1, 256),
     };
     let large = Launch {
-        shared: 50 << 10,
+        geometry: Geometry::line(1, 256).shared(50 << 10),
         ..small.clone()
     };
     for launch in [&small, &large] {
@@ -250,7 +249,7 @@ fn too_much_shared_memory(gpu: &Gpu) -> Result<(), Failed> {
         let launch = Launch {
             spec: column_sum::specialisation(),
             kernel: ColumnSum::NAME,
-            shared: bytes as u32,
+            geometry: Geometry::line(1, 256).shared(bytes),
         };
         one_column(gpu, &one, &launch)
     };

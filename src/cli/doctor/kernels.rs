@@ -13,7 +13,7 @@ use vitcuda::device::architecture::Architecture;
 use vitcuda::device::cache::Cache;
 use vitcuda::device::nvrtc::Nvrtc;
 use vitcuda::model::config::VitConfig;
-use vitcuda::model::kernels::{self, Made};
+use vitcuda::train::cuda::kernels::{self, Made};
 
 /// Images in a step, where launchers choose tiles by it.
 const BATCH: usize = 32;

@@ -2,6 +2,7 @@
 
 use super::activations::Block;
 use super::gradients::{Backward, Gradients, Stream};
+use super::scratch::Sums;
 use super::{Pass, class_rows, split_query};
 use crate::device::{Element, Slice};
 use crate::error::Result;
@@ -26,6 +27,16 @@ impl<'a> Pass<'a> {
         gradients: Gradients<'a>,
         d_logits: Slice<Element>,
     ) -> Result<Slice<'a, f32>> {
+        let taken = self.backward_taking(gradients, d_logits)?;
+        Ok(self.arena.first(gradients.scratch.squares, taken.squares))
+    }
+
+    /// [`Pass::backward`]; what it took of the scratch memory for sums in parts.
+    pub(super) fn backward_taking(
+        &self,
+        gradients: Gradients<'a>,
+        d_logits: Slice<Element>,
+    ) -> Result<Sums> {
         assert_eq!(
             self.activations.keep,
             self.vit.keep(),
@@ -34,11 +45,10 @@ impl<'a> Pass<'a> {
         let mut backward = Backward {
             pass: *self,
             gradients,
-            squares: 0,
+            taken: Sums::default(),
         };
         backward.run(d_logits)?;
-        let squares = gradients.scratch.squares;
-        Ok(self.arena.first(squares, backward.squares))
+        Ok(backward.taken)
     }
 }
 
@@ -102,13 +112,17 @@ impl<'a> Backward<'a> {
         let shape = pass.vit.linear_shape(pass.images, pass.width(), classes);
         let plan = WeightPlan::new(pass.gpu.properties(), shape);
         let squares = self.squares(plan.squares());
+        let (partials, workspace) = (
+            self.partials(plan.parts * classes),
+            self.workspace(plan.workspace()),
+        );
         let sums = backward_weight_and_bias(
             pass.gpu,
             &plan,
             self.gradient(&table.head_weight),
             Some(squares),
-            self.partials(),
-            self.workspace(),
+            partials,
+            workspace,
             Rows::packed(d_logits, classes),
             pass.pooled(),
             self.gradients.accumulate,
@@ -158,11 +172,12 @@ impl<'a> Backward<'a> {
         let d_hidden = pass.arena.first(self.gradients.scratch.hidden, rows * f);
         let branch = self.branch(rows);
         let shape = pass.vit.mlp_shape(rows);
+        let parts = mlp::gpu::parts(pass.gpu.properties(), shape);
         let sums = mlp::gpu::backward(
             pass.gpu,
             Rows::packed(branch, c),
             d_hidden,
-            self.partials(),
+            self.partials(parts * f),
             dy,
             pass.arena.first(hidden, rows * f),
             [pass.weight(&r.fc1_weight, c), pass.weight(&r.fc2_weight, f)],
@@ -171,11 +186,13 @@ impl<'a> Backward<'a> {
         self.sum(&r.fc1_bias, sums)?;
         let plans = mlp::gpu::weight_plans(pass.gpu.properties(), shape);
         let squares = plans.map(|plan| Some(self.squares(plan.squares())));
+        let [one, two] = plans.map(|plan| plan.workspace());
+        let workspace = self.workspace(one.max(two));
         mlp::gpu::backward_weight(
             pass.gpu,
             [&r.fc1_weight, &r.fc2_weight].map(|range| self.gradient(range)),
             squares,
-            self.workspace(),
+            workspace,
             dy,
             d_hidden,
             pass.arena.first(b.gelu, rows * f),
@@ -213,11 +230,12 @@ impl<'a> Backward<'a> {
         )?;
         let shape = pass.vit.attention_shape(pass.images);
         let statistics = attention::gpu::statistics(shape, queries);
+        let parts = attention::gpu::parts(pass.gpu.properties(), shape, queries);
         let sums = attention::gpu::backward(
             pass.gpu,
             self.d_qkv(),
             pass.arena.first(scratch.statistics, statistics),
-            self.partials(),
+            self.partials(parts * 3 * c),
             branch,
             out.values,
             pass.arena.first(b.qkv, pass.rows() * 3 * c),
@@ -310,8 +328,9 @@ impl<'a> Backward<'a> {
         let (pass, table) = (self.pass, &self.pass.vit.table);
         let config = &pass.vit.config;
         let shape = pass.vit.patch_shape(pass.images);
-        let squares = patch_embed::gpu::squares(pass.gpu.properties(), shape);
-        let squares = self.squares(squares);
+        let properties = pass.gpu.properties();
+        let squares = self.squares(patch_embed::gpu::squares(properties, shape));
+        let workspace = self.workspace(patch_embed::gpu::workspace(properties, shape));
         let gradients = patch_embed::gpu::Gradients {
             class_token: self.gradient(&table.cls_token),
             position: self.gradient(&table.position_embeddings),
@@ -323,7 +342,7 @@ impl<'a> Backward<'a> {
             pass.gpu,
             gradients,
             Some(squares),
-            self.workspace(),
+            workspace,
             stream.values,
             stream.copy,
             pass.arena.first(pass.activations.patches, patches),

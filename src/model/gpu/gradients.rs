@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Pass;
-use super::scratch::Scratch;
+use super::scratch::{Scratch, Sums};
 use crate::device::{Element, Slice};
 use crate::error::Result;
 use crate::ops::column_sum::{self, Partials};
@@ -36,17 +36,17 @@ pub(super) struct Stream<'a> {
 pub(super) struct Backward<'a> {
     pub(super) pass: Pass<'a>,
     pub(super) gradients: Gradients<'a>,
-    /// Sums of squares written so far.
-    pub(super) squares: usize,
+    /// What it took of the scratch memory for sums in parts so far.
+    pub(super) taken: Sums,
 }
 
 impl<'a> Backward<'a> {
     /// The next `count` sums of squares.
     pub(super) fn squares(&mut self, count: usize) -> Slice<'a, f32> {
-        let start = self.squares;
-        self.squares += count;
+        let start = self.taken.squares;
+        self.taken.squares += count;
         let all = self.pass.arena.at(self.gradients.scratch.squares);
-        all.range(start..self.squares)
+        all.range(start..self.taken.squares)
     }
 
     pub(super) fn gradient(&self, range: &Range<usize>) -> Slice<'a, f32> {
@@ -56,12 +56,18 @@ impl<'a> Backward<'a> {
             .range(range.start - left_out..range.end - left_out)
     }
 
-    pub(super) fn partials(&self) -> Slice<'a, f32> {
-        self.pass.arena.at(self.gradients.scratch.partials)
+    /// `floats` for the partial sums of one operation, until the next one wants some.
+    pub(super) fn partials(&mut self, floats: usize) -> Slice<'a, f32> {
+        self.taken.partials = self.taken.partials.max(floats);
+        let place = self.gradients.scratch.partials;
+        self.pass.arena.first(place, floats)
     }
 
-    pub(super) fn workspace(&self) -> Slice<'a, f32> {
-        self.pass.arena.at(self.gradients.scratch.workspace)
+    /// `floats` for the parts of one weight's gradient, until the next one wants some.
+    pub(super) fn workspace(&mut self, floats: usize) -> Slice<'a, f32> {
+        self.taken.workspace = self.taken.workspace.max(floats);
+        let place = self.gradients.scratch.workspace;
+        self.pass.arena.first(place, floats)
     }
 
     pub(super) fn branch(&self, rows: usize) -> Slice<'a, Element> {
@@ -103,12 +109,13 @@ impl<'a> Backward<'a> {
         let shape = pass.vit.linear_shape(rows, inputs, range.len() / inputs);
         let plan = WeightPlan::new(pass.gpu.properties(), shape);
         let squares = self.squares(plan.squares());
+        let workspace = self.workspace(plan.workspace());
         backward_weight_on(
             pass.gpu,
             &plan,
             self.gradient(range),
             Some(squares),
-            self.workspace(),
+            workspace,
             dy,
             x,
             self.gradients.accumulate,
@@ -128,11 +135,12 @@ impl<'a> Backward<'a> {
         added: Option<&Range<usize>>,
     ) -> Result<()> {
         let (pass, c) = (self.pass, self.pass.width());
+        let parts = layer_norm::gpu::parts(pass.gpu.properties(), stream.rows, c);
         let partials = layer_norm::gpu::backward(
             pass.gpu,
             stream.values,
             Some(stream.copy),
-            self.partials(),
+            self.partials(parts * 3 * c),
             dy,
             Rows::packed(x, c),
             pass.param(weight),

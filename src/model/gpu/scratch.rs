@@ -1,14 +1,14 @@
 //! Places of what a backward pass on a GPU needs for itself.
 
 use super::activations::Activations;
-use super::arena::{Layout, Place};
-use crate::device::{Element, Properties};
+use super::arena::{Arena, Layout, Place};
+use super::gradients::Gradients;
+use super::{Params, Pass, trained};
+use crate::device::{Element, ElementType, Gpu, Properties};
 use crate::model::activations::LastBlock;
 use crate::model::vit::Vit;
 use crate::ops::attention::{self, gpu::Queries};
-use crate::ops::linear::Shape;
-use crate::ops::linear::gpu::WeightPlan;
-use crate::ops::{column_sum, layer_norm, mlp, patch_embed};
+use crate::ops::gemm::Accumulate;
 
 /// Tensors of a backward pass over the batches that they were planned for.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +56,6 @@ impl Scratch {
         batches: Batches,
     ) -> Self {
         let (images, last_block) = (activations.images, activations.last_block);
-        let (c, f) = (vit.config.hidden_size, vit.config.intermediate_size);
         let sums = match batches {
             Batches::Of(sizes) => sizes.iter().fold(Sums::default(), |sums, &size| {
                 assert!(size <= images, "{size} images in room for {images}");
@@ -64,6 +63,12 @@ impl Scratch {
             }),
             Batches::AtLeast => Sums::least(gpu, vit, images, last_block),
         };
+        Self::with(layout, vit, images, sums)
+    }
+
+    /// For up to `images` images, with so much for sums in parts.
+    fn with(layout: &mut Layout, vit: &Vit, images: usize, sums: Sums) -> Self {
+        let (c, f) = (vit.config.hidden_size, vit.config.intermediate_size);
         let images = vit.images_through_blocks(images);
         let rows = images * vit.config.tokens();
         Self {
@@ -85,15 +90,22 @@ impl Scratch {
     }
 }
 
-/// Floats that sums in parts need.
+/// Floats that sums in parts take.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Sums {
-    partials: usize,
-    workspace: usize,
-    squares: usize,
+pub(super) struct Sums {
+    pub(super) partials: usize,
+    pub(super) workspace: usize,
+    pub(super) squares: usize,
 }
 
 impl Sums {
+    /// More than any backward pass takes: 4 TiB each.
+    const ENDLESS: Self = Self {
+        partials: 1 << 40,
+        workspace: 1 << 40,
+        squares: 1 << 40,
+    };
+
     fn or_more(self, other: Self) -> Self {
         Self {
             partials: self.partials.max(other.partials),
@@ -105,7 +117,10 @@ impl Sums {
     /// No more than [`Sums::of`], and no less for more images: of what grows with them, attention's
     /// sums, which are as many parts for each image.
     fn least(gpu: &Properties, vit: &Vit, images: usize, last_block: LastBlock) -> Self {
-        let asking = match (last_block, vit.config.num_hidden_layers) {
+        if vit.images_through_blocks(images) == 0 {
+            return Self::default();
+        }
+        let asking = match (last_block, vit.trained_layers().len()) {
             (LastBlock::ClassToken, 1) => Queries::ClassToken,
             _ => Queries::EveryToken,
         };
@@ -116,90 +131,41 @@ impl Sums {
         }
     }
 
-    /// Of a backward pass over exactly `images` images.
+    /// What a backward pass over exactly `images` images takes: it is issued to a record that has
+    /// room for everything.
     fn of(gpu: &Properties, vit: &Vit, images: usize, last_block: LastBlock) -> Self {
-        let config = &vit.config;
-        let (c, f, k) = (
-            config.hidden_size,
-            config.intermediate_size,
-            config.num_labels(),
-        );
-        let (rows, layers) = (images * config.tokens(), config.num_hidden_layers);
-        let mut sums = Self::default();
-        let shape = |rows, inputs, outputs| Shape {
-            rows,
-            inputs,
-            outputs,
-        };
-
-        let head = WeightPlan::new(gpu, shape(images, c, k));
-        sums.partials(head.parts * k);
-        sums.columns(k, 1);
-        sums.planned(head, 1);
-        sums.norm(gpu, vit.queries(last_block, layers - 1) * images, c, 1);
-
-        let patches = vit.patch_shape(images);
-        let workspace = patch_embed::gpu::workspace(gpu, patches);
-        sums.workspace = sums.workspace.max(workspace);
-        sums.squares += patch_embed::gpu::squares(gpu, patches);
-
-        // Blocks of one kind are alike.
-        let (class_only, whole) = match last_block {
-            LastBlock::ClassToken => (1, layers - 1),
-            LastBlock::AllTokens => (0, layers),
-        };
-        for (queries, asking, count) in [
-            (rows, Queries::EveryToken, whole),
-            (images, Queries::ClassToken, class_only),
-        ] {
-            if count == 0 {
-                continue;
-            }
-            let mlp = vit.mlp_shape(queries);
-            sums.partials(mlp::gpu::parts(gpu, mlp) * f);
-            sums.columns(f, count);
-            for plan in mlp::gpu::weight_plans(gpu, mlp) {
-                sums.planned(plan, count);
-            }
-            sums.norm(gpu, queries, c, count);
-            sums.weight(gpu, shape(queries, c, c), count);
-            let attention = vit.attention_shape(images);
-            sums.partials(attention::gpu::parts(gpu, attention, asking) * 3 * c);
-            sums.columns(3 * c, count);
-            match asking {
-                Queries::EveryToken => sums.weight(gpu, shape(rows, c, 3 * c), count),
-                Queries::ClassToken => {
-                    sums.weight(gpu, shape(rows, c, 2 * c), count);
-                    sums.weight(gpu, shape(images, c, c), count);
-                }
-            }
-            sums.norm(gpu, rows, c, count);
-        }
-        sums
-    }
-
-    fn partials(&mut self, floats: usize) {
-        self.partials = self.partials.max(floats);
-    }
-
-    /// Gradients of `columns` values each, from partial sums.
-    fn columns(&mut self, columns: usize, count: usize) {
-        self.squares += count * column_sum::squares(columns);
-    }
-
-    fn weight(&mut self, gpu: &Properties, shape: Shape, count: usize) {
-        self.planned(WeightPlan::new(gpu, shape), count);
-    }
-
-    fn planned(&mut self, plan: WeightPlan, count: usize) {
-        self.workspace = self.workspace.max(plan.workspace());
-        self.squares += count * plan.squares();
-    }
-
-    /// Weight and bias of a norm, and the bias of the layer that added into the stream.
-    fn norm(&mut self, gpu: &Properties, rows: usize, width: usize, count: usize) {
-        self.partials(layer_norm::gpu::parts(gpu, rows, width) * 3 * width);
-        self.columns(2 * width, count);
-        self.columns(width, count);
+        let mut taken = Self::default();
+        // Launchers do not choose by the element type.
+        let recorded = Gpu::record(gpu.clone(), ElementType::F16, |gpu| {
+            let mut layout = Layout::default();
+            let (config, keep) = (&vit.config, vit.keep());
+            let activations = Activations::plan(&mut layout, config, images, keep, last_block);
+            let scratch = Self::ENDLESS;
+            let scratch = Scratch::with(&mut layout, vit, images, scratch);
+            let d_logits = layout.place(images * config.num_labels());
+            let arena = Arena::new(gpu, layout.bytes())?;
+            let (values, copy) = (gpu.alloc(vit.table.len)?, gpu.alloc(vit.table.len)?);
+            let gradients = gpu.alloc(trained(vit).len())?;
+            let pass = Pass {
+                gpu,
+                vit,
+                params: Params {
+                    values: values.all(),
+                    copy: copy.all(),
+                },
+                arena: &arena,
+                activations: &activations,
+                images,
+            };
+            let gradients = Gradients {
+                params: gradients.all(),
+                scratch: &scratch,
+                accumulate: Accumulate::Overwrite,
+            };
+            taken = pass.backward_taking(gradients, arena.at(d_logits))?;
+            Ok(())
+        });
+        recorded.expect("nothing of it can fail");
+        taken
     }
 }

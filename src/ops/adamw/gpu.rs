@@ -7,7 +7,7 @@ use crate::device::kernels::Adamw;
 use crate::device::structs::{AdamwTile, StepState, UpdateRates};
 use crate::device::{Buffer, Element, Geometry, Gpu, Kernel, Properties, Slice, Specialisation};
 use crate::error::Result;
-use crate::ops::gpu::{GpuOp, ModelDims, Plan, Storage, Stored};
+use crate::ops::gpu::{GpuOp, Storage, Stored};
 use crate::ops::registry::{Case, Gradients, Pass};
 
 const THREADS: u32 = 256;
@@ -221,10 +221,6 @@ impl GpuOp for AdamW {
         let n = case.dim("n");
         // Four arrays read, three and the copy written; tiles; five words of the state.
         (n * (4 * 4 + 3 * 4 + 2) + n.div_ceil(TILE) * size_of::<AdamwTile>() + 5 * 4) as u64
-    }
-
-    fn plans(&self, _: &Properties, _: &ModelDims) -> Vec<Plan> {
-        vec![Plan::of::<Adamw>(specialisation(), THREADS)]
     }
 }
 

@@ -12,7 +12,6 @@ use crate::device::kernels::{
 use crate::device::{Element, Geometry, Gpu, Kernel, Properties, Slice, Specialisation};
 use crate::error::{Error, Result};
 use crate::ops::column_sum::Partials;
-use crate::ops::gpu::Plan;
 
 use super::Shape;
 use geometry::Tiling;
@@ -242,31 +241,4 @@ pub fn backward<'a>(
         gpu.launch(&key, &spec, geometry)?;
     }
     Ok(sums)
-}
-
-/// The kernels of both passes.
-pub fn plans(gpu: &Properties, shape: Shape, queries: Queries) -> Vec<Plan> {
-    let plan = |tiling: &Tiling, kernel: fn(Specialisation, u32) -> Plan, spec: Specialisation| {
-        kernel(spec, tiling.threads()).shared(tiling.shared)
-    };
-    let forward = Tiling::forward(gpu, shape, queries);
-    let backward = Tiling::backward(gpu, shape, queries);
-    let back = backward_specialisation(&backward, shape, queries);
-    let mut plans = vec![plan(
-        &forward,
-        Plan::of::<AttentionForward>,
-        forward_specialisation(&forward, shape, queries),
-    )];
-    match backward.resident {
-        true => plans.push(plan(&backward, Plan::of::<AttentionBackward>, back)),
-        false => {
-            plans.push(plan(
-                &backward,
-                Plan::of::<AttentionBackwardQuery>,
-                back.clone(),
-            ));
-            plans.push(plan(&backward, Plan::of::<AttentionBackwardKey>, back));
-        }
-    }
-    plans
 }

@@ -8,7 +8,7 @@ use crate::device::{
 };
 use crate::error::Result;
 use crate::ops::gemm::Accumulate;
-use crate::ops::gpu::{Allowance, GpuOp, ModelDims, Plan, Storage, Stored};
+use crate::ops::gpu::{Allowance, GpuOp, Storage, Stored};
 use crate::ops::gpu_rounding::{EXP, LOG};
 use crate::ops::registry::{Case, Gradients, Pass};
 
@@ -187,13 +187,6 @@ impl GpuOp for CrossEntropy {
         };
         // Logits, gradient, labels and weights; losses there and back; scale and loss of the state.
         ((4 + 2) * b * k + 4 * (b + weights) + 8 * b + 8) as u64
-    }
-
-    fn plans(&self, _: &Properties, _: &ModelDims) -> Vec<Plan> {
-        vec![
-            Plan::of::<CrossEntropyForwardBackward>(specialisation(), THREADS),
-            Plan::of::<CrossEntropyLoss>(specialisation(), THREADS),
-        ]
     }
 
     fn allowance(&self) -> Option<&dyn Allowance> {

@@ -5,7 +5,7 @@ use crate::device::kernels::{GradNormFinish, GradNormSquares};
 use crate::device::structs::{StepState, UpdateRates};
 use crate::device::{Geometry, Gpu, Kernel, Properties, Slice, Specialisation};
 use crate::error::Result;
-use crate::ops::gpu::{GpuOp, ModelDims, Plan, Storage, Stored};
+use crate::ops::gpu::{GpuOp, Storage, Stored};
 use crate::ops::registry::{Case, Gradients, Pass};
 
 const THREADS: u32 = 256;
@@ -147,12 +147,5 @@ impl GpuOp for GradNorm {
         let n = case.dim("n");
         // A part is written and read; of the state four words are read and nine written.
         (4 * n + 8 * parts(n) + 13 * 4 + size_of::<UpdateRates>()) as u64
-    }
-
-    fn plans(&self, _: &Properties, _: &ModelDims) -> Vec<Plan> {
-        vec![
-            Plan::of::<GradNormSquares>(specialisation(), THREADS),
-            Plan::of::<GradNormFinish>(specialisation(), FINISH_THREADS),
-        ]
     }
 }

@@ -1,11 +1,11 @@
 //! Layer norm on a GPU: `kernels/layer_norm.cu`.
 
-use crate::device::kernels::{ColumnSum, LayerNormBackward, LayerNormForward};
+use crate::device::kernels::{LayerNormBackward, LayerNormForward};
 use crate::device::{Element, Geometry, Gpu, Kernel, Properties, Ptr, Slice, Specialisation};
 use crate::error::Result;
 use crate::ops::column_sum::{self, Partials};
 use crate::ops::gemm::Accumulate;
-use crate::ops::gpu::{GpuOp, ModelDims, Plan, Storage, Stored};
+use crate::ops::gpu::{GpuOp, Storage, Stored};
 use crate::ops::registry::{Case, Gradients, Pass};
 use crate::ops::rows::Rows;
 
@@ -186,7 +186,7 @@ pub fn backward<'a>(
         x_stride: x.stride as i32,
         residual_period: period as i32,
     };
-    let geometry = Geometry::line(parts, THREADS);
+    let geometry = Geometry::line(parts, THREADS).resident(resident(width));
     // SAFETY: every length was compared with the rows and columns that the kernel visits, and a
     // block writes one row of the partial sums.
     unsafe { gpu.launch(&kernel, &specialise(width, access), geometry)? };
@@ -307,14 +307,5 @@ impl GpuOp for LayerNorm {
             }
         };
         bytes as u64
-    }
-
-    fn plans(&self, _: &Properties, model: &ModelDims) -> Vec<Plan> {
-        let spec = specialise(model.width, Access::Packs);
-        vec![
-            Plan::of::<LayerNormForward>(spec.clone(), THREADS),
-            Plan::of::<LayerNormBackward>(spec, THREADS).resident(resident(model.width)),
-            Plan::of::<ColumnSum>(column_sum::specialisation(), column_sum::THREADS),
-        ]
     }
 }

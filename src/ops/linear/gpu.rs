@@ -6,12 +6,10 @@
 pub(in crate::ops) mod allowance;
 mod check;
 mod launch;
-mod plans;
 pub mod tile;
 mod weight;
 
 pub(in crate::ops) use check::weight_bytes;
-pub(in crate::ops) use plans::Plans;
 pub use weight::{
     WeightPlan, backward_weight, backward_weight_and_bias, backward_weight_of_patches,
     backward_weight_on,

@@ -13,8 +13,7 @@ use crate::device::{Element, ElementType, Gpu, Properties, Slice};
 use crate::error::Result;
 use crate::ops::column_sum::{self, Partials};
 use crate::ops::gemm::Accumulate;
-use crate::ops::gpu::{Allowance, GpuOp, ModelDims, Plan, Storage, Stored};
-use crate::ops::linear::gpu::Plans;
+use crate::ops::gpu::{Allowance, GpuOp, Storage, Stored};
 use crate::ops::plain;
 use crate::ops::registry::{Case, Gradients, Pass};
 use crate::ops::rows::Rows;
@@ -238,25 +237,6 @@ impl GpuOp for Mlp {
             }
         };
         bytes as u64
-    }
-
-    fn plans(&self, gpu: &Properties, model: &ModelDims) -> Vec<Plan> {
-        let mut plans = Plans::new(gpu);
-        // All tokens, and in the last block the class tokens.
-        for rows in [model.batch * model.tokens, model.batch] {
-            let shape = Shape {
-                rows,
-                width: model.width,
-                hidden: model.mlp,
-            };
-            plans.gelu(shape.fc1());
-            plans.residual(shape.fc2());
-            plans.input_gelu(shape.fc2());
-            plans.input(shape.fc1());
-            plans.weight(shape.fc1());
-            plans.weight(shape.fc2());
-        }
-        plans.finish()
     }
 
     fn rounded_forward(

@@ -49,23 +49,58 @@ impl InputLayout {
     }
 }
 
+/// The blocks of input on the device.
+#[derive(Debug)]
+pub struct InputMemory {
+    layout: InputLayout,
+    staged: Buffer<u8>,
+    current: Buffer<u8>,
+    rates: Buffer<UpdateRates>,
+}
+
+impl InputMemory {
+    pub fn new(gpu: &Gpu, layout: InputLayout) -> Result<Self> {
+        let bytes = layout.bytes();
+        Ok(Self {
+            layout,
+            staged: gpu.alloc(bytes)?,
+            current: gpu.alloc(bytes)?,
+            rates: gpu.zeros(1)?,
+        })
+    }
+
+    /// The images that kernels read.
+    pub fn pixels(&self, images: usize) -> Slice<'_, u8> {
+        let start = self.layout.pixels();
+        self.current
+            .slice(start..start + images * self.layout.image)
+    }
+
+    /// Their labels.
+    pub fn labels(&self, images: usize) -> Slice<'_, u32> {
+        self.current.slice(0..images * size_of::<u32>()).cast()
+    }
+
+    /// A schedule of one row: the rates of this update.
+    pub fn rates(&self) -> Slice<'_, UpdateRates> {
+        self.rates.all()
+    }
+}
+
 /// The blocks of input, on both sides.
 #[derive(Debug)]
 pub struct Input {
-    layout: InputLayout,
+    pub memory: InputMemory,
     pinned: [Pinned<u8>; PINNED],
     /// Which of them is next.
     next: usize,
-    staged: Buffer<u8>,
-    /// What is there, or on its way there, and not taken over yet.
+    /// What is staged, or on its way there, and not taken over yet.
     waiting: Option<Waiting>,
-    current: Buffer<u8>,
     copies: Stream,
     /// When `staged` was last taken over by the main stream.
     taken: Option<Event>,
     /// Batches sent so far.
     sent: u64,
-    rates: Buffer<UpdateRates>,
     pinned_rates: Pinned<UpdateRates>,
 }
 
@@ -82,16 +117,13 @@ impl Input {
     pub fn new(gpu: &Gpu, layout: InputLayout) -> Result<Self> {
         let bytes = layout.bytes();
         Ok(Self {
-            layout,
+            memory: InputMemory::new(gpu, layout)?,
             pinned: [gpu.pinned(bytes)?, gpu.pinned(bytes)?, gpu.pinned(bytes)?],
             next: 0,
-            staged: gpu.alloc(bytes)?,
             waiting: None,
-            current: gpu.alloc(bytes)?,
             copies: gpu.side_stream()?,
             taken: None,
             sent: 0,
-            rates: gpu.zeros(1)?,
             pinned_rates: gpu.pinned(1)?,
         })
     }
@@ -102,7 +134,7 @@ impl Input {
     /// Waits only if the block of page-locked memory, last used three calls ago, is still being
     /// copied: the host is then as many batches ahead.
     pub fn stage(&mut self, pixels: &[u8], labels: &[u32]) -> Result<Staged> {
-        let layout = self.layout;
+        let layout = self.memory.layout;
         let images = pixels.len() / layout.image;
         assert!(
             images <= layout.images,
@@ -120,7 +152,8 @@ impl Input {
         if let Some(taken) = self.taken.take() {
             self.copies.wait(&taken)?;
         }
-        self.copies.upload(self.staged.slice(0..bytes), pinned)?;
+        let staged = self.memory.staged.slice(0..bytes);
+        self.copies.upload(staged, pinned)?;
         self.sent += 1;
         let batch = Staged(self.sent);
         self.waiting = Some(Waiting {
@@ -139,7 +172,10 @@ impl Input {
         };
         let all = 0..waiting.bytes;
         gpu.main().wait(&waiting.arrived)?;
-        gpu.copy(self.current.slice(all.clone()), self.staged.slice(all))?;
+        let InputMemory {
+            current, staged, ..
+        } = &self.memory;
+        gpu.copy(current.slice(all.clone()), staged.slice(all))?;
         self.taken = Some(gpu.main().record(Timing::Off)?);
         Ok(true)
     }
@@ -155,24 +191,8 @@ impl Input {
     /// Sends the rates of an update; the step that used the last ones is finished.
     pub fn send_rates(&mut self, gpu: &Gpu, rates: UpdateRates) -> Result<()> {
         self.pinned_rates.values()?[0] = rates;
-        gpu.main().upload(self.rates.all(), &mut self.pinned_rates)
-    }
-
-    /// The images that kernels read.
-    pub fn pixels(&self, images: usize) -> Slice<'_, u8> {
-        let start = self.layout.pixels();
-        self.current
-            .slice(start..start + images * self.layout.image)
-    }
-
-    /// Their labels.
-    pub fn labels(&self, images: usize) -> Slice<'_, u32> {
-        self.current.slice(0..images * size_of::<u32>()).cast()
-    }
-
-    /// A schedule of one row: the rates of this update.
-    pub fn rates(&self) -> Slice<'_, UpdateRates> {
-        self.rates.all()
+        let rates = self.memory.rates();
+        gpu.main().upload(rates, &mut self.pinned_rates)
     }
 }
 

@@ -5,6 +5,7 @@
 //! of a step and its end the host does not wait; then it waits once, for loss and gradient norm.
 
 mod input;
+pub mod kernels;
 mod memory;
 mod plan;
 mod room;
@@ -18,20 +19,20 @@ use super::engine::{
     Batch, Begun, Capacity, Engine, Hyper, LossScale, OptimizerState, Staged, StepOutput,
 };
 use crate::device::structs::StepState;
-use crate::device::{ElementType, Gpu, Graph, Pinned};
+use crate::device::{Gpu, Graph, Pinned};
 use crate::error::{Error, Result};
 use crate::model::config::VitConfig;
 use crate::model::gpu;
 use crate::model::params::ParamTable;
 use crate::model::vit::Vit;
-use crate::ops::adamw::{self, Constants};
+use crate::ops::adamw;
 use crate::ops::grad_norm::gpu::LossScaling;
 
 use input::Input;
 use memory::Memory;
 pub use plan::MemoryPlan;
 pub use room::Room;
-use work::{Position, Work};
+use work::{Position, Work, constants, loss_scaling};
 
 /// A model on a GPU, with AdamW's state if it is to be trained.
 #[derive(Debug)]
@@ -45,7 +46,6 @@ pub struct CudaEngine {
     plan: MemoryPlan,
     vit: Vit,
     hyper: Hyper,
-    scaling: LossScaling,
     /// Updates made so far.
     updates: u64,
     gpu: Gpu,
@@ -141,9 +141,9 @@ impl Planned {
             allocated => allocated?,
         };
         memory.set_params(&gpu, params)?;
-        let (scaling, scale) = match gpu.element() {
-            ElementType::F16 => (LossScaling::DYNAMIC, LossScaling::START),
-            ElementType::Bf16 => (LossScaling::Fixed, 1.0),
+        let scale = match loss_scaling(gpu.element()) {
+            LossScaling::Dynamic { .. } => LossScaling::START,
+            LossScaling::Fixed => 1.0,
         };
         gpu.write(memory.state(), &[StepState::new(scale, 0)])?;
         Ok(CudaEngine {
@@ -154,7 +154,6 @@ impl Planned {
             plan,
             vit,
             hyper,
-            scaling,
             updates: 0,
             gpu,
         })
@@ -190,14 +189,6 @@ impl CudaEngine {
         let (arena, trained) = (gpu::trained(&self.vit), self.vit.trained());
         trained.start - arena.start..trained.end - arena.start
     }
-
-    fn constants(&self) -> Constants {
-        Constants {
-            beta1: self.hyper.beta1,
-            beta2: self.hyper.beta2,
-            epsilon: self.hyper.epsilon,
-        }
-    }
 }
 
 impl Engine for CudaEngine {
@@ -228,7 +219,7 @@ impl Engine for CudaEngine {
         let batches = training.batches;
         let of = micro_batches.len();
         let decay = self.hyper.weight_decay;
-        let rates = adamw::gpu::rates(lr, decay, self.constants(), self.updates + 1);
+        let rates = adamw::gpu::rates(lr, decay, constants(&self.hyper), self.updates + 1);
         self.input.send_rates(&self.gpu, rates)?;
         for (index, batch) in micro_batches.iter().enumerate() {
             let images = batch.len();
@@ -333,7 +324,9 @@ impl Engine for CudaEngine {
         let updates = i32::try_from(state.step).expect("fewer than 2³¹ steps");
         let mut block = self.gpu.read(self.memory.state())?[0];
         block.updates = updates;
-        if let (Some(scale), LossScaling::Dynamic { .. }) = (state.loss_scale, self.scaling) {
+        if let (Some(scale), LossScaling::Dynamic { .. }) =
+            (state.loss_scale, loss_scaling(self.gpu.element()))
+        {
             block.loss_scale = scale.factor;
             block.good_steps = scale.good_steps as i32;
         }

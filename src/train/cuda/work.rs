@@ -1,14 +1,22 @@
 //! What is issued to the GPU as one CUDA graph.
 
 use super::CudaEngine;
-use crate::device::Gpu;
+use super::input::InputMemory;
+use super::memory::Memory;
+use super::plan::MemoryPlan;
+use crate::device::{ElementType, Gpu, Properties, Record};
 use crate::error::Result;
+use crate::model::config::VitConfig;
 use crate::model::gpu::{self, Gradients, Params, Pass};
+use crate::model::vit::Vit;
+use crate::ops::adamw::Constants;
 use crate::ops::adamw::gpu::Arenas;
 use crate::ops::cross_entropy::gpu::{MicroBatch, Target};
 use crate::ops::gemm::Accumulate;
+use crate::ops::grad_norm::gpu::LossScaling;
 use crate::ops::patch_embed::gpu::Images;
 use crate::ops::{adamw, cross_entropy, grad_norm};
+use crate::train::engine::{EpochBatches, Hyper};
 
 /// One piece of work; equal pieces launch the same kernels with the same arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -63,10 +71,12 @@ impl CudaEngine {
     /// kernel by kernel with `VITCUDA_GRAPH=0`.
     pub(super) fn run(&mut self, work: Work) -> Result<()> {
         if !self.graphs.contains_key(&work) {
-            let kernels = self.gpu.rehearse(|| self.issue(&self.gpu, work))?;
-            self.gpu.prepare(&kernels)?;
-            let graph = match self.gpu.takes_graphs() {
-                true => Some(self.gpu.capture(|| self.issue(&self.gpu, work))?),
+            let gpu = &self.gpu;
+            let (properties, element) = (gpu.properties().clone(), gpu.element());
+            let record = Gpu::record(properties, element, |gpu| self.issuer(gpu).issue(work))?;
+            gpu.prepare(&record.launches)?;
+            let graph = match gpu.takes_graphs() {
+                true => Some(gpu.capture(|| self.issuer(gpu).issue(work))?),
                 false => None,
             };
             self.graphs.insert(work, graph);
@@ -75,20 +85,68 @@ impl CudaEngine {
             // SAFETY: the graph uses the engine's memory, which never grows or moves and is given
             // back after the graphs, and the modules of `gpu`, which stay loaded.
             Some(graph) => unsafe { graph.launch() },
-            None => self.issue(&self.gpu, work),
+            None => self.issuer(&self.gpu).issue(work),
         }
     }
 
-    fn issue(&self, gpu: &Gpu, work: Work) -> Result<()> {
-        let (memory, plan) = (&self.memory, &self.plan);
+    fn issuer<'a>(&'a self, gpu: &'a Gpu) -> Issuer<'a> {
+        Issuer {
+            gpu,
+            vit: &self.vit,
+            hyper: &self.hyper,
+            plan: &self.plan,
+            memory: &self.memory,
+            input: &self.input.memory,
+        }
+    }
+}
+
+/// What an engine would allocate for training `config` on `images` images at a time, and launch for
+/// one step of them, on such a GPU.
+pub(super) fn record(gpu: &Properties, config: VitConfig, images: usize) -> Record {
+    let (vit, hyper) = (Vit::new(config), Hyper::default());
+    let plan = MemoryPlan::for_training(gpu, &vit, EpochBatches::one(images), images);
+    let lookup = vec![0.0; vit.config.num_channels * 256];
+    // Launchers do not choose by the element type.
+    let recorded = Gpu::record(gpu.clone(), ElementType::F16, |gpu| {
+        let issuer = Issuer {
+            gpu,
+            vit: &vit,
+            hyper: &hyper,
+            plan: &plan,
+            memory: &Memory::new(gpu, &vit, &plan, &lookup, None)?,
+            input: &InputMemory::new(gpu, plan.input)?,
+        };
+        issuer.issue(Work::Step {
+            images,
+            micro_batch: Position::Only,
+            of: 1,
+        })
+    });
+    recorded.expect("nothing of it can fail")
+}
+
+/// What work is issued with.
+struct Issuer<'a> {
+    gpu: &'a Gpu,
+    vit: &'a Vit,
+    hyper: &'a Hyper,
+    plan: &'a MemoryPlan,
+    memory: &'a Memory,
+    input: &'a InputMemory,
+}
+
+impl Issuer<'_> {
+    fn issue(&self, work: Work) -> Result<()> {
+        let (memory, plan) = (self.memory, self.plan);
         let (images, activations) = match (work, &plan.training) {
             (Work::Logits { images }, _) => (images, &plan.inference),
             (Work::Step { images, .. }, Some(training)) => (images, &training.activations),
             (Work::Step { .. }, None) => unreachable!("steps are for engines that train"),
         };
         let pass = Pass {
-            gpu,
-            vit: &self.vit,
+            gpu: self.gpu,
+            vit: self.vit,
             params: Params {
                 values: memory.params.all(),
                 copy: memory.copy.all(),
@@ -111,7 +169,7 @@ impl CudaEngine {
 
     /// Loss, gradients, and behind the last micro-batch the update.
     fn learn(&self, pass: Pass, micro_batch: Position, of: usize) -> Result<()> {
-        let (gpu, memory, images) = (pass.gpu, &self.memory, pass.images);
+        let (gpu, memory, images) = (pass.gpu, self.memory, pass.images);
         let training = self.plan.training.as_ref().expect("an engine that trains");
         let optimizer = memory.optimizer.as_ref().expect("an engine that trains");
         let values = images * self.vit.config.num_labels();
@@ -148,9 +206,9 @@ impl CudaEngine {
             squares,
             self.input.rates(),
             self.hyper.max_grad_norm,
-            self.scaling,
+            loss_scaling(gpu.element()),
         )?;
-        let trained = gpu::trained(&self.vit);
+        let trained = gpu::trained(self.vit);
         let arenas = Arenas {
             params: memory.params.slice(trained.clone()),
             first: optimizer.first.all(),
@@ -158,8 +216,25 @@ impl CudaEngine {
             copy: memory.copy.slice(trained),
             gradients: optimizer.gradients.all(),
         };
-        let constants = self.constants();
+        let constants = constants(self.hyper);
         adamw::gpu::update(gpu, arenas, &optimizer.tiles, memory.state(), constants)
+    }
+}
+
+/// How the loss is scaled, so that gradients of this type keep what is small in them.
+pub(super) fn loss_scaling(element: ElementType) -> LossScaling {
+    match element {
+        ElementType::F16 => LossScaling::DYNAMIC,
+        ElementType::Bf16 => LossScaling::Fixed,
+    }
+}
+
+/// AdamW's constants.
+pub(super) fn constants(hyper: &Hyper) -> Constants {
+    Constants {
+        beta1: hyper.beta1,
+        beta2: hyper.beta2,
+        epsilon: hyper.epsilon,
     }
 }
 

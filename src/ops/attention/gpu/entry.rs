@@ -1,12 +1,12 @@
 //! What the registry entry can do on a GPU.
 
-use super::{Queries, backward, check, forward, packed, parts, plans, rows, statistics};
+use super::{Queries, backward, check, forward, packed, parts, rows, statistics};
 use crate::device::{Buffer, Element, ElementType, Gpu, Properties};
 use crate::error::Result;
 use crate::ops::attention::{Attention, Shape};
 use crate::ops::column_sum;
 use crate::ops::gemm::Accumulate;
-use crate::ops::gpu::{Allowance, GpuOp, ModelDims, Plan, Storage, Stored};
+use crate::ops::gpu::{Allowance, GpuOp, Storage, Stored};
 use crate::ops::registry::{Case, Gradients, Pass};
 
 /// The tensors of a case and where their rows lie in (B, T, 3, C): first value, length, distance to
@@ -155,19 +155,6 @@ impl GpuOp for Attention {
             }
         };
         bytes as u64
-    }
-
-    fn plans(&self, gpu: &Properties, model: &ModelDims) -> Vec<Plan> {
-        let shape = Shape {
-            images: model.batch,
-            tokens: model.tokens,
-            heads: model.heads,
-            head_size: model.width / model.heads,
-        };
-        [Queries::EveryToken, Queries::ClassToken]
-            .into_iter()
-            .flat_map(|queries| plans(gpu, shape, queries))
-            .collect()
     }
 
     /// P and dS are rounded: they are operands of the tensor cores.

@@ -2,13 +2,13 @@
 
 use super::{
     Layer, WeightPlan, backward_input, backward_input_gelu, backward_weight_and_bias,
-    backward_weight_on, forward, forward_gelu, forward_residual, gelu_parts, plans,
+    backward_weight_on, forward, forward_gelu, forward_residual, gelu_parts,
 };
 use crate::device::{ElementType, Gpu, Properties};
 use crate::error::Result;
 use crate::ops::column_sum;
 use crate::ops::gemm::Accumulate;
-use crate::ops::gpu::{Allowance, GpuOp, ModelDims, Plan, Storage, Stored};
+use crate::ops::gpu::{Allowance, GpuOp, Storage, Stored};
 use crate::ops::linear::{Linear, Shape};
 use crate::ops::plain;
 use crate::ops::registry::{Case, Gradients, Op, Pass};
@@ -192,10 +192,6 @@ impl GpuOp for Linear {
             }
         };
         bytes as u64
-    }
-
-    fn plans(&self, gpu: &Properties, model: &ModelDims) -> Vec<Plan> {
-        plans::of_model(gpu, model)
     }
 
     fn rounded_forward(

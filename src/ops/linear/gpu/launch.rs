@@ -7,7 +7,6 @@ use crate::device::kernels::{
 };
 use crate::device::{Element, Geometry, Gpu, Kernel, Slice, Specialisation};
 use crate::error::Result;
-use crate::ops::gpu::Plan;
 use crate::ops::rows::Rows;
 
 /// A kernel of `kernels/linear.cu` that computes a product.
@@ -67,16 +66,6 @@ impl Access {
         Self {
             copies: [copy(a), copy(b)],
             pack: 4,
-            patches: None,
-            column_sums: ColumnSums::None,
-        }
-    }
-
-    /// For packed operands at addresses that allow everything.
-    pub fn packed(a: usize, b: usize, columns: usize) -> Self {
-        Self {
-            copies: [a, b].map(copy_bytes),
-            pack: if columns.is_multiple_of(4) { 4 } else { 1 },
             patches: None,
             column_sums: ColumnSums::None,
         }
@@ -149,13 +138,6 @@ pub fn specialise<K: ProductKernel>(tile: &Tile, access: Access) -> Specialisati
     K::specialise(&defines)
 }
 
-/// The kernel `K` as [`launch`] runs it.
-pub fn plan<K: ProductKernel>(tile: &Tile, access: Access) -> Plan {
-    Plan::of::<K>(specialise::<K>(tile, access), tile.threads())
-        .shared(tile.shared())
-        .resident(tile.blocks())
-}
-
 /// Runs `kernel` for a product c (m, n) in `parts` parts of the sum.
 ///
 /// # Safety
@@ -169,7 +151,7 @@ pub unsafe fn launch<K: ProductKernel>(
     parts: usize,
 ) -> Result<()> {
     let geometry = Geometry::plane(tile.count(m, n), parts, tile.threads());
-    let geometry = geometry.shared(tile.shared());
+    let geometry = geometry.shared(tile.shared()).resident(tile.blocks());
     // SAFETY: the caller's promise; the macros and the geometry are those of the tile.
     unsafe { gpu.launch(kernel, &specialise::<K>(tile, access), geometry) }
 }

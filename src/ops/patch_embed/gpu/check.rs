@@ -1,16 +1,15 @@
 //! The registry's entry on a GPU.
 
-use super::{Gradients, Images, Params, THREADS, backward, cut, forward, specialise, workspace};
-use crate::device::kernels::{ColumnSum, PatchEmbedForwardBytes, PatchEmbedForwardValues};
+use super::{Gradients, Images, Params, backward, cut, forward, workspace};
 use crate::device::{Buffer, Element, ElementType, Gpu, Properties};
 use crate::error::Result;
 use crate::ops::gemm::Accumulate;
-use crate::ops::gpu::{Allowance, GpuOp, ModelDims, Plan, Storage, Stored};
+use crate::ops::gpu::{Allowance, GpuOp, Storage, Stored};
 use crate::ops::gpu_rounding::TensorCore;
 use crate::ops::linear::gpu::{WeightPlan, allowance};
 use crate::ops::patch_embed::{PatchEmbed, Shape};
+use crate::ops::plain;
 use crate::ops::registry::{self, Case, Pass};
-use crate::ops::{column_sum, plain};
 
 /// A case's tensors on the device.
 struct Tensors {
@@ -173,21 +172,6 @@ impl GpuOp for PatchEmbed {
             }
         };
         (cut + rest) as u64
-    }
-
-    fn plans(&self, _: &Properties, model: &ModelDims) -> Vec<Plan> {
-        let spec = specialise(Shape {
-            images: model.batch,
-            channels: model.channels,
-            side: model.image,
-            patch: model.patch,
-            width: model.width,
-        });
-        vec![
-            Plan::of::<PatchEmbedForwardBytes>(spec.clone(), THREADS),
-            Plan::of::<PatchEmbedForwardValues>(spec, THREADS),
-            Plan::of::<ColumnSum>(column_sum::specialisation(), column_sum::THREADS),
-        ]
     }
 
     fn rounded_forward(
