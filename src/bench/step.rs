@@ -12,7 +12,8 @@ use crate::model::config::VitConfig;
 use crate::model::init;
 use crate::model::params::ParamTable;
 use crate::rng::{Philox, Purpose};
-use crate::train::engine::{Batch, Capacity, Engine, EpochBatches, Hyper};
+use crate::train::config::Hyper;
+use crate::train::engine::{Batch, Capacity, Engine, EpochBatches};
 use crate::train::engines;
 
 /// What a step does with its batch.

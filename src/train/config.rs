@@ -5,10 +5,42 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use super::engine::Hyper;
-
+pub use crate::model::freeze::Freeze;
 pub use crate::model::init::HeadInit;
+
+/// What stays the same over a whole training run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hyper {
+    pub beta1: f64,
+    pub beta2: f64,
+    pub epsilon: f64,
+    /// Decoupled weight decay, applied to the parameters whose `decay` is set.
+    pub weight_decay: f64,
+    /// Gradients are scaled down to this global L2 norm; 0 leaves them alone.
+    pub max_grad_norm: f64,
+    /// Share of the target spread evenly over all classes.
+    pub label_smoothing: f64,
+    /// Weight of each class in the loss (mean weighted as PyTorch's `CrossEntropyLoss`).
+    pub class_weights: Option<Vec<f32>>,
+    pub freeze: Freeze,
+}
+
+impl Default for Hyper {
+    fn default() -> Self {
+        Self {
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+            max_grad_norm: 1.0,
+            label_smoothing: 0.0,
+            class_weights: None,
+            freeze: Freeze::Nothing,
+        }
+    }
+}
 
 /// When to evaluate or save.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,7 +109,8 @@ pub enum Changes {
 }
 
 /// What a run does when a checkpoint could not be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum OnSaveError {
     Stop,
     /// Says so and trains on; the final model is another matter.
@@ -129,7 +162,254 @@ pub struct TrainConfig {
     pub early_stopping_patience: Option<u32>,
 }
 
+impl Default for TrainConfig {
+    /// `TrainingArguments()`, but that its 500 steps between logs are cut short where the run is, that
+    /// it saves where it evaluates, and that neither is asked for.
+    fn default() -> Self {
+        Self {
+            output_dir: PathBuf::new(),
+            overwrite_output_dir: false,
+            resume: None,
+            learning_rate: 5e-5,
+            num_train_epochs: 3.0,
+            max_steps: None,
+            train_batch_size: 8,
+            eval_batch_size: 8,
+            gradient_accumulation_steps: 1,
+            schedule: Schedule::Linear,
+            warmup_steps: 0,
+            warmup_ratio: 0.0,
+            hyper: Hyper::default(),
+            seed: 42,
+            data_seed: None,
+            logging: Interval::Steps(500),
+            logging_first_step: false,
+            log_at_milestones: false,
+            eval: Interval::Never,
+            eval_on_start: false,
+            eval_delay: 0.0,
+            save: SaveStrategy::Steps(500),
+            save_total_limit: None,
+            save_only_model: false,
+            on_save_error: OnSaveError::Stop,
+            load_best_model_at_end: false,
+            metric_for_best_model: BestMetric::EvalLoss,
+            early_stopping_patience: None,
+        }
+    }
+}
+
+/// A setting of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Setting {
+    /// As it is given, `--learning-rate`.
+    pub flag: &'static str,
+    /// What `TrainingArguments` calls it, or would.
+    pub name: &'static str,
+    pub value: Value,
+    pub resumed: Resumed,
+}
+
+/// What a setting may be in a run that is gone on with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resumed {
+    /// What it was: it has its part in the numbers, or in which of them there are.
+    Same,
+    /// Another: it says what becomes of the numbers, or where the run stops.
+    Other,
+}
+
 impl TrainConfig {
+    /// All settings, in the order in which they are told. What is told of a run anywhere (its header,
+    /// the state in its checkpoints, the model card, TensorBoard's text) is taken from here, so
+    /// none is left out.
+    pub fn settings(&self) -> Vec<Setting> {
+        use Resumed::{Other, Same};
+        // Without `..`: a new field does not compile until it is told, or left out by its name.
+        let Self {
+            output_dir,
+            overwrite_output_dir: _, // how a run begins, not what it is
+            resume: _,
+            learning_rate,
+            num_train_epochs,
+            max_steps,
+            train_batch_size,
+            eval_batch_size,
+            gradient_accumulation_steps,
+            schedule,
+            warmup_steps,
+            warmup_ratio,
+            hyper,
+            seed,
+            data_seed,
+            logging,
+            logging_first_step,
+            log_at_milestones,
+            eval,
+            eval_on_start,
+            eval_delay,
+            save,
+            save_total_limit,
+            save_only_model,
+            on_save_error,
+            load_best_model_at_end,
+            metric_for_best_model,
+            early_stopping_patience,
+        } = self;
+        let Hyper {
+            beta1,
+            beta2,
+            epsilon,
+            weight_decay,
+            max_grad_norm,
+            label_smoothing,
+            class_weights,
+            freeze,
+        } = hyper;
+        let settings = [
+            ("--output-dir", "output_dir", json!(output_dir), Other),
+            (
+                "--learning-rate",
+                "learning_rate",
+                json!(learning_rate),
+                Same,
+            ),
+            (
+                "--epochs",
+                "num_train_epochs",
+                json!(num_train_epochs),
+                Same,
+            ),
+            ("--max-steps", "max_steps", json!(max_steps), Same),
+            (
+                "--batch-size",
+                "per_device_train_batch_size",
+                json!(train_batch_size),
+                Same,
+            ),
+            (
+                "--eval-batch-size",
+                "per_device_eval_batch_size",
+                json!(eval_batch_size),
+                Other,
+            ),
+            (
+                "--gradient-accumulation-steps",
+                "gradient_accumulation_steps",
+                json!(gradient_accumulation_steps),
+                Same,
+            ),
+            (
+                "--lr-scheduler-type",
+                "lr_scheduler_type",
+                json!(schedule),
+                Same,
+            ),
+            ("--warmup-steps", "warmup_steps", json!(warmup_steps), Same),
+            ("--warmup-ratio", "warmup_ratio", json!(warmup_ratio), Same),
+            ("--weight-decay", "weight_decay", json!(weight_decay), Same),
+            ("--adam-beta1", "adam_beta1", json!(beta1), Same),
+            ("--adam-beta2", "adam_beta2", json!(beta2), Same),
+            ("--adam-epsilon", "adam_epsilon", json!(epsilon), Same),
+            (
+                "--max-grad-norm",
+                "max_grad_norm",
+                json!(max_grad_norm),
+                Same,
+            ),
+            (
+                "--label-smoothing-factor",
+                "label_smoothing_factor",
+                json!(label_smoothing),
+                Same,
+            ),
+            (
+                "--class-weights",
+                "class_weights",
+                json!(class_weights),
+                Same,
+            ),
+            ("--freeze", "freeze", json!(freeze.to_string()), Same),
+            ("--seed", "seed", json!(seed), Same),
+            ("--data-seed", "data_seed", json!(data_seed), Same),
+            ("--logging-steps", "logging_strategy", json!(logging), Same),
+            (
+                "--logging-first-step",
+                "logging_first_step",
+                json!(logging_first_step),
+                Same,
+            ),
+            (
+                "--logging-strategy",
+                "logging_at_evaluations",
+                json!(log_at_milestones),
+                Same,
+            ),
+            ("--eval-steps", "eval_strategy", json!(eval), Same),
+            (
+                "--eval-on-start",
+                "eval_on_start",
+                json!(eval_on_start),
+                Other,
+            ),
+            ("--eval-delay", "eval_delay", json!(eval_delay), Same),
+            ("--save-steps", "save_strategy", json!(save), Same),
+            (
+                "--save-total-limit",
+                "save_total_limit",
+                json!(save_total_limit),
+                Other,
+            ),
+            (
+                "--save-only-model",
+                "save_only_model",
+                json!(save_only_model),
+                Other,
+            ),
+            (
+                "--on-save-error",
+                "on_save_error",
+                json!(on_save_error),
+                Other,
+            ),
+            (
+                "--load-best-model-at-end",
+                "load_best_model_at_end",
+                json!(load_best_model_at_end),
+                Other,
+            ),
+            (
+                "--metric-for-best-model",
+                "metric_for_best_model",
+                json!(metric_for_best_model),
+                Same,
+            ),
+            (
+                "--early-stopping-patience",
+                "early_stopping_patience",
+                json!(early_stopping_patience),
+                Other,
+            ),
+        ];
+        let settings = settings.into_iter();
+        settings
+            .map(|(flag, name, value, resumed)| Setting {
+                flag,
+                name,
+                value,
+                resumed,
+            })
+            .collect()
+    }
+
+    /// Settings that are not those of [`TrainConfig::default`].
+    pub fn changed_settings(&self) -> Vec<Setting> {
+        let usual = Self::default().settings();
+        let mut settings = self.settings();
+        settings.retain(|setting| !usual.contains(setting));
+        settings
+    }
+
     /// Whether the run ends with the best parameters, not the last. Early stopping means it: the
     /// evaluations it waits for are no better (the reference refuses it without
     /// `load_best_model_at_end`).

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::engine::{Batch, Engine, Hyper, OptimizerState, StepOutput};
+use super::config::Hyper;
+use super::engine::{Batch, Engine, OptimizerState, StepOutput};
 use crate::error::Result;
 use crate::model::activations::{Activations, Keep, LastBlock};
 use crate::model::config::VitConfig;

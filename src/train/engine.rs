@@ -5,40 +5,7 @@ use std::ops::Range;
 pub use crate::data::Batch;
 use crate::error::Result;
 use crate::model::config::VitConfig;
-pub use crate::model::freeze::Freeze;
 use crate::model::params::ParamTable;
-
-/// What stays the same over a whole training run.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Hyper {
-    pub beta1: f64,
-    pub beta2: f64,
-    pub epsilon: f64,
-    /// Decoupled weight decay, applied to the parameters whose `decay` is set.
-    pub weight_decay: f64,
-    /// Gradients are scaled down to this global L2 norm; 0 leaves them alone.
-    pub max_grad_norm: f64,
-    /// Share of the target spread evenly over all classes.
-    pub label_smoothing: f64,
-    /// Weight of each class in the loss (mean weighted as PyTorch's `CrossEntropyLoss`).
-    pub class_weights: Option<Vec<f32>>,
-    pub freeze: Freeze,
-}
-
-impl Default for Hyper {
-    fn default() -> Self {
-        Self {
-            beta1: 0.9,
-            beta2: 0.999,
-            epsilon: 1e-8,
-            weight_decay: 0.0,
-            max_grad_norm: 1.0,
-            label_smoothing: 0.0,
-            class_weights: None,
-            freeze: Freeze::Nothing,
-        }
-    }
-}
 
 /// What one optimiser step reports.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,8 +1,9 @@
 //! Putting a model on a device: opening it, planning the memory, allocating it.
 
+use super::config::Hyper;
 use super::cpu::{CpuEngine, Lookup};
 use super::cuda;
-use super::engine::{Capacity, Engine, Hyper};
+use super::engine::{Capacity, Engine};
 use crate::device::{Device, Gpu};
 use crate::error::Result;
 use crate::model::config::VitConfig;

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::fnv::fnv1a;
 use crate::report::{BestMark, Event, Fact, Saved};
 
-use super::config::{Changes, Resume, TrainConfig};
+use super::config::{Changes, Resume, Resumed, TrainConfig};
 use super::engine::Engine;
 use super::evaluations::Evaluations;
 use super::foreign;
@@ -185,40 +185,13 @@ pub(super) fn settings(
     engine: &dyn Engine,
     images: (usize, usize),
 ) -> Map<String, Value> {
-    let (config, model) = (job.config, engine.config());
-    let hyper = &config.hyper;
-    let settings = json!({
-        "DATA": format!("{} + {} images", images.0, images.1),
-        "--model": model,
-        "--learning-rate": config.learning_rate,
-        "--epochs": config.num_train_epochs,
-        "--max-steps": config.max_steps,
-        "--batch-size": config.train_batch_size,
-        "--gradient-accumulation-steps": config.gradient_accumulation_steps,
-        "--lr-scheduler-type": config.schedule,
-        "--warmup-steps": config.warmup_steps,
-        "--warmup-ratio": config.warmup_ratio,
-        "--adam-beta1": hyper.beta1,
-        "--adam-beta2": hyper.beta2,
-        "--adam-epsilon": hyper.epsilon,
-        "--weight-decay": hyper.weight_decay,
-        "--max-grad-norm": hyper.max_grad_norm,
-        "--label-smoothing-factor": hyper.label_smoothing,
-        "--class-weights": hyper.class_weights,
-        "--freeze": hyper.freeze.to_string(),
-        "--seed": config.seed,
-        "--data-seed": config.data_seed,
-        "--eval-steps": config.eval,
-        "--eval-delay": config.eval_delay,
-        "--logging-steps": config.logging,
-        "--logging-first-step": config.logging_first_step,
-        "logging at evaluations": config.log_at_milestones,
-        "--save-steps": config.save,
-        "--metric-for-best-model": config.metric_for_best_model,
-    });
-    let Value::Object(mut settings) = settings else {
-        unreachable!("{settings} is no object")
-    };
+    let mut settings = Map::new();
+    let data = format!("{} + {} images", images.0, images.1);
+    settings.insert("DATA".into(), json!(data));
+    settings.insert("--model".into(), json!(engine.config()));
+    let of_config = job.config.settings().into_iter();
+    let same = of_config.filter(|setting| setting.resumed == Resumed::Same);
+    settings.extend(same.map(|setting| (setting.flag.to_owned(), setting.value)));
     let identity = job.identity.iter();
     settings.extend(identity.map(|(flag, value)| ((*flag).to_owned(), json!(value))));
     settings

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use vitcuda::model::tensor_file::TensorFile;
+use vitcuda::train::config::{Resumed, Setting, TrainConfig};
 
 use super::support::{Said, red_and_blue, run, run_in};
 
@@ -157,6 +158,39 @@ fn a_short_run_has_its_losses_in_the_table() {
             row.get("loss").is_some() && row["step"] == evaluated["step"]
         };
         assert!(rows.iter().any(|row| beside(&row)), "{evaluated}");
+    }
+}
+
+/// In the header, the model card, TensorBoard's text and the state that a resumed run is compared
+/// with.
+#[test]
+fn no_setting_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = "train --max-steps 4 --batch-size 48 --save-steps 2 --eval-steps 2 --seed 7 \
+                --label-smoothing-factor 0.1 --warmup-ratio 0.5 --class-weights balanced \
+                --freeze backbone --early-stopping-patience 9 --adam-beta2 0.99 -o run";
+    let words: Vec<&str> = line.split_whitespace().collect();
+    run_in(folder.path(), &words).well().mentions(&[
+        "--label-smoothing-factor 0.1",
+        "--warmup-ratio 0.5",
+        "--class-weights [",
+        "freeze backbone",
+        "--early-stopping-patience 9",
+        "--adam-beta2 0.99",
+    ]);
+    let run = folder.path().join("run");
+    let read =
+        |name: &str| String::from_utf8_lossy(&fs::read(run.join(name)).unwrap()).into_owned();
+    let only = |folder: &Path| fs::read_dir(folder).unwrap().next().unwrap().unwrap();
+    let events = only(&only(&run.join("runs")).path());
+    let events = String::from_utf8_lossy(&fs::read(events.path()).unwrap()).into_owned();
+    let (card, state) = (read("README.md"), read("checkpoint-2/trainer_state.json"));
+    for setting in TrainConfig::default().settings() {
+        let Setting { flag, name, .. } = setting;
+        assert!(card.contains(&format!("- {name}: ")), "{name}: {card}");
+        assert!(events.contains(&format!("\"{name}\": ")), "{name}");
+        let told = state.contains(&format!("\"{flag}\": "));
+        assert_eq!(told, setting.resumed == Resumed::Same, "{flag}");
     }
 }
 

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use libtest_mimic::{Failed, Trial};
 use vitcuda::Error;
 use vitcuda::device::{ElementType, Gpu};
+use vitcuda::train::config::Hyper;
 use vitcuda::train::cpu::CpuEngine;
 use vitcuda::train::cuda::{CudaEngine, kernels};
-use vitcuda::train::engine::{Batch, Capacity, Engine, EpochBatches, Hyper, LossScale};
+use vitcuda::train::engine::{Batch, Capacity, Engine, EpochBatches, LossScale};
 
 use super::emulated::{Devices, counters, set_seed};
 use super::on_any_device::small::{at_most, batch, config, hyper, lookup, params, same};

@@ -3,8 +3,9 @@
 use libtest_mimic::{Failed, Trial};
 use vitcuda::Error;
 use vitcuda::device::{ElementType, Gpu};
+use vitcuda::train::config::Hyper;
 use vitcuda::train::cuda::Planned;
-use vitcuda::train::engine::{Batch, Begun, Capacity, Engine, EpochBatches, Hyper};
+use vitcuda::train::engine::{Batch, Begun, Capacity, Engine, EpochBatches};
 
 use super::emulated::{Devices, take_memory};
 use super::engine::{CAPACITY, Test, cuda, curve, micro_batches, on_both};

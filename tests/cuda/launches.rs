@@ -6,8 +6,9 @@ use vitcuda::device::{ElementType, Gpu, kernels};
 use vitcuda::model::init;
 use vitcuda::model::params::ParamTable;
 use vitcuda::model::presets;
+use vitcuda::train::config::Hyper;
 use vitcuda::train::cuda::CudaEngine;
-use vitcuda::train::engine::{Batch, Capacity, Engine, EpochBatches, Hyper};
+use vitcuda::train::engine::{Batch, Capacity, Engine, EpochBatches};
 
 use super::emulated::counters;
 

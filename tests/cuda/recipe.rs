@@ -7,8 +7,9 @@ use vitcuda::device::kernels::{
     LinearBackwardWeightPart,
 };
 use vitcuda::device::{ElementType, Gpu, Kernel};
+use vitcuda::train::config::{Freeze, Hyper};
 use vitcuda::train::cuda::CudaEngine;
-use vitcuda::train::engine::{Capacity, Engine, EpochBatches, Freeze, Hyper};
+use vitcuda::train::engine::{Capacity, Engine, EpochBatches};
 
 use super::emulated::{Devices, counters};
 use super::on_any_device::small::{BATCHES, batch, config, hyper, lookup, params, same};

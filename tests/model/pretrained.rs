@@ -15,8 +15,9 @@ use vitcuda::model::vit::Vit;
 use vitcuda::ops::grad_norm;
 use vitcuda::ops::patch_embed::Images;
 use vitcuda::rng::randperm;
+use vitcuda::train::config::Hyper;
 use vitcuda::train::cpu::CpuEngine;
-use vitcuda::train::engine::{Engine, Hyper};
+use vitcuda::train::engine::Engine;
 
 use super::{at_most, distance, step};
 

@@ -2,7 +2,8 @@
 
 use libtest_mimic::Failed;
 use vitcuda::model::params::ParamTable;
-use vitcuda::train::engine::{Batch, Freeze, Hyper};
+use vitcuda::train::config::{Freeze, Hyper};
+use vitcuda::train::engine::Batch;
 
 use super::small::{BATCHES, Make, at_most, batch, config, hyper, params, same, showing_gradients};
 

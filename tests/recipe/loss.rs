@@ -1,7 +1,8 @@
 //! Label smoothing and class weights, by transformers' formula.
 
 use libtest_mimic::Failed;
-use vitcuda::train::engine::{Batch, Hyper};
+use vitcuda::train::config::Hyper;
+use vitcuda::train::engine::Batch;
 
 use super::small::{BATCHES, Make, at_most, batch, hyper};
 

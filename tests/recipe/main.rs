@@ -10,8 +10,9 @@ use vitcuda::model::vit::Vit;
 use vitcuda::ops::buffer::Buffer;
 use vitcuda::ops::gemm::Accumulate;
 use vitcuda::ops::patch_embed::Images;
+use vitcuda::train::config::{Freeze, Hyper};
 use vitcuda::train::cpu::CpuEngine;
-use vitcuda::train::engine::{Batch, Engine, EpochBatches, Freeze, Hyper};
+use vitcuda::train::engine::{Batch, Engine, EpochBatches};
 
 use on_any_device::small::{BATCHES, at_most, batch, config, exact, hyper, lookup, params, same};
 use on_any_device::{TESTS, accumulation, freeze};

@@ -14,7 +14,8 @@ use vitcuda::ops::cross_entropy::{self, Target};
 use vitcuda::ops::gemm::Accumulate;
 use vitcuda::ops::patch_embed::Images;
 use vitcuda::rng::{Philox, Purpose};
-use vitcuda::train::engine::{Batch, Engine, EpochBatches, Hyper};
+use vitcuda::train::config::Hyper;
+use vitcuda::train::engine::{Batch, Engine, EpochBatches};
 
 /// Makes an engine that holds the small model, for such batches.
 pub type Make<'a> = &'a dyn Fn(Hyper, EpochBatches) -> Result<Box<dyn Engine>, Error>;

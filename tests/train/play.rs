@@ -9,10 +9,11 @@ use vitcuda::error::{Error, Result};
 use vitcuda::model::tensor_file::{self, Tensor, TensorFile};
 use vitcuda::report::record::Origin;
 use vitcuda::report::{Event, Logged, Reporter};
+use vitcuda::train::config::Hyper;
 use vitcuda::train::config::{
     BestMetric, Interval, OnSaveError, SaveStrategy, Schedule, TrainConfig,
 };
-use vitcuda::train::engine::{Engine, Hyper};
+use vitcuda::train::engine::Engine;
 use vitcuda::train::{BatchSource, Job, ModelFiles, Outcome, RunLock, train};
 
 use crate::fakes::Numbered;

@@ -17,7 +17,8 @@ use super::{Global, model};
 use vitcuda::data::Preprocessor;
 use vitcuda::data::decode::Undecodable;
 use vitcuda::report::format::accuracy;
-use vitcuda::train::engine::{Batch, Capacity, Engine, Hyper};
+use vitcuda::train::config::Hyper;
+use vitcuda::train::engine::{Batch, Capacity, Engine};
 use vitcuda::train::engines;
 use vitcuda::{Error, Result};
 

@@ -1,9 +1,10 @@
-//! The flags of `vitcuda train`.
+//! The flags of `vitcuda train`, and the configuration that they make.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::batch::BatchSizes;
 use super::choices::{
     AugmentArg, ClassWeights, Metric, OnSaveErrorArg, SaveWhen, ScheduleArg, Strategy,
 };
@@ -16,7 +17,8 @@ use crate::cli::source::SplitArgs;
 use vitcuda::model::freeze::Freeze;
 use vitcuda::model::init::HeadInit;
 use vitcuda::train::batch_size::BatchSize;
-use vitcuda::train::config::{Changes, Interval, Resume, SaveStrategy};
+use vitcuda::train::config::{Changes, Hyper, Interval, Resume, SaveStrategy, TrainConfig};
+use vitcuda::train::plan;
 use vitcuda::{Error, Result};
 
 /// Fine-tune a pretrained model, or train one from scratch
@@ -361,5 +363,127 @@ fn interval(strategy: Option<Strategy>, steps: Option<u64>, usual: u64) -> Optio
         (Some(Strategy::Steps), steps) => Some(Interval::Steps(steps.unwrap_or(usual))),
         (None, Some(steps)) => Some(Interval::Steps(steps)),
         (None, None) => None,
+    }
+}
+
+impl TrainArgs {
+    /// The run's configuration; `counts` are the training images of each class.
+    pub fn config(
+        &self,
+        output_dir: &Path,
+        sizes: &BatchSizes,
+        counts: &[usize],
+        validates: bool,
+    ) -> TrainConfig {
+        let recipe = Recipe::of(self.data.as_deref());
+        let mut config = self.without_intervals(output_dir, sizes, counts, &recipe);
+        let max_steps = plan::max_steps(&config, counts.iter().sum());
+        let intervals = self.outputs.intervals(&recipe, max_steps);
+        config.logging = intervals.logging;
+        config.log_at_milestones = intervals.log_at_milestones;
+        config.save = intervals.save;
+        // Evaluations nobody asked for are no reason to refuse data without a validation part.
+        config.eval = if validates || self.outputs.asks_for_evaluation() {
+            intervals.eval
+        } else {
+            Interval::Never
+        };
+        config
+    }
+
+    /// The same, before it is known what falls due at which step.
+    fn without_intervals(
+        &self,
+        output_dir: &Path,
+        sizes: &BatchSizes,
+        counts: &[usize],
+        recipe: &Recipe,
+    ) -> TrainConfig {
+        let (optimisation, outputs) = (&self.optimisation, &self.outputs);
+        let (warmup_steps, warmup_ratio) = match optimisation.warmup_steps {
+            Steps::Count(0) => (0, optimisation.warmup_ratio),
+            Steps::Count(steps) => (steps, 0.0),
+            Steps::Share(share) => (0, share),
+        };
+        TrainConfig {
+            output_dir: output_dir.to_owned(),
+            overwrite_output_dir: outputs.overwrite_output_dir,
+            resume: outputs.resume(),
+            learning_rate: optimisation.learning_rate.unwrap_or(recipe.learning_rate),
+            num_train_epochs: optimisation.epochs.unwrap_or(recipe.epochs),
+            max_steps: optimisation.max_steps(),
+            train_batch_size: sizes.train,
+            eval_batch_size: sizes.eval,
+            gradient_accumulation_steps: optimisation.gradient_accumulation_steps,
+            schedule: optimisation.lr_scheduler_type.into(),
+            warmup_steps,
+            warmup_ratio,
+            hyper: Hyper {
+                beta1: optimisation.adam_beta1,
+                beta2: optimisation.adam_beta2,
+                epsilon: optimisation.adam_epsilon,
+                weight_decay: optimisation.weight_decay,
+                max_grad_norm: optimisation.max_grad_norm,
+                label_smoothing: optimisation.label_smoothing_factor,
+                class_weights: match optimisation.class_weights {
+                    ClassWeights::None => None,
+                    ClassWeights::Balanced => Some(balanced(counts)),
+                },
+                freeze: optimisation.freeze,
+            },
+            seed: self.split.seed,
+            data_seed: optimisation.data_seed,
+            logging: Interval::Never,
+            logging_first_step: outputs.logging_first_step,
+            log_at_milestones: false,
+            eval: Interval::Never,
+            eval_on_start: outputs.eval_on_start,
+            eval_delay: outputs.eval_delay,
+            save: SaveStrategy::Never,
+            save_total_limit: outputs.save_total_limit,
+            save_only_model: outputs.save_only_model,
+            on_save_error: outputs.on_save_error.into(),
+            load_best_model_at_end: outputs.load_best_model_at_end,
+            metric_for_best_model: outputs.metric_for_best_model.into(),
+            early_stopping_patience: outputs.early_stopping_patience,
+        }
+    }
+}
+
+/// n / (K · nₖ), scikit-learn's `balanced`: every class weighs the same in all, and the mean
+/// weight of an image is 1. A class without images weighs nothing.
+fn balanced(counts: &[usize]) -> Vec<f32> {
+    let present = counts.iter().filter(|&&count| count > 0).count();
+    let images: usize = counts.iter().sum();
+    let weight = |&count: &usize| match count {
+        0 => 0.0,
+        _ => (images as f64 / (present * count) as f64) as f32,
+    };
+    counts.iter().map(weight).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Args;
+
+    use super::{TrainArgs, TrainConfig, balanced};
+
+    #[test]
+    fn balanced_weights_make_classes_equal() {
+        assert_eq!(balanced(&[10, 30]), [2.0, 2.0 / 3.0]);
+        assert_eq!(balanced(&[5, 0, 5]), [1.0, 0.0, 1.0]);
+    }
+
+    #[test]
+    fn settings_are_told_by_flags_that_there_are() {
+        let command = TrainArgs::augment_args(clap::Command::new("train"));
+        for setting in TrainConfig::default().settings() {
+            let mut flags = command.get_arguments().filter_map(|arg| arg.get_long());
+            assert!(
+                flags.any(|flag| setting.flag == format!("--{flag}")),
+                "{}",
+                setting.flag
+            );
+        }
     }
 }

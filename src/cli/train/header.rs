@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde_json::Value;
+
 use super::choices::AugmentArg;
 use super::start::Start;
 use vitcuda::data::Loader;
@@ -11,7 +13,7 @@ use vitcuda::model::freeze::Freeze;
 use vitcuda::model::params::ParamTable;
 use vitcuda::report::Fact;
 use vitcuda::report::format::thousands;
-use vitcuda::train::config::{Schedule, TrainConfig};
+use vitcuda::train::config::{Schedule, Setting, TrainConfig};
 
 /// What is trained.
 pub fn model(start: &Start, freeze: Freeze) -> Fact {
@@ -57,6 +59,26 @@ pub fn data(
     Fact::new("data", text)
 }
 
+/// Settings that the header says in words: here, in the plan, or by where the output goes.
+const SAID: [&str; 16] = [
+    "--output-dir",
+    "--learning-rate",
+    "--lr-scheduler-type",
+    "--batch-size",
+    "--eval-batch-size",
+    "--gradient-accumulation-steps",
+    "--weight-decay",
+    "--max-grad-norm",
+    "--seed",
+    "--epochs",
+    "--max-steps",
+    "--freeze",
+    "--eval-steps",
+    "--save-steps",
+    "--logging-steps",
+    "--logging-strategy",
+];
+
 /// How it is trained.
 pub fn recipe(config: &TrainConfig, augment: AugmentArg) -> Fact {
     let mut text = format!(
@@ -72,11 +94,28 @@ pub fn recipe(config: &TrainConfig, augment: AugmentArg) -> Fact {
         ", weight decay {}, gradient norm at most {}, seed {}",
         config.hyper.weight_decay, config.hyper.max_grad_norm, config.seed
     );
+    let others = config.changed_settings().into_iter();
+    for Setting { flag, value, .. } in others.filter(|setting| !SAID.contains(&setting.flag)) {
+        let words = match value {
+            Value::String(word) => word,
+            other => other.to_string(),
+        };
+        text += &format!(", {flag} {}", shortened(words));
+    }
     match augment {
         AugmentArg::None => {}
         AugmentArg::CropFlip => text += ", random crops and flips",
     }
     Fact::new("recipe", text)
+}
+
+/// At most a line of it.
+fn shortened(text: String) -> String {
+    const MOST: usize = 60;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
 }
 
 /// The course of the learning rate, in words.

@@ -15,15 +15,12 @@ use std::path::{Path, PathBuf};
 pub use args::TrainArgs;
 use batch::BatchSizes;
 use card::About;
-use choices::ClassWeights;
-use recipe::Recipe;
 use records::Records;
 use start::Start;
 
 use super::hub;
 use super::images;
 use super::model::RunFiles;
-use super::numbers::Steps;
 use super::output::{self, Outcome};
 use super::{Global, interrupt};
 use vitcuda::Error;
@@ -34,10 +31,9 @@ use vitcuda::report::format::accuracy;
 use vitcuda::report::verdict::{Finding, Tone};
 use vitcuda::report::{Console, Event, JsonLines, Reporter, Reporters};
 use vitcuda::train::RunLock;
-use vitcuda::train::config::{Interval, SaveStrategy, TrainConfig};
-use vitcuda::train::engine::{Capacity, EpochBatches, Hyper};
+use vitcuda::train::config::TrainConfig;
+use vitcuda::train::engine::{Capacity, EpochBatches};
 use vitcuda::train::engines::Opened;
-use vitcuda::train::plan;
 use vitcuda::train::resume;
 use vitcuda::train::source::BatchSource;
 use vitcuda::train::trainer::{self, Job};
@@ -68,14 +64,7 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
     let opened = Opened::new(device)?;
     let sizes = BatchSizes::new(args, &opened, &start.config, train.len())?;
     let counts = train.dataset().class_counts(classes.len());
-    let config = config(
-        args,
-        lock.folder(),
-        &sizes,
-        &train,
-        &counts,
-        validation.as_ref(),
-    );
+    let config = args.config(lock.folder(), &sizes, &counts, validation.is_some());
     let mut facts = vec![
         header::data(&spec.source, &classes, &train, validation.as_ref()),
         header::model(&start, args.optimisation.freeze),
@@ -256,100 +245,6 @@ fn notices<S: ToString>(reporters: &mut Reporters, texts: impl IntoIterator<Item
     }
 }
 
-/// The run's configuration; `counts` are the training images of each class.
-fn config(
-    args: &TrainArgs,
-    output_dir: &Path,
-    sizes: &BatchSizes,
-    train: &Loader,
-    counts: &[usize],
-    validation: Option<&Loader>,
-) -> TrainConfig {
-    let recipe = Recipe::of(args.data.as_deref());
-    let mut config = without_intervals(args, output_dir, sizes, counts, &recipe);
-    let max_steps = plan::max_steps(&config, train.len());
-    let intervals = args.outputs.intervals(&recipe, max_steps);
-    config.logging = intervals.logging;
-    config.log_at_milestones = intervals.log_at_milestones;
-    config.save = intervals.save;
-    // Evaluations nobody asked for are no reason to refuse data without a validation part.
-    config.eval = match validation {
-        None if !args.outputs.asks_for_evaluation() => Interval::Never,
-        _ => intervals.eval,
-    };
-    config
-}
-
-/// The same, before it is known what falls due at which step.
-fn without_intervals(
-    args: &TrainArgs,
-    output_dir: &Path,
-    sizes: &BatchSizes,
-    counts: &[usize],
-    recipe: &Recipe,
-) -> TrainConfig {
-    let (optimisation, outputs) = (&args.optimisation, &args.outputs);
-    let (warmup_steps, warmup_ratio) = match optimisation.warmup_steps {
-        Steps::Count(0) => (0, optimisation.warmup_ratio),
-        Steps::Count(steps) => (steps, 0.0),
-        Steps::Share(share) => (0, share),
-    };
-    TrainConfig {
-        output_dir: output_dir.to_owned(),
-        overwrite_output_dir: outputs.overwrite_output_dir,
-        resume: outputs.resume(),
-        learning_rate: optimisation.learning_rate.unwrap_or(recipe.learning_rate),
-        num_train_epochs: optimisation.epochs.unwrap_or(recipe.epochs),
-        max_steps: optimisation.max_steps(),
-        train_batch_size: sizes.train,
-        eval_batch_size: sizes.eval,
-        gradient_accumulation_steps: optimisation.gradient_accumulation_steps,
-        schedule: optimisation.lr_scheduler_type.into(),
-        warmup_steps,
-        warmup_ratio,
-        hyper: Hyper {
-            beta1: optimisation.adam_beta1,
-            beta2: optimisation.adam_beta2,
-            epsilon: optimisation.adam_epsilon,
-            weight_decay: optimisation.weight_decay,
-            max_grad_norm: optimisation.max_grad_norm,
-            label_smoothing: optimisation.label_smoothing_factor,
-            class_weights: match optimisation.class_weights {
-                ClassWeights::None => None,
-                ClassWeights::Balanced => Some(balanced(counts)),
-            },
-            freeze: optimisation.freeze,
-        },
-        seed: args.split.seed,
-        data_seed: optimisation.data_seed,
-        logging: Interval::Never,
-        logging_first_step: outputs.logging_first_step,
-        log_at_milestones: false,
-        eval: Interval::Never,
-        eval_on_start: outputs.eval_on_start,
-        eval_delay: outputs.eval_delay,
-        save: SaveStrategy::Never,
-        save_total_limit: outputs.save_total_limit,
-        save_only_model: outputs.save_only_model,
-        on_save_error: outputs.on_save_error.into(),
-        load_best_model_at_end: outputs.load_best_model_at_end,
-        metric_for_best_model: outputs.metric_for_best_model.into(),
-        early_stopping_patience: outputs.early_stopping_patience,
-    }
-}
-
-/// n / (K · nₖ), scikit-learn's `balanced`: every class weighs the same in all, and the mean
-/// weight of an image is 1. A class without images weighs nothing.
-fn balanced(counts: &[usize]) -> Vec<f32> {
-    let present = counts.iter().filter(|&&count| count > 0).count();
-    let images: usize = counts.iter().sum();
-    let weight = |&count: &usize| match count {
-        0 => 0.0,
-        _ => (images as f64 / (present * count) as f64) as f32,
-    };
-    counts.iter().map(weight).collect()
-}
-
 /// The name of a folder, or of a file without its ending.
 fn local_name(data: &Path) -> String {
     let data = data.canonicalize().unwrap_or(data.to_owned());
@@ -382,15 +277,4 @@ fn numbered_folders(data: Option<&Path>) -> impl Iterator<Item = PathBuf> {
         1 => Path::new("runs").join(&name),
         _ => Path::new("runs").join(format!("{name}-{n}")),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::balanced;
-
-    #[test]
-    fn balanced_weights_make_classes_equal() {
-        assert_eq!(balanced(&[10, 30]), [2.0, 2.0 / 3.0]);
-        assert_eq!(balanced(&[5, 0, 5]), [1.0, 0.0, 1.0]);
-    }
 }

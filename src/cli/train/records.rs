@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::cli::report::{self, PAGE};
 use crate::cli::thumbnail;
@@ -104,43 +104,8 @@ impl Reporter for Records {
 
 /// The run's settings, under the names of `TrainingArguments`.
 pub fn arguments(config: &TrainConfig) -> Map<String, Value> {
-    let hyper = &config.hyper;
-    let settings = json!({
-        "output_dir": config.output_dir,
-        "learning_rate": config.learning_rate,
-        "num_train_epochs": config.num_train_epochs,
-        "max_steps": config.max_steps.map_or(-1, |steps| steps as i64),
-        "per_device_train_batch_size": config.train_batch_size,
-        "per_device_eval_batch_size": config.eval_batch_size,
-        "gradient_accumulation_steps": config.gradient_accumulation_steps,
-        "lr_scheduler_type": config.schedule,
-        "warmup_steps": config.warmup_steps,
-        "warmup_ratio": config.warmup_ratio,
-        "weight_decay": hyper.weight_decay,
-        "adam_beta1": hyper.beta1,
-        "adam_beta2": hyper.beta2,
-        "adam_epsilon": hyper.epsilon,
-        "max_grad_norm": hyper.max_grad_norm,
-        "label_smoothing_factor": hyper.label_smoothing,
-        "seed": config.seed,
-        "data_seed": config.data_seed,
-        "logging_strategy": config.logging,
-        "logging_first_step": config.logging_first_step,
-        "logging_at_evaluations": config.log_at_milestones,
-        "eval_strategy": config.eval,
-        "eval_on_start": config.eval_on_start,
-        "eval_delay": config.eval_delay,
-        "save_strategy": config.save,
-        "save_total_limit": config.save_total_limit,
-        "save_only_model": config.save_only_model,
-        "load_best_model_at_end": config.load_best_model_at_end,
-        "metric_for_best_model": config.metric_for_best_model,
-        "early_stopping_patience": config.early_stopping_patience,
-    });
-    match settings {
-        Value::Object(settings) => settings,
-        other => unreachable!("{other} is no object"),
-    }
+    let settings = config.settings().into_iter();
+    settings.map(|s| (s.name.to_owned(), s.value)).collect()
 }
 
 /// Whether a run that ended in `error` has curves that explain it.

@@ -14,9 +14,10 @@ mod work;
 use std::collections::HashMap;
 use std::ops::Range;
 
+use super::config::Hyper;
 use super::cpu::Lookup;
 use super::engine::{
-    Batch, Begun, Capacity, Engine, Hyper, LossScale, OptimizerState, Staged, StepOutput,
+    Batch, Begun, Capacity, Engine, LossScale, OptimizerState, Staged, StepOutput,
 };
 use crate::device::structs::StepState;
 use crate::device::{Gpu, Graph, Pinned};

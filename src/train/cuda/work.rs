@@ -16,7 +16,8 @@ use crate::ops::gemm::Accumulate;
 use crate::ops::grad_norm::gpu::LossScaling;
 use crate::ops::patch_embed::gpu::Images;
 use crate::ops::{adamw, cross_entropy, grad_norm};
-use crate::train::engine::{EpochBatches, Hyper};
+use crate::train::config::Hyper;
+use crate::train::engine::EpochBatches;
 
 /// One piece of work; equal pieces launch the same kernels with the same arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
