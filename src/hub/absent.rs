@@ -63,7 +63,8 @@ mod tests {
 
     #[test]
     fn whoever_names_the_hub_hears_how_to_have_it() {
-        let settings = Settings::of(|_| None).unwrap();
+        let settings = Settings::of(|name| (name == "HF_HOME").then(|| "/shared".into()));
+        let settings = settings.unwrap();
         let hub = Hub::new(settings).unwrap();
         let id = Id::parse("them/pets@v2").unwrap();
         let push = Push {

@@ -23,8 +23,16 @@ const NO_TOKEN: &str = "\n";
 /// `hf-hub`'s client, with our own requests beside it.
 pub(super) struct Client {
     pub http: Http,
-    /// Made with the first request.
-    hub: OnceLock<vitcuda_hub::Client>,
+    /// Made with the first request of each kind.
+    asker: OnceLock<vitcuda_hub::Client>,
+    mover: OnceLock<vitcuda_hub::Client>,
+}
+
+/// What is limited in time: an answer that is read whole, or the silence while files move.
+#[derive(Clone, Copy)]
+enum Limit {
+    Whole,
+    Silence,
 }
 
 /// Whether a repository or a branch was there before.
@@ -39,7 +47,8 @@ impl Client {
     pub fn new(settings: Settings) -> Result<Self> {
         Ok(Self {
             http: Http::new(settings)?,
-            hub: OnceLock::new(),
+            asker: OnceLock::new(),
+            mover: OnceLock::new(),
         })
     }
 
@@ -50,7 +59,9 @@ impl Client {
         revision: &str,
         listener: &mut dyn Listener,
     ) -> Result<Revision, Failure> {
-        self.ask(listener, |hub, _| hub.info(named(repository), revision))
+        self.ask(Limit::Whole, listener, |hub, _| {
+            hub.info(named(repository), revision)
+        })
     }
 
     /// Tries once to load a file of `commit` from its first byte on, to its path below `folder`.
@@ -63,7 +74,7 @@ impl Client {
         folder: &Path,
         hear: impl FnMut(u64),
     ) -> io::Result<Result<(), Failure>> {
-        let hub = match self.hub() {
+        let hub = match self.hub(Limit::Silence) {
             Ok(hub) => hub,
             Err(failure) => return Ok(Err(failure)),
         };
@@ -77,7 +88,7 @@ impl Client {
 
     /// Creates a repository; one that is there is left as it is.
     pub fn create(&self, push: &Push, listener: &mut dyn Listener) -> Result<Created, Failure> {
-        self.ask(listener, |hub, _| {
+        self.ask(Limit::Whole, listener, |hub, _| {
             let is_private = push.visibility == Visibility::Private;
             created(hub.create(push.repository, is_private))
         })
@@ -90,7 +101,7 @@ impl Client {
         branch: &str,
         listener: &mut dyn Listener,
     ) -> Result<Created, Failure> {
-        self.ask(listener, |hub, _| {
+        self.ask(Limit::Whole, listener, |hub, _| {
             created(hub.create_branch(named(repository), branch))
         })
     }
@@ -102,7 +113,7 @@ impl Client {
         push: &Push,
         listener: &mut dyn Listener,
     ) -> Result<Pushed, Failure> {
-        let made = self.ask(listener, |hub, listener| {
+        let made = self.ask(Limit::Silence, listener, |hub, listener| {
             let commit = Commit {
                 branch: push.branch,
                 message: push.message,
@@ -127,26 +138,35 @@ impl Client {
     /// What `hf-hub` gives, after as many tries as it takes and is reasonable.
     fn ask<T>(
         &self,
+        limit: Limit,
         listener: &mut dyn Listener,
         mut call: impl FnMut(&vitcuda_hub::Client, &mut dyn Listener) -> HFResult<T>,
     ) -> Result<T, Failure> {
-        let hub = self.hub()?;
+        let hub = self.hub(limit)?;
         self.http.persist(listener, |listener| {
             call(hub, listener).map_err(|error| self.failure(error))
         })
     }
 
-    fn hub(&self) -> Result<&vitcuda_hub::Client, Failure> {
-        if self.hub.get().is_none() {
+    fn hub(&self, limit: Limit) -> Result<&vitcuda_hub::Client, Failure> {
+        let client = match limit {
+            Limit::Whole => &self.asker,
+            Limit::Silence => &self.mover,
+        };
+        if client.get().is_none() {
             let settings = &self.http.settings;
             let connections = self.http.connections().read_timeout(STALLED);
+            let connections = match limit {
+                Limit::Whole => connections.timeout(settings.patience),
+                Limit::Silence => connections,
+            };
             let token = settings.token.as_deref().unwrap_or(NO_TOKEN);
             let built =
                 vitcuda_hub::Client::new(connections, &settings.endpoint, token, &settings.cache);
             // Whoever was faster made the same.
-            let _ = self.hub.set(built.map_err(|error| self.failure(error))?);
+            let _ = client.set(built.map_err(|error| self.failure(error))?);
         }
-        Ok(self.hub.get().expect("it is set"))
+        Ok(client.get().expect("it is set"))
     }
 
     fn failure(&self, error: HFError) -> Failure {

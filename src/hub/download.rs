@@ -9,7 +9,7 @@ use vitcuda_hub::reqwest::Method;
 
 use super::cache::{Cache, create_parent, unwritable};
 use super::client::Client;
-use super::digest::sha256;
+use super::digest::Wanted;
 use super::failure::{Failure, Purpose};
 use super::http::{Redirects, Request, Waits, deepest, header};
 use super::repository::{Listing, Repository};
@@ -33,8 +33,8 @@ struct Described<'a> {
     /// Name of its blob.
     etag: String,
     bytes: u64,
-    /// Its SHA-256, of files that git-lfs keeps.
-    sha256: Option<String>,
+    /// What the hub tells of its bytes.
+    digest: Option<Wanted>,
 }
 
 /// How one attempt ended.
@@ -50,12 +50,13 @@ impl Download<'_> {
     /// the last one is there, so that nobody takes a part of a data set for all of it.
     pub fn run(&self, files: &[String], listener: &mut dyn Listener) -> Result<()> {
         let snapshot = self.cache.snapshot(&self.listing.commit);
-        let missing = files.iter().filter(|path| !snapshot.join(path).exists());
+        // A disk that was full leaves empty files; those that are meant to be are not loaded again.
+        let is_there = |path: &String| fs::metadata(snapshot.join(path)).is_ok_and(|m| m.len() > 0);
+        let missing = files.iter().filter(|path| !is_there(path));
         let described = missing.map(|path| self.describe(path, listener));
         let described: Vec<Described> = described.collect::<Result<_>>()?;
-        let (here, to_load): (Vec<&Described>, Vec<&Described>) = described
-            .iter()
-            .partition(|file| self.cache.blob(&file.etag).exists());
+        let (here, to_load): (Vec<&Described>, Vec<&Described>) =
+            described.iter().partition(|file| self.has(file));
         if !to_load.is_empty() {
             self.load_all(&to_load, listener)?;
         }
@@ -64,6 +65,11 @@ impl Download<'_> {
                 .link(&self.listing.commit, file.path, &file.etag)?;
         }
         Ok(())
+    }
+
+    /// Whether the cache has all bytes of a file.
+    fn has(&self, file: &Described) -> bool {
+        fs::metadata(self.cache.blob(&file.etag)).is_ok_and(|m| m.len() == file.bytes)
     }
 
     fn load_all(&self, files: &[&Described], listener: &mut dyn Listener) -> Result<()> {
@@ -123,9 +129,9 @@ impl Download<'_> {
         match (etag.filter(is_name), bytes) {
             (Some(etag), Some(bytes)) => Ok(Described {
                 path,
+                digest: Wanted::by_name(&etag, linked.is_some()),
                 etag,
                 bytes,
-                sha256: linked.filter(|tag| tag.len() == 64),
             }),
             _ => {
                 let found = "neither an ETag nor a size, or one of them".into();
@@ -140,7 +146,7 @@ impl Download<'_> {
         let incomplete = self.cache.incomplete(&described.etag);
         create_parent(&blob)?;
         let _lock = self.cache.lock(&described.etag)?;
-        if blob.exists() {
+        if self.has(described) {
             return Ok(()); // somebody else was faster
         }
         let refused = |e| unwritable(&incomplete, e);
@@ -246,12 +252,20 @@ impl Download<'_> {
             }
             Err(failure) => return Err(self.explained(failure, described.path)),
         };
-        let range = header(answer.headers(), "content-range");
-        let goes_on = range.is_some_and(|range| range.starts_with(&format!("bytes {have}-")));
-        if *have > 0 && (answer.status() != 206 || !goes_on) {
-            // Not the rest that was asked for but the whole.
+        let range = header(answer.headers(), "content-range").unwrap_or_default();
+        let is_part = answer.status() == 206;
+        let is_rest = is_part && *have > 0 && is_rest(range, *have, described.bytes);
+        if !is_rest && *have > 0 {
             file.set_len(0).map_err(refused)?;
             *have = 0;
+        }
+        if is_part && !is_rest {
+            // Bytes of another place must not be taken for the first ones.
+            let text = format!("another part of {} came than was asked for", described.path);
+            return Ok(Attempt::Broken(Failure::broken(
+                &url,
+                &io::Error::other(text),
+            )));
         }
         let mut buffer = vec![0; 128 << 10];
         loop {
@@ -277,22 +291,32 @@ impl Download<'_> {
         }
     }
 
-    /// Checks the bytes where the hub tells their SHA-256; others are thrown away.
+    /// Checks the bytes where the hub tells their digest; others are thrown away.
     fn verify(&self, described: &Described) -> Result<()> {
         let incomplete = self.cache.incomplete(&described.etag);
         let failed = |e| Error::io(&incomplete, "read it", e);
-        let Some(wanted) = &described.sha256 else {
+        let Some(wanted) = &described.digest else {
             return Ok(());
         };
-        let found = sha256(&incomplete).map_err(failed)?;
-        if found == *wanted {
+        let Some(found) = wanted.differs(&incomplete).map_err(failed)? else {
             return Ok(());
-        }
+        };
         fs::remove_file(&incomplete).map_err(|e| unwritable(&incomplete, e))?;
         let (repository, path) = (self.repository, described.path);
         Err(Error::hub(
-            format!("{repository}: {path} came damaged: its SHA-256 is {found}, wanted {wanted}"),
+            format!("{repository}: {path} came damaged: it is {found}, wanted {wanted}"),
             "run the command again, which loads it anew",
         ))
     }
+}
+
+/// Whether `range`, a `Content-Range`, is of the bytes from `start` on of a file of `bytes`.
+fn is_rest(range: &str, start: u64, bytes: u64) -> bool {
+    let Some((span, all)) = range.strip_prefix("bytes ").and_then(|r| r.split_once('/')) else {
+        return false;
+    };
+    let begins = span
+        .split_once('-')
+        .and_then(|(first, _)| first.parse().ok());
+    begins == Some(start) && (all == "*" || all.parse() == Ok(bytes))
 }

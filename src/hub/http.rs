@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::mpsc::Sender;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use vitcuda_hub::reqwest::blocking::{Body, Client, ClientBuilder, Response};
@@ -203,11 +203,8 @@ impl Http {
         listener: &mut dyn Listener,
     ) -> Result<T, Failure> {
         let answer = self.send(request, listener)?;
-        let mut bytes = Vec::new();
-        answer
-            .take(MAX_JSON)
-            .read_to_end(&mut bytes)
-            .map_err(|e| Failure::broken(&request.url, &e))?;
+        let bytes = whole(answer, self.settings.patience);
+        let bytes = bytes.map_err(|e| Failure::broken(&request.url, &e))?;
         serde_json::from_slice(&bytes).map_err(|e| Failure::Nonsense {
             url: request.url.clone(),
             found: format!("JSON that is not what the hub's is like: {e}"),
@@ -287,6 +284,24 @@ impl Http {
             }
         };
         sent.map_err(|e| Failure::of_connection(url, &e))
+    }
+}
+
+/// All of a body, which ends at [`MAX_JSON`] and has `patience` to come: each read has a limit of its
+/// own, which a byte now and then never meets.
+fn whole(answer: Answer, patience: Duration) -> io::Result<Vec<u8>> {
+    let (begun, mut bytes) = (Instant::now(), Vec::new());
+    let mut body = answer.take(MAX_JSON);
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match body.read(&mut buffer)? {
+            0 => return Ok(bytes),
+            read => bytes.extend_from_slice(&buffer[..read]),
+        }
+        if begun.elapsed() > patience {
+            let text = format!("{} bytes in {} s", bytes.len(), patience.as_secs());
+            return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+        }
     }
 }
 

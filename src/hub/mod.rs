@@ -8,7 +8,7 @@
 //! | job | `hf-hub` | ours, and why |
 //! | --- | --- | --- |
 //! | metadata | the commit and the files of a revision (`info`) | the headers of a file: `get_file_metadata` follows the redirect to the storage, whose answer has neither the digest nor the commit |
-//! | download | the first attempt at each file (`download_file`) | the rest of an interrupted file: it starts again from the first byte. Whether a file is whole, by length and SHA-256: it looks at neither |
+//! | download | the first attempt at each file (`download_file`) | the rest of an interrupted file: it starts again from the first byte. Whether a file is whole, by length and digest (SHA-256, of small files git's SHA-1): it looks at neither |
 //! | cache, snapshot | | all of it. Into the cache, `hf-hub` writes whatever a GET answers, an error's page, too; it shows files of a snapshot one by one, so that a part passes for all; it takes the lock and does not look again whether the file has come; and of its two HTTP clients it takes for this the one that cannot be given authorities or time limits. Reading is ours because it must work where no client can be made |
 //! | upload | the repository, the branch, and the commit with its files, large ones over Xet, if the hub has Xet or no file is large | large files by git-lfs, and their commit, at a hub without Xet: there it writes the weights into the commit, in base64 |
 //!

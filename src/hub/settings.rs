@@ -29,15 +29,23 @@ pub struct Settings {
     pub certificates: Option<PathBuf>,
     /// Pause before the second try of a request that may do better; doubled before each further one.
     pub pause: Duration,
+    /// An answer that is read whole, as a listing is, has to be there within this time.
+    pub patience: Duration,
 }
 
 impl Settings {
     /// As the environment says. [`Error::Io`] for a token file that is there and cannot be read.
+    ///
+    /// The person's folder is that of `HOME`, or as the system knows it.
     pub fn from_environment() -> Result<Self> {
-        Self::of(|name| std::env::var_os(name))
+        Self::of(|name| match (std::env::var_os(name), name) {
+            (None, "HOME") => std::env::home_dir().map(PathBuf::into_os_string),
+            (value, _) => value,
+        })
     }
 
-    /// As `variables` say; empty ones count as absent.
+    /// As `variables` say; empty ones count as absent. [`Error::Usage`] where none says where the
+    /// cache is.
     pub fn of(variables: impl Fn(&str) -> Option<OsString>) -> Result<Self> {
         let variable = |name: &str| variables(name).filter(|value| !value.is_empty());
         let text = |name| variable(name).map(|value| value.to_string_lossy().trim().to_owned());
@@ -49,12 +57,19 @@ impl Settings {
                 _ => Some(path),
             }
         };
-        let home = path("HF_HOME").unwrap_or_else(|| {
+        let home = path("HF_HOME").or_else(|| {
             let caches = path("XDG_CACHE_HOME");
             let caches = caches.or_else(|| Some(PathBuf::from(user()?).join(".cache")));
-            caches.unwrap_or_default().join("huggingface")
+            Some(caches?.join("huggingface"))
         });
         let cache = path("HF_HUB_CACHE").or_else(|| path("HUGGINGFACE_HUB_CACHE"));
+        let cache = cache.or_else(|| Some(home.as_ref()?.join("hub")));
+        let cache = cache.ok_or_else(|| {
+            Error::usage(
+                "there is no place for what is loaded from the hub: this user has no home folder",
+                "let HF_HOME name a folder",
+            )
+        })?;
         let is_on = |name| {
             let value: Option<String> = text(name);
             value.is_some_and(|v| ["1", "on", "yes", "true"].contains(&v.to_lowercase().as_str()))
@@ -62,20 +77,20 @@ impl Settings {
         let token = match text("HF_TOKEN").or_else(|| text("HUGGING_FACE_HUB_TOKEN")) {
             Some(token) => Some(token),
             None => {
-                let file = path("HF_TOKEN_PATH").unwrap_or_else(|| home.join("token"));
-                match file.exists() {
-                    true => Some(
+                let file = path("HF_TOKEN_PATH").or_else(|| Some(home?.join("token")));
+                match file.filter(|file| file.exists()) {
+                    Some(file) => Some(
                         std::fs::read_to_string(&file)
                             .map_err(|e| Error::io(&file, "read the token", e))?,
                     ),
-                    false => None,
+                    None => None,
                 }
             }
         };
         let endpoint = text("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned());
         Ok(Self {
             endpoint: endpoint.trim_end_matches('/').to_owned(),
-            cache: cache.unwrap_or_else(|| home.join("hub")),
+            cache,
             token: token
                 .map(|token| token.trim().to_owned())
                 .filter(|token| !token.is_empty()),
@@ -85,6 +100,7 @@ impl Settings {
             },
             certificates: path("SSL_CERT_FILE"),
             pause: Duration::from_millis(500),
+            patience: Duration::from_secs(120),
         })
     }
 }
@@ -112,6 +128,16 @@ mod tests {
         assert_eq!((plain.token, plain.network), (None, Network::Online));
         let caches = settings(&[("HOME", "/people/a"), ("XDG_CACHE_HOME", "/x")]);
         assert_eq!(caches.cache, PathBuf::from("/x/huggingface/hub"));
+    }
+
+    /// Not the folder that the person happens to be in.
+    #[test]
+    fn without_a_home_the_cache_has_to_be_named() {
+        let error = Settings::of(|_| None).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.help().unwrap().contains("HF_HOME"));
+        let named = settings(&[("HF_HUB_CACHE", "/shared/hub")]);
+        assert_eq!(named.cache, PathBuf::from("/shared/hub"));
     }
 
     #[test]

@@ -3,10 +3,10 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use vitcuda::hub::Transfer;
+use vitcuda::hub::{ModelPart, Transfer};
 
 use crate::server::Fault;
-use crate::site::sha256;
+use crate::site::{git_name, sha256};
 use crate::support::{PETS, World, noise, read, refused};
 
 const FILE: &str = "train.parquet";
@@ -130,6 +130,78 @@ fn damage_is_noticed_by_the_digest() {
     let (mut world, bytes) = self::world();
     world.leave(&bytes, &[7; 50_000]);
     refused(world.dataset("them/pets"), &["damaged"]);
+    complete(&mut world, &bytes);
+}
+
+/// Each byte comes in time, all of them never do.
+#[test]
+fn a_listing_that_trickles_is_given_up() {
+    let (mut world, _) = world();
+    world.settings.patience = Duration::from_millis(500);
+    let trickle = Fault::Trickle(Duration::from_millis(100));
+    world.server.fail(99, "GET", "/api/", trickle);
+    let start = Instant::now();
+    refused(
+        world.dataset("them/pets"),
+        &["nothing came for a long time", "check the network"],
+    );
+    assert!(start.elapsed() < Duration::from_secs(20));
+    assert_eq!(world.server.asked("GET", "/api/").len(), 5);
+}
+
+#[test]
+fn another_part_than_was_asked_for_is_not_taken_for_the_first() {
+    let (mut world, bytes) = world();
+    world.leave(&bytes, &bytes[..40_000]);
+    world
+        .server
+        .fail(1, "GET", "/cdn/", Fault::LaterRange(10_000));
+    complete(&mut world, &bytes);
+    let asked = [Some("bytes=40000-".to_owned()), None];
+    assert_eq!(ranges(&world), asked);
+}
+
+/// The ETag of a file that git keeps itself is its name there, a SHA-1.
+#[test]
+fn damage_of_a_small_file_is_noticed() {
+    let mut world = World::new();
+    let config = br#"{"model_type": "vit"}"#;
+    world.server.add(
+        "models/them/vit",
+        "main",
+        &[("config.json", config), ("model.safetensors", b"small")],
+    );
+    world.server.fail(1, "GET", "config.json", Fault::Damaged);
+    let wanted = git_name(config);
+    refused(
+        world.model("them/vit", ModelPart::Settings),
+        &["config.json", "damaged", &wanted, "again"],
+    );
+    let folder = world
+        .model("them/vit", ModelPart::Settings)
+        .expect("a model");
+    assert_eq!(read(&folder, "config.json"), config);
+}
+
+/// As a disk that was full leaves it; one that is meant to be empty stays.
+#[test]
+fn an_emptied_file_of_the_cache_is_loaded_again() {
+    let (mut world, bytes) = world();
+    world
+        .server
+        .add(PETS, "main", &[(FILE, &bytes), ("empty.parquet", b"")]);
+    complete(&mut world, &bytes);
+    let blob = world.pets().join("blobs").join(sha256(&bytes));
+    fs::write(&blob, "").unwrap();
+    world.server.forget();
+    complete(&mut world, &bytes);
+    assert_eq!(fs::read(&blob).unwrap(), bytes);
+    assert_eq!(world.server.asked("GET", "empty.parquet").len(), 0);
+    // So is one that was cut, when another commit shows it.
+    fs::write(&blob, &bytes[..10]).unwrap();
+    world
+        .server
+        .add(PETS, "main", &[(FILE, &bytes), ("notes.parquet", b"new")]);
     complete(&mut world, &bytes);
 }
 

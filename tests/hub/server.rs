@@ -21,8 +21,12 @@ pub enum Fault {
     Truncated(usize),
     /// The body stops after so many bytes, and the connection stays open.
     Stuck(usize),
+    /// The body comes a byte at a time, with so long between two.
+    Trickle(Duration),
     /// The range that is asked for is ignored.
     WholeFile,
+    /// In place of the range that is asked for, the one that begins so many bytes later.
+    LaterRange(usize),
     /// The bytes are not those of the file.
     Damaged,
     /// A text that is no JSON.
@@ -147,8 +151,18 @@ impl Site {
             })
         };
         let mut asked = asked;
-        if matches!(fault, Some(Fault::WholeFile)) {
-            asked.headers.remove("range");
+        match fault {
+            Some(Fault::WholeFile) => drop(asked.headers.remove("range")),
+            Some(Fault::LaterRange(bytes)) => {
+                if let Some(value) = asked.headers.get_mut("range") {
+                    let start = value
+                        .strip_prefix("bytes=")
+                        .and_then(|r| r.strip_suffix('-'));
+                    let start: usize = start.expect("a range").parse().expect("a number");
+                    *value = format!("bytes={}-", start + bytes);
+                }
+            }
+            _ => {}
         }
         let mut reply = match &fault {
             Some(Fault::Status(status, headers)) => {
@@ -178,7 +192,13 @@ impl Site {
             head += &format!("Content-Length: {promised}\r\n");
         }
         stream.write_all((head + "\r\n").as_bytes())?;
-        if asked.method != "HEAD" {
+        if let Some(Fault::Trickle(pause)) = fault {
+            for byte in &reply.body {
+                stream.write_all(&[*byte])?;
+                stream.flush()?;
+                std::thread::sleep(pause);
+            }
+        } else if asked.method != "HEAD" {
             stream.write_all(&reply.body)?;
         }
         stream.flush()?;

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
+use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use crate::server::{Asked, Planned};
@@ -66,8 +67,18 @@ pub fn commit_of(repository: &str, files: &BTreeMap<String, Vec<u8>>) -> String 
 }
 
 pub fn sha256(bytes: &[u8]) -> String {
+    hexadecimal(&Sha256::digest(bytes))
+}
+
+/// git's name of a blob of these bytes.
+pub fn git_name(bytes: &[u8]) -> String {
+    let header = format!("blob {}\0", bytes.len());
+    hexadecimal(&Sha1::digest([header.as_bytes(), bytes].concat()))
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
     let mut text = String::new();
-    for byte in Sha256::digest(bytes) {
+    for byte in bytes {
         write!(text, "{byte:02x}").expect("written to memory");
     }
     text
@@ -199,7 +210,7 @@ impl Site {
         let (bytes, oid, commit) = (bytes.clone(), sha256(bytes), commit.to_owned());
         if bytes.len() < LARGE {
             return body(asked, &bytes)
-                .with("ETag", format!("\"{}\"", &oid[..40]))
+                .with("ETag", format!("\"{}\"", git_name(&bytes)))
                 .with("X-Repo-Commit", commit);
         }
         let reply = Reply::new(302, "")

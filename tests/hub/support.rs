@@ -32,6 +32,7 @@ impl World {
             network: Network::Online,
             certificates: None,
             pause: Duration::from_millis(5),
+            patience: Duration::from_secs(60),
         };
         Self {
             server,

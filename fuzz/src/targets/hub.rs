@@ -96,6 +96,7 @@ pub fn conversation(input: &Input, folder: &Path) -> bool {
         network: Network::Online,
         certificates: None,
         pause: Duration::ZERO,
+        patience: Duration::from_secs(2),
     });
     let hub = hub.expect("no certificates are asked for");
     let id = Id::parse("owner/name").expect("an id");
