@@ -1,6 +1,7 @@
 //! Reads `kernels/` and writes `kernels.rs`, which `src/device/kernels.rs` includes: the texts with
 //! their hashes, and for each kernel a struct with one typed field a parameter, so that a parameter
-//! that was renamed, added or retyped in the CUDA text does not compile in Rust.
+//! that was renamed, added or retyped in the CUDA text does not compile in Rust. Packs the letters of
+//! pictures, too.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,10 @@ use std::{env, fs};
 
 #[path = "src/fnv.rs"]
 mod fnv;
+#[path = "build/fonts.rs"]
+mod fonts;
+#[path = "build/linker.rs"]
+mod linker;
 #[path = "build/signature.rs"]
 mod signature;
 
@@ -42,8 +47,10 @@ fn main() {
         "\n/// Names of all kernels.\npub const NAMES: &[&str] = &{names:?};"
     )
     .unwrap();
-    let target = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it")).join("kernels.rs");
-    fs::write(target, out).expect("cargo's output folder is writable");
+    let folder = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
+    fs::write(folder.join("kernels.rs"), out).expect("cargo's output folder is writable");
+    fonts::pack(&folder);
+    linker::fold_equal_functions();
 }
 
 /// Names and texts of the files with this extension, sorted by name.

@@ -3,6 +3,7 @@
 mod bench;
 mod data;
 mod doctor;
+mod ending;
 mod eval;
 mod hub;
 mod hugging_face;

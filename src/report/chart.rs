@@ -1,8 +1,8 @@
-//! A chart of curves, as SVG.
+//! A chart of curves.
 
-use std::fmt::Write;
-
-use super::xml::escape;
+use super::shape::Coordinate::{Laid, Placed};
+use super::shape::{Shape, Stroke, Style};
+use crate::picture::Anchor;
 
 /// Colours of curves, told apart by colour-blind people too (Okabe and Ito).
 pub const COLOURS: [&str; 7] = [
@@ -48,7 +48,7 @@ pub struct Chart {
 
 /// Pixels around the plotted area.
 const LEFT: f64 = 58.0;
-const RIGHT: f64 = 16.0;
+pub(super) const RIGHT: f64 = 16.0;
 const TOP: f64 = 34.0;
 const BOTTOM: f64 = 44.0;
 /// Height of a line of the legend.
@@ -66,26 +66,21 @@ impl Chart {
         TOP + HEIGHT + BOTTOM + LEGEND * self.curves.len() as f64
     }
 
-    /// The chart as an `svg` element whose upper left corner is at (0, `y`) of what it is put into.
-    /// Axes and texts have the colour of the surrounding text.
-    pub fn svg(&self, y: f64) -> String {
-        let (width, height) = (Self::WIDTH, self.height());
-        let mut svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" y=\"{y}\" width=\"{width}\" \
-             height=\"{height}\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
-             font-family=\"system-ui, sans-serif\" font-size=\"12\" fill=\"currentColor\">\n\
-             <title>{title}</title>\n\
-             <text x=\"{LEFT}\" y=\"20\" font-size=\"14\" font-weight=\"600\">{title}</text>\n",
-            title = escape(&self.title)
-        );
+    /// What the chart consists of, in the order it is drawn in.
+    pub(super) fn shapes(&self) -> Vec<Shape> {
+        let mut shapes = vec![Shape::Text {
+            at: (Laid(LEFT), Laid(20.0)),
+            text: self.title.clone(),
+            anchor: Anchor::Start,
+            style: Style::Title,
+        }];
         let [x, y] = [self.x_axis(), self.y_axis()];
-        self.draw_axes(&mut svg, &x, &y);
+        self.draw_axes(&mut shapes, &x, &y);
         for curve in &self.curves {
-            curve.draw(&mut svg, &x, &y);
+            curve.draw(&mut shapes, &x, &y);
         }
-        self.draw_legend(&mut svg);
-        svg.push_str("</svg>\n");
-        svg
+        self.draw_legend(&mut shapes);
+        shapes
     }
 
     fn x_axis(&self) -> Axis {
@@ -111,38 +106,47 @@ impl Chart {
         Axis::new(low, high, TOP + HEIGHT, TOP)
     }
 
-    fn draw_axes(&self, svg: &mut String, x: &Axis, y: &Axis) {
-        let (right, bottom) = (LEFT + WIDTH, TOP + HEIGHT);
+    fn draw_axes(&self, shapes: &mut Vec<Shape>, x: &Axis, y: &Axis) {
+        let (left, right, bottom) = (Laid(LEFT), Laid(LEFT + WIDTH), TOP + HEIGHT);
         for tick in y.ticks() {
-            let (at, text) = (y.place(tick), self.tick_text(tick, y.step));
-            let _ = writeln!(
-                svg,
-                "<line x1=\"{LEFT}\" x2=\"{right}\" y1=\"{at:.1}\" y2=\"{at:.1}\" \
-                 stroke=\"currentColor\" stroke-opacity=\"0.15\"/>\
-                 <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{text}</text>",
-                LEFT - 8.0,
-                at + 4.0
-            );
+            let at = y.place(tick);
+            shapes.push(Shape::Line {
+                from: (left, Placed(at)),
+                to: (right, Placed(at)),
+                stroke: Stroke::Axis { opacity: 0.15 },
+            });
+            shapes.push(Shape::Text {
+                at: (Placed(LEFT - 8.0), Placed(at + 4.0)),
+                text: self.tick_text(tick, y.step),
+                anchor: Anchor::End,
+                style: Style::Label,
+            });
         }
         for tick in x.ticks() {
-            let (at, text) = (x.place(tick), plain(tick, x.step));
-            let _ = writeln!(
-                svg,
-                "<line x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{bottom}\" y2=\"{}\" \
-                 stroke=\"currentColor\" stroke-opacity=\"0.5\"/>\
-                 <text x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{text}</text>",
-                bottom + 4.0,
-                bottom + 18.0
-            );
+            let at = Placed(x.place(tick));
+            shapes.push(Shape::Line {
+                from: (at, Laid(bottom)),
+                to: (at, Laid(bottom + 4.0)),
+                stroke: Stroke::Axis { opacity: 0.5 },
+            });
+            shapes.push(Shape::Text {
+                at: (at, Laid(bottom + 18.0)),
+                text: plain(tick, x.step),
+                anchor: Anchor::Middle,
+                style: Style::Label,
+            });
         }
-        let _ = writeln!(
-            svg,
-            "<line x1=\"{LEFT}\" x2=\"{right}\" y1=\"{bottom}\" y2=\"{bottom}\" \
-             stroke=\"currentColor\" stroke-opacity=\"0.5\"/>\
-             <text x=\"{right}\" y=\"{}\" text-anchor=\"end\" fill-opacity=\"0.7\">{}</text>",
-            bottom + 34.0,
-            self.x_label
-        );
+        shapes.push(Shape::Line {
+            from: (left, Laid(bottom)),
+            to: (right, Laid(bottom)),
+            stroke: Stroke::Axis { opacity: 0.5 },
+        });
+        shapes.push(Shape::Text {
+            at: (right, Laid(bottom + 34.0)),
+            text: self.x_label.to_owned(),
+            anchor: Anchor::End,
+            style: Style::Faint,
+        });
     }
 
     fn tick_text(&self, value: f64, step: f64) -> String {
@@ -152,56 +156,43 @@ impl Chart {
         }
     }
 
-    fn draw_legend(&self, svg: &mut String) {
+    fn draw_legend(&self, shapes: &mut Vec<Shape>) {
         for (i, curve) in self.curves.iter().enumerate() {
             let y = TOP + HEIGHT + BOTTOM + LEGEND * i as f64;
-            let _ = writeln!(
-                svg,
-                "<line x1=\"{LEFT}\" x2=\"{}\" y1=\"{y}\" y2=\"{y}\" stroke=\"{}\" \
-                 stroke-width=\"3\"/><text x=\"{}\" y=\"{}\">{}</text>",
-                LEFT + 22.0,
-                curve.colour,
-                LEFT + 30.0,
-                y + 4.0,
-                escape(&curve.name)
-            );
+            shapes.push(Shape::Line {
+                from: (Laid(LEFT), Laid(y)),
+                to: (Laid(LEFT + 22.0), Laid(y)),
+                stroke: Stroke::Legend(curve.colour),
+            });
+            shapes.push(Shape::Text {
+                at: (Laid(LEFT + 30.0), Laid(y + 4.0)),
+                text: curve.name.clone(),
+                anchor: Anchor::Start,
+                style: Style::Label,
+            });
         }
     }
 }
 
 impl Curve {
-    fn draw(&self, svg: &mut String, x: &Axis, y: &Axis) {
+    fn draw(&self, shapes: &mut Vec<Shape>, x: &Axis, y: &Axis) {
         let colour = self.colour;
-        let at = |&(px, py): &(f64, f64)| format!("{:.1},{:.1}", x.place(px), y.place(py));
+        let at = |&(px, py): &(f64, f64)| (x.place(px), y.place(py));
         if !self.band.is_empty() {
             let low = self.band.iter().map(|&(px, low, _)| at(&(px, low)));
             let high = self.band.iter().rev().map(|&(px, _, high)| at(&(px, high)));
-            let outline: Vec<String> = low.chain(high).collect();
-            let _ = writeln!(
-                svg,
-                "<polygon points=\"{}\" fill=\"{colour}\" fill-opacity=\"0.15\"/>",
-                outline.join(" ")
-            );
+            let outline = low.chain(high).collect();
+            shapes.push(Shape::Band { outline, colour });
         }
         for piece in self.line.split(|(_, y)| !y.is_finite()) {
             if piece.len() > 1 {
-                let points: Vec<String> = piece.iter().map(at).collect();
-                let _ = writeln!(
-                    svg,
-                    "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" \
-                     stroke-width=\"2\" stroke-linejoin=\"round\"/>",
-                    points.join(" ")
-                );
+                let points = piece.iter().map(at).collect();
+                shapes.push(Shape::Curve { points, colour });
             }
             // A point by itself shows only as a dot.
             if self.points == Points::Marked || piece.len() == 1 {
-                for &(px, py) in piece {
-                    let (cx, cy) = (x.place(px), y.place(py));
-                    let _ = writeln!(
-                        svg,
-                        "<circle cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"3\" fill=\"{colour}\"/>"
-                    );
-                }
+                let dots = piece.iter().map(at);
+                shapes.extend(dots.map(|at| Shape::Dot { at, colour }));
             }
         }
     }

@@ -1,8 +1,11 @@
-//! The curves of one run or of several, as charts and as a file of their own.
+//! The curves of one run or of several, as charts and as files of their own.
 
 use super::chart::{COLOURS, Chart, Curve, Points, Values};
+use super::raster::TEXT;
 use super::run_log::{RunLog, Scored, Trained};
 use crate::metrics::wilson;
+use crate::picture::Canvas;
+use crate::{Error, Result};
 
 /// What the curves run over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,7 +141,31 @@ pub fn svg_file(charts: &[Chart]) -> String {
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
          <svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
-         viewBox=\"0 0 {width} {height}\" color=\"#222222\">\n\
+         viewBox=\"0 0 {width} {height}\" color=\"{TEXT}\">\n\
          <rect width=\"{width}\" height=\"{height}\" fill=\"#ffffff\"/>\n{parts}</svg>\n"
     )
+}
+
+/// Pixels of a PNG file for each of an SVG file.
+const SCALE: f32 = 2.0;
+
+/// The same as a PNG file, twice as large.
+///
+/// # Errors
+/// [`Error::Usage`] if there are so many curves that the picture would be higher than pictures are.
+pub fn png_file(charts: &[Chart]) -> Result<Vec<u8>> {
+    let height: f64 = charts.iter().map(Chart::height).sum();
+    if height as f32 * SCALE > Canvas::LONGEST {
+        return Err(Error::usage(
+            "the names of all these runs make the picture too high for a PNG file",
+            "name fewer runs, or write a file that ends in .svg",
+        ));
+    }
+    let mut canvas = Canvas::new(Chart::WIDTH as f32, height.max(1.0) as f32, SCALE);
+    let mut top = 0.0;
+    for chart in charts {
+        chart.draw(&mut canvas, top);
+        top += chart.height();
+    }
+    Ok(canvas.into_rgb().to_png())
 }

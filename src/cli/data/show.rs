@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::inline::Protocol;
 use crate::cli::Global;
+use crate::cli::ending;
 use crate::cli::model::{self, Named};
 use crate::cli::numbers::count;
 use crate::cli::output::{self, Outcome};
@@ -17,7 +18,7 @@ use vitcuda::data::decode::Undecodable;
 use vitcuda::data::grid::{self, Tile};
 use vitcuda::data::source::{self, Labelled, Part};
 use vitcuda::data::split::sample;
-use vitcuda::data::{Dataset, Preprocessor};
+use vitcuda::data::{Dataset, Preprocessor, Rgb};
 use vitcuda::hub::ModelPart;
 use vitcuda::{Error, Result, files};
 
@@ -44,7 +45,8 @@ pub struct ShowArgs {
     /// With --grid: seed of the drawing
     #[arg(long, value_name = "N", default_value_t = 42)]
     pub seed: u64,
-    /// With --grid: the PNG file to write; without it, a terminal that can shows the picture
+    /// With --grid: the file to write, whose ending, .png or .jpg, says as what; without it, a
+    /// terminal that can shows the picture
     #[arg(long, short, value_name = "FILE", requires = "grid")]
     pub output: Option<PathBuf>,
     /// Split to show [default: train, or the only one]
@@ -65,7 +67,21 @@ fn grid_size(text: &str) -> Result<(usize, usize), String> {
     }
 }
 
+/// Kinds of pictures by the endings of their files.
+const KINDS: [(&str, fn(&Rgb) -> Vec<u8>); 3] = [
+    ("png", Rgb::to_png),
+    ("jpg", Rgb::to_jpeg),
+    ("jpeg", Rgb::to_jpeg),
+];
+
+/// Where to write a picture, and how.
+type Target<'a> = Option<(&'a Path, fn(&Rgb) -> Vec<u8>)>;
+
 pub fn run(args: &ShowArgs, global: &Global) -> Outcome {
+    let target = match &args.output {
+        Some(path) => Some((path.as_path(), ending::kind(path, &KINDS)?)),
+        None => None,
+    };
     let source = args.columns.find(args.data.as_deref(), global)?;
     let part = args.split.clone().map_or(Part::Train, Part::Named);
     let data = source::open_part(&source, part)?;
@@ -73,7 +89,7 @@ pub fn run(args: &ShowArgs, global: &Global) -> Outcome {
         global.notice(notice);
     }
     match (args.grid, args.index) {
-        (Some((rows, columns)), _) => show_grid(args, &data, rows, columns, global),
+        (Some((rows, columns)), _) => show_grid(args, &data, (rows, columns), target, global),
         (None, Some(index)) => show_image(args, &data, index, global),
         (None, None) => unreachable!("one of the two is required"),
     }
@@ -82,12 +98,12 @@ pub fn run(args: &ShowArgs, global: &Global) -> Outcome {
 fn show_grid(
     args: &ShowArgs,
     data: &Labelled,
-    rows: usize,
-    columns: usize,
+    (rows, columns): (usize, usize),
+    target: Target,
     global: &Global,
 ) -> Outcome {
     let terminal = Protocol::of_terminal().filter(|_| std::io::stdout().is_terminal());
-    if args.output.is_none() && terminal.is_none() {
+    if target.is_none() && terminal.is_none() {
         return Err(Error::usage(
             "--grid: this terminal shows no pictures, as far as is known",
             "name a file for the picture: -o grid.png",
@@ -109,22 +125,22 @@ fn show_grid(
         }
     };
     let tiles: Vec<Tile> = chosen.par_iter().map(tile).collect();
-    let png = grid::draw(&tiles, columns).to_png();
-    if let Some(path) = &args.output {
-        files::write_atomically(path, &png)?;
+    let picture = grid::draw(&tiles, columns);
+    if let Some((path, encode)) = target {
+        files::write_atomically(path, &encode(&picture))?;
     }
     if global.json {
         let images = chosen
             .iter()
             .map(|&i| json!({ "index": i, "name": data.dataset.name(i), "label": class(data, i) }));
         return output::json(&json!({
-            "file": args.output.as_ref().map(|path| path.display().to_string()),
+            "file": target.map(|(path, _)| path.display().to_string()),
             "images": images.collect::<Vec<_>>(),
         }));
     }
-    match (terminal, &args.output) {
-        (Some(protocol), _) => output::as_it_is(&protocol.show(&png)),
-        (None, Some(path)) => output::result(path.display()),
+    match (terminal, target) {
+        (Some(protocol), _) => output::as_it_is(&protocol.show(&picture.to_png())),
+        (None, Some((path, _))) => output::result(path.display()),
         (None, None) => Ok(()),
     }
 }

@@ -1,9 +1,8 @@
 //! Pictures in rows and columns, each under its title: one picture to look at.
 
-mod letters;
-
 use super::resize::{Axis, Filter, resize};
 use super::rgb::Rgb;
+use crate::picture::{Anchor, Canvas, Ink, Lettering, fit};
 
 /// Side of the square that a picture is fitted into.
 const TILE: usize = 224;
@@ -14,11 +13,16 @@ const GAP: usize = 8;
 /// Height of the strip that holds a title.
 const STRIP: usize = 22;
 
-/// Pixels of the grid for each dot of a letter.
-const DOT: usize = 2;
+/// From the top of the strip to the line that letters stand on.
+const BASELINE: usize = 16;
 
-const PAPER: [u8; 3] = [255; 3];
-const INK: [u8; 3] = [32; 3];
+/// Size of the letters, at which those that are made of dots have pixels for dots.
+const SIZE: f32 = 16.0;
+
+const INK: Ink = Ink {
+    colour: [32; 3],
+    opacity: 1.0,
+};
 
 /// A picture and what stands above it; a tile without a picture stays empty.
 pub struct Tile {
@@ -33,16 +37,37 @@ pub fn draw(tiles: &[Tile], columns: usize) -> Rgb {
     let rows = tiles.len().div_ceil(columns);
     let width = GAP + columns * (TILE + GAP);
     let height = GAP + rows * (STRIP + TILE + GAP);
-    let mut sheet = Rgb::new(width, height, PAPER.repeat(width * height));
+    let mut paper = Canvas::new(width as f32, height as f32, 1.0);
+    let corner = |i: usize| {
+        let (row, column) = (i / columns, i % columns);
+        (
+            GAP + column * (TILE + GAP),
+            GAP + row * (STRIP + TILE + GAP),
+        )
+    };
     for (i, tile) in tiles.iter().enumerate() {
-        let x = GAP + i % columns * (TILE + GAP);
-        let y = GAP + i / columns * (STRIP + TILE + GAP);
-        write(&mut sheet, &tile.title, x, y);
+        let (x, y) = corner(i);
+        write(&mut paper, &tile.title, x, y + BASELINE);
+    }
+    let mut sheet = paper.into_rgb();
+    for (i, tile) in tiles.iter().enumerate() {
+        let (x, y) = corner(i);
         if let Some(picture) = &tile.picture {
             paste(&mut sheet, picture, x, y + STRIP);
         }
     }
     sheet
+}
+
+/// Writes a line whose letters stand on `y` from `x` on, as far as the tile goes.
+fn write(paper: &mut Canvas, text: &str, x: usize, y: usize) {
+    let how = Lettering {
+        size: SIZE,
+        bold: false,
+        anchor: Anchor::Start,
+    };
+    let shown = fit(text, SIZE, TILE as f32);
+    paper.text((x as f32, y as f32), &shown, how, INK);
 }
 
 /// Fits the picture into the tile whose corner is (x, y), in its middle.
@@ -61,26 +86,6 @@ fn paste(sheet: &mut Rgb, picture: &Rgb, x: usize, y: usize) {
     }
 }
 
-/// Writes a line from the corner (x, y) on, as far as the tile goes.
-fn write(sheet: &mut Rgb, text: &str, x: usize, y: usize) {
-    let room = (TILE + DOT) / (DOT * letters::ADVANCE);
-    let length = text.chars().count();
-    let shown: String = match length > room {
-        true => text.chars().take(room - 2).chain("..".chars()).collect(),
-        false => text.to_owned(),
-    };
-    for (n, letter) in shown.chars().enumerate() {
-        for (column, dots) in letters::columns(letter).into_iter().enumerate() {
-            for row in (0..8).filter(|row| dots >> row & 1 == 1) {
-                let left = x + DOT * (n * letters::ADVANCE + column);
-                for (dx, dy) in (0..DOT).flat_map(|dx| (0..DOT).map(move |dy| (dx, dy))) {
-                    set(sheet, left + dx, y + DOT * row + dy, INK);
-                }
-            }
-        }
-    }
-}
-
 fn set(sheet: &mut Rgb, x: usize, y: usize, colour: [u8; 3]) {
     let at = 3 * (y * sheet.width + x);
     sheet.pixels[at..at + 3].copy_from_slice(&colour);
@@ -89,6 +94,8 @@ fn set(sheet: &mut Rgb, x: usize, y: usize, colour: [u8; 3]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const PAPER: [u8; 3] = [255; 3];
 
     #[test]
     fn pictures_and_titles_are_where_they_belong() {
@@ -115,9 +122,26 @@ mod tests {
         // Twice as wide as high: paper above and below.
         assert_eq!(at(middle, GAP + STRIP + TILE / 4 - 2), PAPER);
         assert_eq!(at(middle, GAP + STRIP + TILE / 4 + 2), [255, 0, 0]);
-        // The stem of the I is its third column; the first is empty.
-        assert_eq!(at(GAP + 2 * DOT, GAP + 3 * DOT), INK);
-        assert_eq!(at(GAP, GAP + 3 * DOT), PAPER);
+        // The stem of the I, and above it.
+        let dark = |y: usize| (GAP..GAP + 8).any(|x| at(x, y)[0] < 128);
+        assert!(dark(GAP + BASELINE - 6) && !dark(GAP + BASELINE + 2) && !dark(GAP + 2));
+    }
+
+    #[test]
+    fn titles_are_in_the_script_of_their_classes() {
+        let draw = |title: &str| {
+            let picture = None;
+            let title = title.to_owned();
+            draw(&[Tile { title, picture }], 1)
+        };
+        for [one, other] in [
+            ["玫瑰", "百合"],
+            ["кот", "пёс"],
+            ["قط", "كلب"],
+            ["แมว", "หมา"],
+        ] {
+            assert_ne!(draw(one), draw(other));
+        }
     }
 
     #[test]
