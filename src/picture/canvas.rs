@@ -1,13 +1,12 @@
 //! White paper to draw on.
 
-use tiny_skia::{Color, FillRule, LineJoin, Paint, Path, PathBuilder, Pixmap, Stroke, Transform};
-
+use super::outline::Outline;
 use super::{Rgb, text};
 
 /// Paper on which places and lengths are given in units of `scale` pixels, from the upper left
 /// corner on.
 pub struct Canvas {
-    pixels: Pixmap,
+    pixels: Rgb,
     scale: f32,
 }
 
@@ -35,109 +34,82 @@ pub struct Lettering {
 }
 
 impl Canvas {
-    /// Longest side in pixels; beyond it, places would be rounded.
+    /// Longest side in pixels; beyond it, memory would run short.
     pub const LONGEST: f32 = 32767.0;
 
     /// Panics unless both sides are from 1 to [`Self::LONGEST`] pixels.
     pub fn new(width: f32, height: f32, scale: f32) -> Self {
         let [width, height] = [width, height].map(|side| (side * scale).ceil());
         assert!(width.max(height) <= Self::LONGEST, "{width} × {height}");
-        let mut pixels = Pixmap::new(width as u32, height as u32).expect("a pixel or more");
-        pixels.fill(Color::WHITE);
+        let (width, height) = (width as usize, height as usize);
+        let pixels = Rgb::new(width, height, vec![255; 3 * width * height]);
         Self { pixels, scale }
     }
 
     /// A line through the points.
     pub fn line(&mut self, points: &[(f32, f32)], width: f32, ink: Ink) {
-        if let Some(path) = through(points, false) {
-            self.stroke(&path, width, ink);
-        }
+        let mut area = Outline::default();
+        area.add_line(&self.scaled(points), width * self.scale);
+        self.fill(&area, ink);
     }
 
     /// The area between the points.
     pub fn area(&mut self, points: &[(f32, f32)], ink: Ink) {
-        if let Some(path) = through(points, true) {
-            self.fill(&path, self.scaled(), ink);
-        }
+        let mut area = Outline::default();
+        area.add(self.scaled(points));
+        self.fill(&area, ink);
     }
 
     pub fn dot(&mut self, (x, y): (f32, f32), radius: f32, ink: Ink) {
-        if let Some(path) = PathBuilder::from_circle(x, y, radius) {
-            self.fill(&path, self.scaled(), ink);
-        }
+        let (x, y) = (x * self.scale, y * self.scale);
+        let mut area = Outline::default();
+        area.add_circle((x, y), radius * self.scale);
+        self.fill(&area, ink);
     }
 
     /// Writes a line whose baseline goes through `at`.
     pub fn text(&mut self, at: (f32, f32), text: &str, how: Lettering, ink: Ink) {
         // In pixels: letters made of dots are sharp only if dots fall onto pixels.
         let size = how.size * self.scale;
-        let Some(path) = text::outline(text, size) else {
-            return;
-        };
         let before = match how.anchor {
             Anchor::Start => 0.0,
             Anchor::Middle => text::width(text, size) / 2.0,
             Anchor::End => text::width(text, size),
         };
         let x = (at.0 * self.scale - before).round();
-        let place = Transform::from_translate(x, (at.1 * self.scale).round());
-        self.fill(&path, place, ink);
+        let letters = text::outline(text, size).moved(x, (at.1 * self.scale).round());
+        self.fill(&letters, ink);
         if how.bold {
-            let stroke = Stroke {
-                width: size / 24.0,
-                ..Stroke::default()
-            };
-            self.pixels
-                .stroke_path(&path, &paint(ink), &stroke, place, None);
+            self.fill(&letters.moved(size / 20.0, 0.0), ink);
         }
     }
 
     pub fn into_rgb(self) -> Rgb {
-        let (width, height) = (self.pixels.width() as usize, self.pixels.height() as usize);
-        // Opaque, as the paper is.
-        let pixels = self.pixels.data().chunks_exact(4);
-        let pixels = pixels.flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]);
-        Rgb::new(width, height, pixels.collect())
-    }
-
-    fn scaled(&self) -> Transform {
-        Transform::from_scale(self.scale, self.scale)
-    }
-
-    fn fill(&mut self, path: &Path, place: Transform, ink: Ink) {
-        let paint = paint(ink);
         self.pixels
-            .fill_path(path, &paint, FillRule::Winding, place, None);
     }
 
-    fn stroke(&mut self, path: &Path, width: f32, ink: Ink) {
-        let stroke = Stroke {
+    fn scaled(&self, points: &[(f32, f32)]) -> Vec<(f32, f32)> {
+        let scaled = |&(x, y): &(f32, f32)| (x * self.scale, y * self.scale);
+        points.iter().map(scaled).collect()
+    }
+
+    fn fill(&mut self, area: &Outline, ink: Ink) {
+        let Rgb {
             width,
-            line_join: LineJoin::Round,
-            ..Stroke::default()
-        };
-        let place = self.scaled();
-        self.pixels
-            .stroke_path(path, &paint(ink), &stroke, place, None);
+            height,
+            pixels,
+        } = &mut self.pixels;
+        area.cover(*width, *height, |y, covered| {
+            let row = &mut pixels[3 * *width * y..][..3 * *width];
+            for (pixel, &share) in row.chunks_exact_mut(3).zip(covered) {
+                if share == 0.0 {
+                    continue;
+                }
+                for (value, colour) in pixel.iter_mut().zip(ink.colour) {
+                    let (below, above) = (f32::from(*value), f32::from(colour));
+                    *value = (below + (above - below) * share.min(1.0) * ink.opacity).round() as u8;
+                }
+            }
+        });
     }
-}
-
-fn through(points: &[(f32, f32)], closed: bool) -> Option<Path> {
-    let (&(x, y), rest) = points.split_first()?;
-    let mut path = PathBuilder::new();
-    path.move_to(x, y);
-    for &(x, y) in rest {
-        path.line_to(x, y);
-    }
-    if closed {
-        path.close();
-    }
-    path.finish()
-}
-
-fn paint(ink: Ink) -> Paint<'static> {
-    let [red, green, blue] = ink.colour;
-    let mut paint = Paint::default();
-    paint.set_color_rgba8(red, green, blue, (255.0 * ink.opacity).round() as u8);
-    paint
 }

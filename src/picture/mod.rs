@@ -1,6 +1,7 @@
 //! Pictures: pixels, files of them, and what is drawn and written onto them.
 
 mod canvas;
+mod outline;
 pub mod rgb;
 mod text;
 

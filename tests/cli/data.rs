@@ -184,6 +184,31 @@ fn show_draws_the_images_that_python_would() {
     }
 }
 
+#[test]
+fn show_writes_what_the_ending_says() {
+    let folder = tempfile::tempdir().unwrap();
+    red_and_blue(&folder.path().join("photos"), 20);
+    let grid = |file: &str| {
+        let line = format!("data show photos --grid 2x3 -o {file}");
+        words_in(folder.path(), &line).well();
+        fs::read(folder.path().join(file)).unwrap()
+    };
+    assert!(grid("grid.png").starts_with(b"\x89PNG"));
+    let file = grid("grid.JPG");
+    assert_eq!(file, grid("grid.jpeg"));
+    let decode = |file: &[u8]| image::load_from_memory(file).unwrap().to_rgb8();
+    let (exact, close) = (decode(&grid("grid.png")), decode(&file));
+    assert!(file.starts_with(b"\xff\xd8\xff"));
+    assert_eq!(close.dimensions(), exact.dimensions());
+    let off = |(a, b): (&u8, &u8)| u64::from(a.abs_diff(*b));
+    let off: u64 = exact.as_raw().iter().zip(close.as_raw()).map(off).sum();
+    assert!(off < 2 * exact.as_raw().len() as u64, "{off}");
+    // Before the data is read, of which there is none.
+    words_in(folder.path(), "data show absent --grid 1x1 -o grid.gif")
+        .failed(2)
+        .mentions(&["grid.gif", ".png or .jpg or .jpeg"]);
+}
+
 const PYTHON: [u64; 9] = [7, 1, 17, 15, 14, 8, 6, 5, 27];
 
 #[test]

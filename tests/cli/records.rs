@@ -152,3 +152,15 @@ fn plot_compares_runs() {
     assert_eq!(svg.matches("<polyline").count(), 6);
     trained("plot photos").failed(3);
 }
+
+#[test]
+fn plot_writes_what_the_ending_says() {
+    trained("plot model -o curves.PNG").well();
+    let file = fs::read(TRAINED.path().join("curves.PNG")).unwrap();
+    assert!(file.starts_with(b"\x89PNG"));
+    // Before the runs are read, of which there is none.
+    for other in ["curves.gif", "curves"] {
+        let said = trained(&format!("plot absent -o {other}")).failed(2);
+        said.mentions(&[other, ".svg or .png"]);
+    }
+}

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use libtest_mimic::{Failed, Trial};
 use roxmltree::{Document, ParsingOptions};
-use vitcuda::report::plot::{Over, charts_of_runs, svg_file};
+use vitcuda::report::plot::{Over, charts_of_runs, png_file, svg_file};
 use vitcuda::report::record::{Mistake, Record, Thumbnail};
 use vitcuda::report::verdict::judge;
 use vitcuda::report::{RunLog, page};
@@ -20,6 +20,10 @@ pub fn trials() -> Vec<Trial> {
         trial("the page of a run without anything is well-formed", empty),
         trial("a curve's points lie where its numbers are", points),
         trial("runs are drawn in one chart for each kind", runs),
+        trial("an SVG file is what it was to the last byte", unchanged),
+        trial("a PNG file has the curves at twice the size", pixels),
+        trial("a PNG file names runs in any script", scripts),
+        trial("a PNG file of too many runs is refused", too_many),
         with_shared(
             "a run of Hugging Face's Trainer is read",
             "golden/hf_trainer_run/lr2e-4-ep1",
@@ -174,6 +178,63 @@ fn runs() {
         colours[0] != colours[1] && colours[..2] == colours[2..4],
         "{colours:?}"
     );
+}
+
+fn unchanged() {
+    let scored = [(0.5, 180), (0.4, 185), (0.3, 190)];
+    let log = log(&[0.6, f64::NAN, 0.3], &scored);
+    let charts = charts_of_runs(&[("a & b".to_owned(), log)], Over::Steps);
+    assert_eq!(svg_file(&charts), include_str!("curves.svg"));
+}
+
+/// The PNG file of runs of two logs each, by their names.
+fn picture(names: &[&str]) -> image::RgbImage {
+    let runs = names
+        .iter()
+        .map(|&name| (name.to_owned(), log(&[0.2, 0.4], &[])));
+    let file = png_file(&charts_of_runs(&runs.collect::<Vec<_>>(), Over::Steps)).unwrap();
+    image::load_from_memory_with_format(&file, image::ImageFormat::Png)
+        .unwrap()
+        .to_rgb8()
+}
+
+/// The curve of [`points`]: from (341, 144) to (624, 34).
+fn pixels() {
+    let picture = picture(&["run"]);
+    assert_eq!(picture.dimensions(), (2 * 640, 2 * (34 + 220 + 44 + 18)));
+    let at = |x: f32, y: f32| picture.get_pixel((2.0 * x) as u32, (2.0 * y) as u32).0;
+    let blue = [0x00, 0x72, 0xb2];
+    assert_eq!(at((341.0 + 624.0) / 2.0, (144.0 + 34.0) / 2.0), blue);
+    assert_eq!(at(70.0, 298.0), blue, "the legend");
+    assert_eq!([at(350.0, 100.0), at(3.0, 3.0)], [[255; 3]; 2]);
+}
+
+fn scripts() {
+    let names = [
+        "花", "卉", "ก", "ข", "é", "e", "Ж", "ب", "ת", "की", "क", "한", "😀", "",
+    ];
+    let pictures: Vec<_> = names.iter().map(|&name| picture(&[name])).collect();
+    for (i, one) in pictures.iter().enumerate() {
+        for (j, other) in pictures[..i].iter().enumerate() {
+            assert!(one != other, "{:?} looks like {:?}", names[i], names[j]);
+        }
+    }
+    let long = picture(&["Ж".repeat(500).as_str()]);
+    let margin = long
+        .enumerate_pixels()
+        .filter(|(x, y, _)| *x > 2 * 625 && *y > 2 * 280);
+    assert!(
+        margin
+            .map(|(_, _, pixel)| pixel.0)
+            .all(|pixel| pixel == [255; 3])
+    );
+}
+
+fn too_many() {
+    let runs = vec![("run".to_owned(), log(&[0.2, 0.4], &[])); 1000];
+    let error = png_file(&charts_of_runs(&runs, Over::Steps)).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    assert!(error.to_string().contains(".svg"), "{error}");
 }
 
 fn hugging_faces_run(folder: &Path) -> Result<(), Failed> {

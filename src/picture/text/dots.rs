@@ -2,9 +2,8 @@
 
 use std::sync::LazyLock;
 
-use tiny_skia::PathBuilder;
-
-use super::{Rectangles, kind};
+use super::kind;
+use crate::picture::outline::Outline;
 
 /// Rows of a letter, and the size at which a dot is a pixel.
 const ROWS: usize = 16;
@@ -76,7 +75,7 @@ impl Glyph {
 
     /// Adds the letter that begins at the pixel nearest to `x`: a box for each row of dots without
     /// a gap.
-    pub fn draw(&self, path: &mut PathBuilder, x: f32, size: f32) {
+    pub fn draw(&self, path: &mut Outline, x: f32, size: f32) {
         let dot = size / ROWS as f32;
         for row in 0..ROWS {
             let top = (row as f32 - ASCENT) * dot;
@@ -88,7 +87,7 @@ impl Glyph {
                 }
                 if column > first {
                     let at = |column: usize| x.round() + column as f32 * dot;
-                    path.extend_from_rect(at(first), top, at(column), top + dot);
+                    path.add_box(at(first), top, at(column), top + dot);
                 }
                 column += 1;
             }

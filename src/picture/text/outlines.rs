@@ -2,8 +2,9 @@
 
 use std::sync::LazyLock;
 
-use tiny_skia::PathBuilder;
 use ttf_parser::{Face, GlyphId, OutlineBuilder};
+
+use crate::picture::outline::Outline;
 
 static FILE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let packed = include_bytes!(concat!(env!("OUT_DIR"), "/outlines.zst"));
@@ -22,7 +23,7 @@ pub fn find(letter: char) -> Option<Glyph> {
 
 impl Glyph {
     /// Adds the letter that begins at `x`; how far it is from there to the next one.
-    pub fn draw(&self, path: &mut PathBuilder, x: f32, size: f32) -> f32 {
+    pub fn draw(&self, path: &mut Outline, x: f32, size: f32) -> f32 {
         let scale = size / f32::from(FACE.units_per_em());
         FACE.outline_glyph(self.0, &mut Pen { path, x, scale });
         f32::from(FACE.glyph_hor_advance(self.0).unwrap_or(0)) * scale
@@ -31,7 +32,7 @@ impl Glyph {
 
 /// Takes an outline in units of the font, y upwards.
 struct Pen<'a> {
-    path: &'a mut PathBuilder,
+    path: &'a mut Outline,
     x: f32,
     scale: f32,
 }
@@ -54,16 +55,13 @@ impl OutlineBuilder for Pen<'_> {
     }
 
     fn quad_to(&mut self, x1: f32, y1: f32, x: f32, y: f32) {
-        let ((x1, y1), (x, y)) = (self.at(x1, y1), self.at(x, y));
-        self.path.quad_to(x1, y1, x, y);
+        let (control, to) = (self.at(x1, y1), self.at(x, y));
+        self.path.curve_to(control, to);
     }
 
-    fn curve_to(&mut self, x1: f32, y1: f32, x2: f32, y2: f32, x: f32, y: f32) {
-        let ((x1, y1), (x2, y2), (x, y)) = (self.at(x1, y1), self.at(x2, y2), self.at(x, y));
-        self.path.cubic_to(x1, y1, x2, y2, x, y);
+    fn curve_to(&mut self, _: f32, _: f32, _: f32, _: f32, x: f32, y: f32) {
+        self.line_to(x, y); // TrueType has none
     }
 
-    fn close(&mut self) {
-        self.path.close();
-    }
+    fn close(&mut self) {} // as every border is
 }
