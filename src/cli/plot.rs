@@ -8,7 +8,7 @@ use super::output::{self, Outcome};
 use super::{Global, report};
 use vitcuda::report::RunLog;
 use vitcuda::report::plot::{Over, charts_of_runs, svg_file};
-use vitcuda::{Result, files};
+use vitcuda::{Error, Result, files};
 
 /// Draw the curves of runs into one SVG file
 #[derive(Debug, Args)]
@@ -31,11 +31,7 @@ pub enum X {
 }
 
 pub fn run(args: &PlotArgs, global: &Global) -> Outcome {
-    let runs: Vec<(String, RunLog)> = args
-        .runs
-        .iter()
-        .map(|run| Ok((report::name(run), RunLog::read(run)?)))
-        .collect::<Result<_>>()?;
+    let runs = logs(&args.runs, global)?;
     let over = match args.x {
         X::Step => Over::Steps,
         X::Epoch => Over::Epochs,
@@ -46,4 +42,25 @@ pub fn run(args: &PlotArgs, global: &Global) -> Outcome {
         true => output::json(&serde_json::json!({ "plot": args.output })),
         false => output::result(args.output.display()),
     }
+}
+
+/// The names and the logs of `runs`. One without a log does not keep the others from being drawn.
+fn logs(runs: &[PathBuf], global: &Global) -> Result<Vec<(String, RunLog)>> {
+    let mut found = Vec::new();
+    let mut missing = Vec::new();
+    for run in runs {
+        match RunLog::read(run) {
+            Ok(log) => found.push((report::name(run), log)),
+            Err(error @ Error::Data { .. }) => missing.push(error),
+            Err(error) => return Err(error),
+        }
+    }
+    match missing.pop() {
+        Some(error) if found.is_empty() => return Err(error),
+        last => missing.extend(last),
+    }
+    for error in missing {
+        global.notice(format_args!("{error}; it is not drawn"));
+    }
+    Ok(found)
 }

@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(all.token.as_deref(), Some("hf_variable"));
         assert_eq!(all.network, Network::Offline);
         assert_eq!(
-            settings(&[("HF_HUB_OFFLINE", "0")]).network,
+            settings(&[("HOME", "/people/a"), ("HF_HUB_OFFLINE", "0")]).network,
             Network::Online
         );
     }

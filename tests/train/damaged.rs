@@ -256,6 +256,7 @@ fn show(folder: &Path) {
         base_model: None,
         data: String::new(),
         dataset: None,
+        license: None,
         classes: &[],
         arguments: serde_json::Map::new(),
         log: &log,
