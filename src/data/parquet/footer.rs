@@ -104,12 +104,14 @@ fn check_schema(footer: &mut impl Read) -> Result<()> {
             open.pop();
         }
         claimed += children;
-        if claimed >= count || open.len() > DEPTH {
-            return Err(ParquetError::General(format!(
-                "the {count} parts of its schema claim {claimed} parts in them, {} deep",
-                open.len()
-            )));
-        }
+        let problem = if claimed >= count {
+            format!("its schema has {count} parts, of which groups claim {claimed}")
+        } else if open.len() > DEPTH {
+            format!("its schema has more than {DEPTH} groups in one another")
+        } else {
+            continue;
+        };
+        return Err(ParquetError::General(problem));
     }
     Ok(())
 }
