@@ -1,25 +1,27 @@
 #!/usr/bin/env bash
 # Feeds mutated files to every parser (fuzz/README.md):
-#   scripts/fuzz.sh --seconds S [TARGET…]     each parser for so long, two at a time
-#   scripts/fuzz.sh --long [TARGET…]          10^7 JPEGs, 10^6 of each other, two at a time
+#   scripts/fuzz.sh --seconds S [TARGET…]     each parser for so long
+#   scripts/fuzz.sh --long [TARGET…]          10^7 JPEGs, 10^6 of each other
 # The long run is built so that arithmetic that overflows panics and branches are counted, and goes on
 # from the inputs that reached something new in the last one (target/fuzz/keep).
-# Options before them: --seed N (else the date's), --share DIVISOR (of the long run's numbers).
+# Options before them: --seed N (else the date's), --share DIVISOR (of the long run's numbers), --jobs N
+# (parsers at a time, else two).
 # Prints a line for each parser; fails if one shows a fault. Leaves target/fuzz/summary.txt.
 set -euo pipefail
 
-seed=$(date +%Y%m%d) divisor=1 mode='' seconds=0
+seed=$(date +%Y%m%d) divisor=1 jobs=2 mode='' seconds=0
 while [[ "${1:-}" == --* ]]; do
     case "$1" in
         --seed) seed=$2; shift 2 ;;
         --share) divisor=$2; shift 2 ;;
+        --jobs) jobs=$2; shift 2 ;;
         --seconds) mode=smoke seconds=$2; shift 2 ;;
         --long) mode=long; shift ;;
         *) mode=''; break ;;
     esac
 done
 if [[ -z "$mode" ]]; then
-    sed -n '2,9s/^# //p' "$0" >&2
+    sed -n '2,10s/^# //p' "$0" >&2
     exit 2
 fi
 cd "$(dirname "$0")/.."
@@ -56,7 +58,7 @@ run() {
 rm -f "$out/failed"
 printf 'seed %s, %s\n' "$seed" "$(rustc --version)"
 for name in "${targets[@]}"; do
-    while (($(jobs -rp | wc -l) >= 2)); do wait -n || true; done
+    while (($(jobs -rp | wc -l) >= jobs)); do wait -n || true; done
     run "$name" &
 done
 wait

@@ -6,6 +6,7 @@ mod saved;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::arrow::is_arrow;
 use super::columns::Columns;
@@ -213,7 +214,7 @@ pub fn contents(shards: &Shards) -> Result<Contents> {
 enum Value {
     /// An index of the declared class names, or a number that is a class name.
     Number(i64),
-    Text(String),
+    Text(Arc<str>),
 }
 
 /// The classes of one split.
@@ -288,7 +289,7 @@ impl ClassTable {
                 .iter()
                 .map(|value| match value {
                     Value::Number(n) => n.to_string(),
-                    Value::Text(text) => text.clone(),
+                    Value::Text(text) => text.to_string(),
                 })
                 .collect(),
         };

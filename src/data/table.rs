@@ -42,7 +42,7 @@ impl TableFile {
             }
             Self::Arrow(file) => {
                 let (place, name) = file.image_column(wanted)?;
-                TableRows::Arrow(file.clone(), place, name)
+                TableRows::Arrow(file.clone(), place, name.into())
             }
         })
     }
@@ -68,8 +68,8 @@ impl TableFile {
 #[derive(Debug, Clone)]
 pub enum TableRows {
     Parquet(Arc<parquet::ImageRows>),
-    /// The file, the column's place and its name.
-    Arrow(Arc<ArrowFile>, usize, String),
+    /// The file, the column's place and its name, which all rows share.
+    Arrow(Arc<ArrowFile>, usize, Arc<str>),
 }
 
 /// Two are equal when file and column have the same names.

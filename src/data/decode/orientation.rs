@@ -5,8 +5,7 @@ use std::io::Read;
 
 use image::ImageFormat;
 
-use super::claims::webp_chunks;
-use super::{Rgb, Undecodable};
+use super::{Rgb, Undecodable, webp};
 use crate::memory;
 
 /// The picture is as it is seen.
@@ -169,7 +168,7 @@ fn of_hex(text: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn webp(bytes: &[u8]) -> Tags {
-    let chunks = webp_chunks(bytes).unwrap_or_default();
+    let chunks = webp::chunks(bytes).unwrap_or_default();
     let content = |wanted: &[u8; 4]| {
         let found = chunks.iter().find(|(name, _)| *name == wanted);
         found
