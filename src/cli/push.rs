@@ -66,23 +66,25 @@ pub fn run(args: &PushArgs, global: &Global) -> Outcome {
     let push = Push {
         repository: &args.repository.name,
         branch: &args.revision,
-        visibility: match args.private {
-            true => Visibility::Private,
-            false => Visibility::Public,
+        visibility: if args.private {
+            Visibility::Private
+        } else {
+            Visibility::Public
         },
         message: &args.message,
         files: &files,
     };
     let pushed = hub()?.push(&push, &mut Transfers::new(global))?;
-    match global.json {
-        true => output::json(&json!({
+    if global.json {
+        output::json(&json!({
             "repository": args.repository.name,
             "revision": args.revision,
             "commit": pushed.commit,
             "url": pushed.url,
             "files": files.iter().map(|file| &file.name).collect::<Vec<_>>(),
-        })),
-        false => output::result(pushed.url),
+        }))
+    } else {
+        output::result(pushed.url)
     }
 }
 

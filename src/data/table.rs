@@ -18,9 +18,10 @@ pub enum TableFile {
 impl TableFile {
     /// Opens the file at `path`, whose name says what it is.
     pub fn open(path: &Path) -> Result<Self> {
-        Ok(match is_arrow(path) {
-            true => Self::Arrow(Arc::new(ArrowFile::open(path)?)),
-            false => Self::Parquet(Arc::new(ParquetFile::open(path)?)),
+        Ok(if is_arrow(path) {
+            Self::Arrow(Arc::new(ArrowFile::open(path)?))
+        } else {
+            Self::Parquet(Arc::new(ParquetFile::open(path)?))
         })
     }
 

@@ -308,9 +308,10 @@ impl Console {
 
 /// The parts of a run's time, the largest of which should be the first.
 fn time(t: &TimeSpent) -> String {
-    let evaluation = match t.evaluation_seconds > 0.0 {
-        true => format!(", evaluations {:.1}", t.evaluation_seconds),
-        false => String::new(),
+    let evaluation = if t.evaluation_seconds > 0.0 {
+        format!(", evaluations {:.1}", t.evaluation_seconds)
+    } else {
+        String::new()
     };
     format!(
         "{:.1} s: training steps {:.1}{evaluation}, waiting for images {:.1}, held by saving {:.1}, \

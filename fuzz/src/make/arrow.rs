@@ -54,7 +54,8 @@ pub fn all() -> Vec<Made> {
 
 /// A stream of two rows.
 pub fn small() -> Vec<u8> {
-    stream(PLAIN, &[0..2])
+    let batch = 0..2;
+    stream(PLAIN, &[batch])
 }
 
 /// What lies beside `data.arrow`.
@@ -192,17 +193,13 @@ fn field(name: &'static str, kind: u8, detail: Vec<(usize, Flat)>, children: Vec
 }
 
 fn schema(layout: Layout) -> Flat {
-    let (bytes, text) = match layout.is_large {
-        true => (19, 20),
-        false => (4, 5),
-    };
-    let image = match layout.is_struct {
-        true => {
-            let parts = [("bytes", bytes), ("path", text)];
-            let parts = parts.map(|(name, kind)| field(name, kind, vec![], vec![]));
-            field("image", 13, vec![], parts.into())
-        }
-        false => field("image", bytes, vec![], vec![]),
+    let (bytes, text) = if layout.is_large { (19, 20) } else { (4, 5) };
+    let image = if layout.is_struct {
+        let parts = [("bytes", bytes), ("path", text)];
+        let parts = parts.map(|(name, kind)| field(name, kind, vec![], vec![]));
+        field("image", 13, vec![], parts.into())
+    } else {
+        field("image", bytes, vec![], vec![])
     };
     let label = match layout.label_bits {
         Some(bits) => {

@@ -91,9 +91,10 @@ pub fn prepare_metadata(folder: &Path) {
 
 /// The input's name says whether it is the table of the whole folder or of the part for training.
 pub fn metadata(input: &Input, folder: &Path) -> bool {
-    let (root, part) = match input.name.contains("train.") {
-        true => ("parts", "parts/train"),
-        false => ("whole", "whole"),
+    let (root, part) = if input.name.contains("train.") {
+        ("parts", "parts/train")
+    } else {
+        ("whole", "whole")
     };
     let ending = input.name.rsplit('.').next().unwrap_or("csv");
     let path = write(folder, &format!("{part}/metadata.{ending}"), input);

@@ -115,9 +115,10 @@ pub fn conversation(input: &Input, folder: &Path) -> bool {
         None => hub.insert((cache.clone(), client(cache))),
     };
     let id = Id::parse("owner/name").expect("an id");
-    match input.name.contains("dataset") {
-        true => hub.dataset(&id, Ok, &mut |_| {}).is_ok(),
-        false => hub.model(&id, ModelPart::Whole, &mut |_| {}).is_ok(),
+    if input.name.contains("dataset") {
+        hub.dataset(&id, Ok, &mut |_| {}).is_ok()
+    } else {
+        hub.model(&id, ModelPart::Whole, &mut |_| {}).is_ok()
     }
 }
 
@@ -153,9 +154,10 @@ fn kept_here(bytes: &[u8], server: &str) -> Vec<u8> {
     for line in bytes.split_inclusive(|&byte| byte == b'\n') {
         let lower = line.to_ascii_lowercase();
         let waits = [&b"retry-after"[..], b"ratelimit"];
-        match waits.iter().any(|name| lower.starts_with(name)) {
-            true => kept.extend(without_waits(line)),
-            false => kept.extend(line),
+        if waits.iter().any(|name| lower.starts_with(name)) {
+            kept.extend(without_waits(line))
+        } else {
+            kept.extend(line)
         }
     }
     let mut rest = &kept[..];

@@ -61,9 +61,10 @@ pub fn translate(arguments: impl IntoIterator<Item = OsString>) -> Result<Transl
             done.arguments.push(whole);
         }
     }
-    match refused.is_empty() {
-        true => Ok(done),
-        false => Err(refusal(&refused)),
+    if refused.is_empty() {
+        Ok(done)
+    } else {
+        Err(refusal(&refused))
     }
 }
 

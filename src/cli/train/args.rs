@@ -289,9 +289,10 @@ impl OutputArgs {
 
     /// How to go on with an earlier run, if that is what is asked for.
     pub fn resume(&self) -> Option<Resume> {
-        let changes = match self.resume_with_changes {
-            true => Changes::Accept,
-            false => Changes::Refuse,
+        let changes = if self.resume_with_changes {
+            Changes::Accept
+        } else {
+            Changes::Refuse
         };
         let checkpoint = self.resume_from_checkpoint.clone();
         (self.resume || checkpoint.is_some()).then_some(Resume {
@@ -304,9 +305,10 @@ impl OutputArgs {
     pub fn folder(&self) -> Option<PathBuf> {
         let of_checkpoint = self.resume_from_checkpoint.as_deref().map(|checkpoint| {
             let parent = checkpoint.parent().unwrap_or(checkpoint);
-            match parent.as_os_str().is_empty() {
-                true => PathBuf::from("."),
-                false => parent.to_owned(),
+            if parent.as_os_str().is_empty() {
+                PathBuf::from(".")
+            } else {
+                parent.to_owned()
             }
         });
         self.output_dir.clone().or(of_checkpoint)

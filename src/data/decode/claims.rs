@@ -28,9 +28,10 @@ type Checked = Option<Result<(), Undecodable>>;
 /// An error unless so many pixels are within the limits, and fit at `most` in a byte.
 fn fits(bytes: &[u8], (width, height): (u64, u64), most: u64) -> Result<(), Undecodable> {
     check_size(width, height)?;
-    match width * height > ALWAYS.max(most.saturating_mul(bytes.len() as u64)) {
-        true => Err(too_few(bytes.len(), width, height)),
-        false => Ok(()),
+    if width * height > ALWAYS.max(most.saturating_mul(bytes.len() as u64)) {
+        Err(too_few(bytes.len(), width, height))
+    } else {
+        Ok(())
     }
 }
 
@@ -64,9 +65,10 @@ fn png(bytes: &[u8]) -> Checked {
         return Some(Err(refused));
     }
     let raw = height * (1 + (width * bits).div_ceil(8));
-    Some(match raw > 1032 * bytes.len() as u64 {
-        true => Err(too_few(bytes.len(), size.0, size.1)),
-        false => Ok(()),
+    Some(if raw > 1032 * bytes.len() as u64 {
+        Err(too_few(bytes.len(), size.0, size.1))
+    } else {
+        Ok(())
     })
 }
 
@@ -120,10 +122,12 @@ fn bmp(bytes: &[u8]) -> Checked {
         return Some(Err(refused));
     }
     let row = (size.0 * bits).div_ceil(8);
-    Some(match is_run_length {
-        true => fits(bytes, size, 255 * 255 / 4 + 1),
-        false if row * size.1 > bytes.len() as u64 => Err(truncated()),
-        false => Ok(()),
+    Some(if is_run_length {
+        fits(bytes, size, 255 * 255 / 4 + 1)
+    } else if row * size.1 > bytes.len() as u64 {
+        Err(truncated())
+    } else {
+        Ok(())
     })
 }
 

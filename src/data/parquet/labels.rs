@@ -55,9 +55,10 @@ impl ParquetFile {
                 self.refuse(problem, "download or write the file again")
             })?;
         }
-        Ok(match texts.is_empty() {
-            true => Labels::Numbers(numbers),
-            false => Labels::Texts(texts),
+        Ok(if texts.is_empty() {
+            Labels::Numbers(numbers)
+        } else {
+            Labels::Texts(texts)
         })
     }
 
