@@ -40,10 +40,8 @@ pub fn all() -> Vec<Made> {
         ("text", bytes(None, false)),
         ("large", bytes(None, true)),
     ];
-    let streams = streams.map(|(name, layout)| {
-        let batches = [0..3, 3..5];
-        made("arrow", format!("{name}.arrow"), stream(layout, &batches))
-    });
+    let streams =
+        streams.map(|(name, layout)| made("arrow", format!("{name}.arrow"), stream(layout, 5)));
     let files = [
         ("state.json", state()),
         ("dataset_dict.json", parts().to_string()),
@@ -54,8 +52,7 @@ pub fn all() -> Vec<Made> {
 
 /// A stream of two rows.
 pub fn small() -> Vec<u8> {
-    let batch = 0..2;
-    stream(PLAIN, &[batch])
+    stream(PLAIN, 2)
 }
 
 /// What lies beside `data.arrow`.
@@ -172,10 +169,11 @@ fn message(kind: u8, content: Flat, body: &[u8]) -> Vec<u8> {
     [&[0xff; 4][..], &length, &head, body].concat()
 }
 
-fn stream(layout: Layout, batches: &[std::ops::Range<usize>]) -> Vec<u8> {
+fn stream(layout: Layout, rows: usize) -> Vec<u8> {
+    const BATCH: usize = 3;
     let mut file = message(1, schema(layout), b"");
-    for rows in batches {
-        let (content, body) = batch(layout, rows.clone());
+    for start in (0..rows).step_by(BATCH) {
+        let (content, body) = batch(layout, start..rows.min(start + BATCH));
         file.extend(message(3, content, &body));
     }
     file.extend([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
