@@ -63,15 +63,16 @@ fn main() {
     }
     for (name, time) in rows {
         let ms = 1e3 * time.as_secs_f64() / files.len() as f64;
-        match json {
-            true => println!(
+        if json {
+            println!(
                 "{}",
                 serde_json::json!({
                     "what": name, "data": what, "images": files.len(), "threads": 1,
                     "images_per_s": 1e3 / ms, "ms": ms,
                 })
-            ),
-            false => println!("{name:<24} {:>10.0} {ms:>10.3}", 1e3 / ms),
+            )
+        } else {
+            println!("{name:<24} {:>10.0} {ms:>10.3}", 1e3 / ms)
         }
     }
 }

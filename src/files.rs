@@ -16,12 +16,13 @@ use crate::memory;
 /// waits for its writer, and to read a device may never end.
 pub fn open_regular(path: &Path) -> io::Result<File> {
     let kind = fs::metadata(path)?.file_type();
-    match kind.is_file() {
-        true => File::open(path),
-        false => Err(io::Error::other(format!(
+    if kind.is_file() {
+        File::open(path)
+    } else {
+        Err(io::Error::other(format!(
             "it is {}, not a regular file",
             kind_name(kind)
-        ))),
+        )))
     }
 }
 
@@ -52,9 +53,10 @@ fn kind_name(kind: fs::FileType) -> &'static str {
 
 #[cfg(not(unix))]
 fn kind_name(kind: fs::FileType) -> &'static str {
-    match kind.is_dir() {
-        true => "a folder",
-        false => "something else",
+    if kind.is_dir() {
+        "a folder"
+    } else {
+        "something else"
     }
 }
 

@@ -44,9 +44,10 @@ pub fn with_capacity(bytes: u64) -> Result<Vec<u8>, OutOfMemory> {
 fn check(bytes: u64) -> Result<OutOfMemory, OutOfMemory> {
     let refused = OutOfMemory { bytes };
     let is_short = || host_memory::available().is_some_and(|left| bytes > left);
-    match bytes >= LARGE && is_short() {
-        true => Err(refused),
-        false => Ok(refused),
+    if bytes >= LARGE && is_short() {
+        Err(refused)
+    } else {
+        Ok(refused)
     }
 }
 

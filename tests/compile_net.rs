@@ -78,12 +78,14 @@ fn trials(paths: Vec<impl AsRef<Path>>) -> Vec<Trial> {
         let (major, minor) = nvrtc.version;
         let knows = |architecture: &Architecture| nvrtc.architectures.contains(&architecture.sm);
         let known = Architecture::ALL.into_iter().filter(knows);
-        let mut work: Work = match full {
-            true => all(known, plans),
-            false if release == newest => known
+        let mut work: Work = if full {
+            all(known, plans)
+        } else if release == newest {
+            known
                 .flat_map(|one| each_once(all([one].into_iter(), plans), release))
-                .collect(),
-            false => each_once(all(known, fewer_plans), release),
+                .collect()
+        } else {
+            each_once(all(known, fewer_plans), release)
         };
         if release == newest {
             let relatives = RELATIVES.map(Architecture::near).into_iter().filter(knows);
@@ -200,9 +202,10 @@ fn compile(
     let (major, minor) = nvrtc.version;
     let rows = made.iter().map(|made| row(made, (major, minor)));
     MADE.lock().expect("tests run one by one").extend(rows);
-    match bad.is_empty() {
-        true => Ok(()),
-        false => Err(bad.join("\n").into()),
+    if bad.is_empty() {
+        Ok(())
+    } else {
+        Err(bad.join("\n").into())
     }
 }
 

@@ -74,9 +74,10 @@ fn regressions(target: &'static Target) -> Result<(), Failed> {
             (_, None) => {}
         }
     }
-    match wrong.is_empty() {
-        true => Ok(()),
-        false => Err(wrong.join("\n").into()),
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(wrong.join("\n").into())
     }
 }
 

@@ -67,9 +67,10 @@ fn distance(a: &[f64], b: &[f64]) -> f64 {
 
 /// Fails unless `found <= limit`, NaN included.
 fn at_most(what: &str, found: f64, limit: f64) -> Result<(), Failed> {
-    match found <= limit {
-        true => Ok(()),
-        false => Err(format!("{what}: {found:.3e} is more than {limit:.3e}").into()),
+    if found <= limit {
+        Ok(())
+    } else {
+        Err(format!("{what}: {found:.3e} is more than {limit:.3e}").into())
     }
 }
 

@@ -417,9 +417,10 @@ unsafe fn fill(start: usize, bytes: usize, value: u8) {
 pub fn free(base: usize) -> Result<()> {
     let mut table = table();
     let Some(allocation) = table.live.remove(&base) else {
-        let text = match table.freed.iter().any(|one| one.base == base) {
-            true => format!("{base:#x} is freed a second time"),
-            false => format!("{base:#x} is freed, but no allocation starts there"),
+        let text = if table.freed.iter().any(|one| one.base == base) {
+            format!("{base:#x} is freed a second time")
+        } else {
+            format!("{base:#x} is freed, but no allocation starts there")
         };
         crate::report::say(&text);
         return Err(Status::ERROR_INVALID_VALUE);

@@ -80,9 +80,10 @@ impl fmt::Display for Tally {
 /// A folder for a parser's files, in memory where the system has such.
 pub fn folder(target: &Target) -> TempDir {
     let memory = Path::new("/dev/shm");
-    let folder = match memory.is_dir() {
-        true => tempfile::tempdir_in(memory),
-        false => tempfile::tempdir(),
+    let folder = if memory.is_dir() {
+        tempfile::tempdir_in(memory)
+    } else {
+        tempfile::tempdir()
     };
     let folder = folder.expect("a folder");
     (target.prepare)(folder.path());

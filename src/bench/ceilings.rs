@@ -128,9 +128,10 @@ fn tensor_rate(name: &str, capability: (u32, u32)) -> Option<u32> {
         (10, 0) => 8192,
         _ => return None,
     };
-    match name.contains("GeForce") {
-        true => Some(rate / 2),
-        false => Some(rate),
+    if name.contains("GeForce") {
+        Some(rate / 2)
+    } else {
+        Some(rate)
     }
 }
 

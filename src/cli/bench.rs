@@ -84,9 +84,10 @@ fn kernels(args: &BenchArgs, config: &VitConfig, global: &Global) -> Outcome {
             times.push(time);
         }
     }
-    match global.json {
-        true => Ok(()),
-        false => print(&times, &setup),
+    if global.json {
+        Ok(())
+    } else {
+        print(&times, &setup)
     }
 }
 
@@ -123,9 +124,10 @@ fn print(times: &[KernelTime], setup: &KernelSetup) -> Outcome {
         ]);
     }
     table.print()?;
-    match ceilings.emulated {
-        true => output::result("EMULATED: these times say nothing about any GPU"),
-        false => Ok(()),
+    if ceilings.emulated {
+        output::result("EMULATED: these times say nothing about any GPU")
+    } else {
+        Ok(())
     }
 }
 

@@ -102,13 +102,12 @@ pub fn run(args: &EvalArgs, global: &Global) -> Outcome {
         let name = report::name(&args.checkpoint);
         report::write(file, &name, &RunLog::default(), &record)?;
     }
-    match global.json {
-        true => {
-            let mut keys = evaluation.to_hf_keys();
-            keys.extend(evaluation.summary().to_keys(&data.classes));
-            output::json(&keys)
-        }
-        false => print(&evaluation, &data.classes),
+    if global.json {
+        let mut keys = evaluation.to_hf_keys();
+        keys.extend(evaluation.summary().to_keys(&data.classes));
+        output::json(&keys)
+    } else {
+        print(&evaluation, &data.classes)
     }
 }
 
@@ -158,9 +157,10 @@ fn print(evaluation: &Evaluation, classes: &[String]) -> Outcome {
         return Ok(());
     }
     output::result("")?;
-    match classes.len() <= MATRIX_CLASSES {
-        true => matrix(&summary, classes).print(),
-        false => confused(&summary, classes).print(),
+    if classes.len() <= MATRIX_CLASSES {
+        matrix(&summary, classes).print()
+    } else {
+        confused(&summary, classes).print()
     }
 }
 

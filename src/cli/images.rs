@@ -48,9 +48,10 @@ pub fn open(
 
 /// A bar of `total` images, called `what`; hidden from those who asked for quiet.
 pub fn progress_bar(what: &'static str, total: usize, global: &Global) -> ProgressBar {
-    let bar = match global.quiet {
-        true => ProgressBar::hidden(),
-        false => ProgressBar::new(total as u64),
+    let bar = if global.quiet {
+        ProgressBar::hidden()
+    } else {
+        ProgressBar::new(total as u64)
     };
     let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len}");
     bar.set_style(style.expect("a valid template"));

@@ -41,9 +41,10 @@ pub fn run(args: &InfoArgs, global: &Global) -> Outcome {
         DeviceChoice::Cuda(_) => Some(OnGpu::new(&config, global)?),
         DeviceChoice::Auto | DeviceChoice::Cpu => None,
     };
-    match global.json {
-        true => output::json(&as_json(&args.model, &config, gpu.as_ref())),
-        false => print(&args.model, &config, gpu.as_ref()),
+    if global.json {
+        output::json(&as_json(&args.model, &config, gpu.as_ref()))
+    } else {
+        print(&args.model, &config, gpu.as_ref())
     }
 }
 
@@ -232,8 +233,9 @@ fn print(name: &str, config: &VitConfig, gpu: Option<&OnGpu>) -> Outcome {
 fn some_of(names: &[String]) -> String {
     const SHOWN: usize = 5;
     let shown = names[..names.len().min(SHOWN)].join(", ");
-    match names.len() > SHOWN {
-        true => format!("{shown}, …"),
-        false => shown,
+    if names.len() > SHOWN {
+        format!("{shown}, …")
+    } else {
+        shown
     }
 }

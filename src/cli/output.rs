@@ -79,9 +79,10 @@ pub fn exit_code(outcome: Outcome) -> ExitCode {
 /// Whether stderr is a terminal whose owner does not object (<https://no-color.org>).
 fn colours() -> Colours {
     let objects = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-    match io::stderr().is_terminal() && !objects {
-        true => Colours::Shown,
-        false => Colours::LeftOut,
+    if io::stderr().is_terminal() && !objects {
+        Colours::Shown
+    } else {
+        Colours::LeftOut
     }
 }
 
@@ -98,9 +99,10 @@ pub fn short(name: &str) -> String {
     let is_long = name.chars().nth(SHOWN).is_some();
     let mut shown = String::new();
     for c in name.chars().take(SHOWN - usize::from(is_long)) {
-        match c.is_control() {
-            true => shown.extend(c.escape_default()),
-            false => shown.push(c),
+        if c.is_control() {
+            shown.extend(c.escape_default())
+        } else {
+            shown.push(c)
         }
     }
     if is_long {

@@ -8,7 +8,7 @@ use super::output::{self, Outcome};
 use super::{Global, ending, report};
 use vitcuda::report::RunLog;
 use vitcuda::report::plot::{Over, charts_of_runs, png_file, svg_file};
-use vitcuda::{Result, files};
+use vitcuda::{Error, Result, files};
 
 /// Draw the curves of runs into one SVG or PNG file
 #[derive(Debug, Args)]
@@ -38,11 +38,7 @@ enum Kind {
 
 pub fn run(args: &PlotArgs, global: &Global) -> Outcome {
     let kind = ending::kind(&args.output, &[("svg", Kind::Svg), ("png", Kind::Png)])?;
-    let runs: Vec<(String, RunLog)> = args
-        .runs
-        .iter()
-        .map(|run| Ok((report::name(run), RunLog::read(run)?)))
-        .collect::<Result<_>>()?;
+    let runs = logs(&args.runs, global)?;
     let over = match args.x {
         X::Step => Over::Steps,
         X::Epoch => Over::Epochs,
@@ -53,8 +49,29 @@ pub fn run(args: &PlotArgs, global: &Global) -> Outcome {
         Kind::Png => png_file(&charts)?,
     };
     files::write_atomically(&args.output, &file)?;
-    match global.json {
-        true => output::json(&serde_json::json!({ "plot": args.output })),
-        false => output::result(args.output.display()),
+    if global.json {
+        output::json(&serde_json::json!({ "plot": args.output }))
+    } else {
+        output::result(args.output.display())
     }
+}
+
+/// The names and the logs of `runs`. One without a log does not keep the others from being drawn.
+fn logs(runs: &[PathBuf], global: &Global) -> Result<Vec<(String, RunLog)>> {
+    let mut found = Vec::new();
+    let mut missing = Vec::new();
+    for run in runs {
+        match RunLog::read(run) {
+            Ok(log) => found.push((report::name(run), log)),
+            Err(error @ Error::Data { .. }) => missing.push(error),
+            Err(error) => return Err(error),
+        }
+    }
+    if found.is_empty() && !missing.is_empty() {
+        return Err(missing.remove(0));
+    }
+    for error in missing {
+        global.notice(format_args!("{error}; it is not drawn"));
+    }
+    Ok(found)
 }

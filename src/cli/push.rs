@@ -1,8 +1,10 @@
 //! `vitcuda push`.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde_json::json;
 
 use super::Global;
@@ -10,7 +12,8 @@ use super::hub::{Transfers, hub};
 use super::model::PREPROCESSOR;
 use super::output::{self, Outcome};
 use vitcuda::hub::{Id, LocalFile, MAIN, Push, Visibility};
-use vitcuda::{Error, Result};
+use vitcuda::report::model_card::{LICENSES, with_license};
+use vitcuda::{Error, Result, files};
 
 /// Push a model to the Hugging Face hub
 #[derive(Debug, Args)]
@@ -34,10 +37,21 @@ pub struct PushArgs {
     #[arg(long, short, value_name = "TEXT", default_value = "Upload model")]
     #[arg(alias = "commit-message")]
     pub message: String,
+    /// Licence of the model, which is written into its README.md, by the hub's name: apache-2.0, mit,
+    /// other, …
+    #[arg(
+        long,
+        value_name = "NAME",
+        hide_possible_values = true,
+        ignore_case = true
+    )]
+    #[arg(value_parser = PossibleValuesParser::new(LICENSES).map(|name| name.to_lowercase()))]
+    pub license: Option<String>,
 }
 
 /// Files that are pushed where they are there.
-const ALONGSIDE: [&str; 2] = [PREPROCESSOR, "README.md"];
+const ALONGSIDE: [&str; 2] = [PREPROCESSOR, CARD];
+const CARD: &str = "README.md";
 
 fn repository(text: &str) -> Result<Id, String> {
     let id = Id::parse(text).filter(|id| id.revision.is_none());
@@ -45,32 +59,47 @@ fn repository(text: &str) -> Result<Id, String> {
 }
 
 pub fn run(args: &PushArgs, global: &Global) -> Outcome {
-    let files = files(&args.folder)?;
+    if let Some(license) = &args.license {
+        license_card(&args.folder.join(CARD), license)?;
+    }
+    let files = files_of(&args.folder)?;
     let push = Push {
         repository: &args.repository.name,
         branch: &args.revision,
-        visibility: match args.private {
-            true => Visibility::Private,
-            false => Visibility::Public,
+        visibility: if args.private {
+            Visibility::Private
+        } else {
+            Visibility::Public
         },
         message: &args.message,
         files: &files,
     };
     let pushed = hub()?.push(&push, &mut Transfers::new(global))?;
-    match global.json {
-        true => output::json(&json!({
+    if global.json {
+        output::json(&json!({
             "repository": args.repository.name,
             "revision": args.revision,
             "commit": pushed.commit,
             "url": pushed.url,
             "files": files.iter().map(|file| &file.name).collect::<Vec<_>>(),
-        })),
-        false => output::result(pushed.url),
+        }))
+    } else {
+        output::result(pushed.url)
     }
 }
 
+/// Writes the licence into the front matter of the card `file`; there may be none yet.
+fn license_card(file: &Path, license: &str) -> Result<()> {
+    let text = match files::read_regular(file) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(e) if e.kind() == ErrorKind::NotFound => String::new(),
+        Err(e) => return Err(Error::io(file, "read it", e)),
+    };
+    files::write_atomically(file, with_license(&text, license).as_bytes())
+}
+
 /// The files of the model in `folder`.
-fn files(folder: &Path) -> Result<Vec<LocalFile>> {
+fn files_of(folder: &Path) -> Result<Vec<LocalFile>> {
     let file = |name: &str| LocalFile {
         name: name.to_owned(),
         path: folder.join(name),

@@ -48,9 +48,12 @@ pub fn judged(
 /// `image`, made smaller if its longer side is above [`SIDE`].
 fn thumbnail(image: &Rgb) -> Thumbnail {
     let longest = image.width.max(image.height);
-    let fitted = |side: usize| match longest > SIDE {
-        true => (side * SIDE / longest).max(1),
-        false => side,
+    let fitted = |side: usize| {
+        if longest > SIDE {
+            (side * SIDE / longest).max(1)
+        } else {
+            side
+        }
     };
     let (width, height) = (fitted(image.width), fitted(image.height));
     let columns = Axis::whole(width);

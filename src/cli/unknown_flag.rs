@@ -133,9 +133,10 @@ fn meant(given: &str, flags: &[Flag]) -> Vec<String> {
         Some((_, ours)) if known(ours) => vec![ours],
         _ => {
             let near = nearest(&given, flags);
-            match near.is_empty() {
-                false => near,
-                true => of_words(&given, flags),
+            if near.is_empty() {
+                of_words(&given, flags)
+            } else {
+                near
             }
         }
     };

@@ -32,13 +32,12 @@ impl Choice<'_> {
         let names = self.names();
         if let Some(name) = &wanted.image {
             let place = self.named("--image-column", name, &names)?;
-            return match self.columns[place].is_image {
-                true => Ok(place),
-                false => {
-                    let found = &self.columns[place].kind;
-                    let problem = format!("column `{name}` holds {found}, wanted images: {WANTED}");
-                    Err(self.refuse(problem, "name the column of images with --image-column"))
-                }
+            return if self.columns[place].is_image {
+                Ok(place)
+            } else {
+                let found = &self.columns[place].kind;
+                let problem = format!("column `{name}` holds {found}, wanted images: {WANTED}");
+                Err(self.refuse(problem, "name the column of images with --image-column"))
             };
         }
         let possible = |name: &&str| {

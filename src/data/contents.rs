@@ -98,12 +98,13 @@ impl Contents {
             return Ok(self.usual_validation(Some(train)));
         };
         let found = self.called("--eval-split", name)?;
-        match found == train {
-            false => Ok(Some(found)),
-            true => Err(Error::usage(
+        if found == train {
+            Err(Error::usage(
                 format!("{}: `{name}` is trained on already", root.display()),
                 "name another --eval-split, or leave it out to set a share of it aside",
-            )),
+            ))
+        } else {
+            Ok(Some(found))
         }
     }
 
@@ -176,9 +177,10 @@ fn relabelled(other: Split, train: &Split, notices: &mut Vec<String>) -> Result<
     let unknown = lacking(&found, &train.classes);
     let untested = lacking(&train.classes, &found);
     if !unknown.is_empty() {
-        let but = match untested.is_empty() {
-            true => String::new(),
-            false => format!(" (but not {})", quoted(&untested)),
+        let but = if untested.is_empty() {
+            String::new()
+        } else {
+            format!(" (but not {})", quoted(&untested))
         };
         return Err(Error::data(
             &other.place,

@@ -61,9 +61,12 @@ fn finish(records: &mut Vec<Record>, line: usize, fields: &mut Vec<String>, fiel
 
 /// `fields` as a line, quoted where they must be.
 pub fn line(fields: &[&str]) -> String {
-    let quote = |field: &&str| match field.contains(['"', ',', '\n', '\r']) {
-        true => format!("\"{}\"", field.replace('"', "\"\"")),
-        false => (*field).to_owned(),
+    let quote = |field: &&str| {
+        if field.contains(['"', ',', '\n', '\r']) {
+            format!("\"{}\"", field.replace('"', "\"\""))
+        } else {
+            (*field).to_owned()
+        }
     };
     let quoted: Vec<String> = fields.iter().map(quote).collect();
     quoted.join(",") + "\n"

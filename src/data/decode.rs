@@ -8,6 +8,7 @@ mod claims;
 mod formats;
 mod orientation;
 mod pixels;
+mod webp;
 
 use std::io::Cursor;
 use std::panic::catch_unwind;
@@ -109,6 +110,10 @@ pub(super) fn too_few(bytes: usize, width: u64, height: u64) -> Undecodable {
 }
 
 fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<(Rgb, u8), Undecodable> {
+    let bytes = match format {
+        ImageFormat::WebP => webp::within(bytes),
+        _ => bytes,
+    };
     claims::check(bytes, format)?;
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::no_limits();

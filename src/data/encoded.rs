@@ -103,11 +103,12 @@ fn without_bytes(table: &Path, name: Option<String>) -> Result<Encoded, String> 
         Some(name) => {
             let folder = table.parent();
             let path = folder.map_or_else(PathBuf::new, PathBuf::from).join(&name);
-            match path.is_file() {
-                true => Ok(Encoded::File(path)),
-                false => Err(format!(
+            if path.is_file() {
+                Ok(Encoded::File(path))
+            } else {
+                Err(format!(
                     "the row holds no bytes, and no file is at its path `{name}`"
-                )),
+                ))
             }
         }
     }

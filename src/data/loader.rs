@@ -216,13 +216,14 @@ impl Loader {
             Augmentation::None => "",
             Augmentation::CropFlip { .. } => ", full size, for random crops",
         };
-        notices.push(match held == self.len() {
-            true => format!("{held} decoded images are kept in memory ({mebibytes} MiB{size})"),
-            false => format!(
+        notices.push(if held == self.len() {
+            format!("{held} decoded images are kept in memory ({mebibytes} MiB{size})")
+        } else {
+            format!(
                 "{held} of {} decoded images are kept in memory ({mebibytes} MiB, the \
                  budget{size}); the others are decoded again each epoch",
                 self.len()
-            ),
+            )
         });
         notices
     }
@@ -356,13 +357,15 @@ fn refuse(dataset: &Dataset, bad: &[BadImage], policy: BadImages) -> Result<()> 
         }
         _ => return Ok(()),
     };
-    let help = match bad.len() == total {
-        true => "JPEG, PNG, GIF, BMP and WebP files are read, whatever their names",
-        false => "repair or remove them, or leave them out with --bad-images skip",
+    let help = if bad.len() == total {
+        "JPEG, PNG, GIF, BMP and WebP files are read, whatever their names"
+    } else {
+        "repair or remove them, or leave them out with --bad-images skip"
     };
-    let place = match dataset.root().as_os_str().is_empty() {
-        true => Path::new("images"),
-        false => dataset.root(),
+    let place = if dataset.root().as_os_str().is_empty() {
+        Path::new("images")
+    } else {
+        dataset.root()
     };
     Err(Error::data(place, problem, help))
 }

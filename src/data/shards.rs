@@ -6,6 +6,7 @@ mod saved;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::arrow::is_arrow;
 use super::columns::Columns;
@@ -46,10 +47,10 @@ impl Shards {
             return Ok(Some(shards));
         }
         let mut files = Vec::new();
-        match path.is_dir() {
-            true => collect(path, DEPTH, &mut files)?,
-            false if is_table(path) && path.exists() => files.push(path.to_owned()),
-            false => {}
+        if path.is_dir() {
+            collect(path, DEPTH, &mut files)?;
+        } else if is_table(path) && path.exists() {
+            files.push(path.to_owned());
         }
         if files.is_empty() {
             return Ok(None);
@@ -70,9 +71,10 @@ impl Shards {
         let mut splits: Vec<(String, Vec<PathBuf>)> = Vec::new();
         for file in files {
             let below = file.strip_prefix(root).unwrap_or(&file);
-            let split = match below.as_os_str().is_empty() {
-                true => split_of(Path::new(root.file_name().unwrap_or_default())),
-                false => split_of(below),
+            let split = if below.as_os_str().is_empty() {
+                split_of(Path::new(root.file_name().unwrap_or_default()))
+            } else {
+                split_of(below)
             };
             match splits.iter_mut().find(|(known, _)| *known == split) {
                 Some((_, files)) => files.push(file),
@@ -88,9 +90,10 @@ impl Shards {
     }
 
     fn names_relative_to(&self) -> &Path {
-        match self.root.is_dir() {
-            true => &self.root,
-            false => self.root.parent().unwrap_or(Path::new("")),
+        if self.root.is_dir() {
+            &self.root
+        } else {
+            self.root.parent().unwrap_or(Path::new(""))
         }
     }
 }
@@ -198,13 +201,14 @@ pub fn contents(shards: &Shards) -> Result<Contents> {
             dataset: Dataset::new(shards.names_relative_to(), samples),
         });
     }
-    match contents.splits.is_empty() {
-        false => Ok(contents),
-        true => Err(Error::data(
+    if contents.splits.is_empty() {
+        Err(Error::data(
             &shards.root,
             "no row has a label",
             "name the column of labels with --label-column",
-        )),
+        ))
+    } else {
+        Ok(contents)
     }
 }
 
@@ -213,7 +217,7 @@ pub fn contents(shards: &Shards) -> Result<Contents> {
 enum Value {
     /// An index of the declared class names, or a number that is a class name.
     Number(i64),
-    Text(String),
+    Text(Arc<str>),
 }
 
 /// The classes of one split.
@@ -288,16 +292,17 @@ impl ClassTable {
                 .iter()
                 .map(|value| match value {
                     Value::Number(n) => n.to_string(),
-                    Value::Text(text) => text.clone(),
+                    Value::Text(text) => text.to_string(),
                 })
                 .collect(),
         };
-        let places: BTreeMap<Value, u32> = match self.declared.is_some() {
-            true => (0..)
+        let places: BTreeMap<Value, u32> = if self.declared.is_some() {
+            (0..)
                 .zip(0..names.len() as u32)
                 .map(|(n, i)| (Value::Number(n), i))
-                .collect(),
-            false => self.found.into_iter().zip(0..).collect(),
+                .collect()
+        } else {
+            self.found.into_iter().zip(0..).collect()
         };
         (names, move |value| places[value])
     }

@@ -51,15 +51,16 @@ impl Source {
         if let Some(manifest) = metadata::find(path, columns)? {
             return Ok(Self::Manifest(manifest));
         }
-        match columns == &Columns::default() {
-            true => Ok(Self::Folder(path.to_owned())),
-            false => Err(Error::usage(
+        if columns == &Columns::default() {
+            Ok(Self::Folder(path.to_owned()))
+        } else {
+            Err(Error::usage(
                 format!(
                     "--image-column and --label-column: {} is no table and has no columns",
                     path.display()
                 ),
                 "leave them out, or name Parquet files or a manifest (.csv, .tsv, .jsonl)",
-            )),
+            ))
         }
     }
 

@@ -83,12 +83,13 @@ pub fn share(n: usize, fraction: f64) -> Result<usize> {
 }
 
 fn check_fraction(fraction: f64) -> Result<()> {
-    match fraction > 0.0 && fraction < 1.0 {
-        true => Ok(()),
-        false => Err(Error::usage(
+    if fraction > 0.0 && fraction < 1.0 {
+        Ok(())
+    } else {
+        Err(Error::usage(
             format!("--validation-fraction {fraction} is no share of the images"),
             "give a number between 0 and 1, such as 0.15",
-        )),
+        ))
     }
 }
 

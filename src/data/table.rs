@@ -18,9 +18,10 @@ pub enum TableFile {
 impl TableFile {
     /// Opens the file at `path`, whose name says what it is.
     pub fn open(path: &Path) -> Result<Self> {
-        Ok(match is_arrow(path) {
-            true => Self::Arrow(Arc::new(ArrowFile::open(path)?)),
-            false => Self::Parquet(Arc::new(ParquetFile::open(path)?)),
+        Ok(if is_arrow(path) {
+            Self::Arrow(Arc::new(ArrowFile::open(path)?))
+        } else {
+            Self::Parquet(Arc::new(ParquetFile::open(path)?))
         })
     }
 
@@ -42,7 +43,7 @@ impl TableFile {
             }
             Self::Arrow(file) => {
                 let (place, name) = file.image_column(wanted)?;
-                TableRows::Arrow(file.clone(), place, name)
+                TableRows::Arrow(file.clone(), place, name.into())
             }
         })
     }
@@ -68,8 +69,8 @@ impl TableFile {
 #[derive(Debug, Clone)]
 pub enum TableRows {
     Parquet(Arc<parquet::ImageRows>),
-    /// The file, the column's place and its name.
-    Arrow(Arc<ArrowFile>, usize, String),
+    /// The file, the column's place and its name, which all rows share.
+    Arrow(Arc<ArrowFile>, usize, Arc<str>),
 }
 
 /// Two are equal when file and column have the same names.

@@ -16,9 +16,10 @@ use super::library::file_of;
 use crate::error::{Error, Result};
 
 /// File name of the driver's library, as the driver installs it.
-const LIBRARY: &str = match cfg!(windows) {
-    true => "nvcuda.dll",
-    false => "libcuda.so.1",
+const LIBRARY: &str = if cfg!(windows) {
+    "nvcuda.dll"
+} else {
+    "libcuda.so.1"
 };
 
 /// A driver that started, with at least one GPU.
@@ -236,9 +237,10 @@ impl Api {
             .into_iter()
             .filter_map(ask)
             .collect();
-        match said.is_empty() {
-            true => "a code that this driver has no name for".to_owned(),
-            false => said.join(": "),
+        if said.is_empty() {
+            "a code that this driver has no name for".to_owned()
+        } else {
+            said.join(": ")
         }
     }
 }

@@ -109,14 +109,15 @@ impl Gpu {
     ) -> Result<()> {
         let modules = self.driver().lock_modules();
         let module = modules.get(spec);
-        match module.is_some_and(|module| module.is_resolved(kernel, shared)) {
-            true => Ok(()),
-            false => Err(Error::device(
+        if module.is_some_and(|module| module.is_resolved(kernel, shared)) {
+            Ok(())
+        } else {
+            Err(Error::device(
                 format!(
                     "{kernel} ({spec}) with {shared} bytes of shared memory was not prepared before the capture"
                 ),
                 "this is a bug of vitcuda; VITCUDA_GRAPH=0 runs without captures",
-            )),
+            ))
         }
     }
 

@@ -164,9 +164,10 @@ impl Download<'_> {
         let mut most = have;
         let mut is_new = have == 0;
         while have < described.bytes {
-            let attempt = match is_new {
-                true => self.load_whole(described, &mut file, &mut have, before, listener)?,
-                false => self.load_rest(described, &mut file, &mut have, before, listener)?,
+            let attempt = if is_new {
+                self.load_whole(described, &mut file, &mut have, before, listener)?
+            } else {
+                self.load_rest(described, &mut file, &mut have, before, listener)?
             };
             is_new = false;
             let Attempt::Broken(failure) = attempt else {

@@ -80,9 +80,10 @@ impl Failure {
                 (false, true) => "nothing came for a long time".into(),
                 (false, false) => deepest(error).to_string(),
             },
-            outlook: match stays || is_nameless || error.is_builder() {
-                false => Outlook::MayPass,
-                true => Outlook::WillStay,
+            outlook: if stays || is_nameless || error.is_builder() {
+                Outlook::WillStay
+            } else {
+                Outlook::MayPass
             },
         }
     }
@@ -125,12 +126,13 @@ impl Failure {
             message,
             wait: seconds.map(Duration::from_secs),
         };
-        match (300..400).contains(&status) {
-            true => Self::Nonsense {
+        if (300..400).contains(&status) {
+            Self::Nonsense {
                 url: url.to_owned(),
                 found: format!("status {status} without a target"),
-            },
-            false => Self::Refused(refusal),
+            }
+        } else {
+            Self::Refused(refusal)
         }
     }
 
@@ -215,9 +217,10 @@ impl fmt::Display for Failure {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the hub answers {}", self.status)?;
-        match self.message.is_empty() {
-            true => Ok(()),
-            false => write!(f, " ({})", self.message),
+        if self.message.is_empty() {
+            Ok(())
+        } else {
+            write!(f, " ({})", self.message)
         }
     }
 }
@@ -236,11 +239,12 @@ impl Refusal {
         let (problem, help) = match (self.status, self.code.as_str(), purpose) {
             (401, "GatedRepo", _) | (403, "GatedRepo", _) => (
                 "its owners let in only those who accepted their terms".into(),
-                match is_known {
-                    true => format!("accept the terms at {page} with the account of your token"),
-                    false => format!(
+                if is_known {
+                    format!("accept the terms at {page} with the account of your token")
+                } else {
+                    format!(
                         "accept the terms at {page}, and set HF_TOKEN to a token of yours ({tokens})"
-                    ),
+                    )
                 },
             ),
             (401, _, _) if is_known => (
@@ -287,9 +291,10 @@ impl Refusal {
                     Some(wait) => format!("wait {} s", wait.as_secs()),
                     None => "wait some minutes".into(),
                 };
-                let more = match is_known {
-                    true => "",
-                    false => "; those who set HF_TOKEN may ask more often",
+                let more = if is_known {
+                    ""
+                } else {
+                    "; those who set HF_TOKEN may ask more often"
                 };
                 (
                     format!("too many requests: {self}"),

@@ -322,9 +322,10 @@ fn trusted(path: &Path) -> Result<Vec<Certificate>> {
     let text = std::fs::read(path).map_err(|e| unusable(e.to_string()))?;
     let certificates = Certificate::from_pem_bundle(&text);
     let certificates = certificates.map_err(|e| unusable(deepest(&e).to_string()))?;
-    match certificates.is_empty() {
-        true => Err(unusable("it holds no certificate".into())),
-        false => Ok(certificates),
+    if certificates.is_empty() {
+        Err(unusable("it holds no certificate".into()))
+    } else {
+        Ok(certificates)
     }
 }
 

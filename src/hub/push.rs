@@ -83,9 +83,10 @@ impl Hub {
             present: 0,
         });
         let http = &self.client.http;
-        let batch = match large.is_empty() {
-            false => Some(lfs::ask(http, push.repository, &large, listener).map_err(explain)?),
-            true => None,
+        let batch = if large.is_empty() {
+            None
+        } else {
+            Some(lfs::ask(http, push.repository, &large, listener).map_err(explain)?)
         };
         let pushed = match batch.filter(|batch| !batch.is_xet()) {
             None => self.client.commit(&repository, push, listener),

@@ -94,9 +94,10 @@ impl Settings {
             token: token
                 .map(|token| token.trim().to_owned())
                 .filter(|token| !token.is_empty()),
-            network: match is_on("HF_HUB_OFFLINE") || is_on("TRANSFORMERS_OFFLINE") {
-                true => Network::Offline,
-                false => Network::Online,
+            network: if is_on("HF_HUB_OFFLINE") || is_on("TRANSFORMERS_OFFLINE") {
+                Network::Offline
+            } else {
+                Network::Online
             },
             certificates: path("SSL_CERT_FILE"),
             pause: Duration::from_millis(500),
@@ -160,7 +161,7 @@ mod tests {
         assert_eq!(all.token.as_deref(), Some("hf_variable"));
         assert_eq!(all.network, Network::Offline);
         assert_eq!(
-            settings(&[("HF_HUB_OFFLINE", "0")]).network,
+            settings(&[("HOME", "/people/a"), ("HF_HUB_OFFLINE", "0")]).network,
             Network::Online
         );
     }

@@ -30,9 +30,10 @@ impl Hub {
             .take(most + 1)
             .read_to_end(&mut bytes)
             .map_err(|e| Failure::broken(url, &e).to_string())?;
-        match bytes.len() as u64 > most {
-            true => Err(format!("it is larger than {} MiB", most >> 20)),
-            false => Ok(bytes),
+        if bytes.len() as u64 > most {
+            Err(format!("it is larger than {} MiB", most >> 20))
+        } else {
+            Ok(bytes)
         }
     }
 }

@@ -55,11 +55,12 @@ impl Calibration {
             .chain([self.unjudged])
             .try_fold(0_usize, |sum, images| sum.checked_add(images));
         let fits = |bin: &Bin| bin.correct <= bin.images;
-        match images == Some(samples) && self.bins.iter().all(fits) {
-            true => None,
-            false => Some(format!(
+        if images == Some(samples) && self.bins.iter().all(fits) {
+            None
+        } else {
+            Some(format!(
                 "the bins of confidence are not of {samples} images"
-            )),
+            ))
         }
     }
 

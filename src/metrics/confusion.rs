@@ -162,9 +162,12 @@ impl Confusion {
     /// The class with the most images, the first among equals.
     pub fn largest_class(&self) -> Option<(usize, ClassCount)> {
         let counts = self.class_counts().into_iter().enumerate();
-        counts.reduce(|best, other| match other.1.samples > best.1.samples {
-            true => other,
-            false => best,
+        counts.reduce(|best, other| {
+            if other.1.samples > best.1.samples {
+                other
+            } else {
+                best
+            }
         })
     }
 }

@@ -54,11 +54,12 @@ impl Paired {
             ..
         } = *self;
         let discordant = only_first.checked_add(only_second);
-        match images <= MOST && discordant.is_some_and(|n| n <= images) {
-            true => None,
-            false => Some(format!(
+        if images <= MOST && discordant.is_some_and(|n| n <= images) {
+            None
+        } else {
+            Some(format!(
                 "{only_first} and {only_second} of {images} images are right at one step alone"
-            )),
+            ))
         }
     }
 

@@ -126,9 +126,10 @@ impl<T: Real> Activations<T> {
         };
         let (first, last) = (keep.first(layers), layers - 1);
         let block = |layer, tokens| {
-            let hidden = match layer >= first {
-                true => config.intermediate_size,
-                false => 0,
+            let hidden = if layer >= first {
+                config.intermediate_size
+            } else {
+                0
             };
             Block::new(config, images, hidden, tokens)
         };
@@ -154,9 +155,10 @@ impl<T: Real> Activations<T> {
     /// The buffers of block `layer`.
     pub fn slot(&self, layer: usize, layers: usize) -> usize {
         // From the end: below the blocks that are kept there are at most two.
-        match layer >= self.keep.first(layers) || layer + 1 == layers {
-            true => self.blocks.len() - (layers - layer),
-            false => layer % 2,
+        if layer >= self.keep.first(layers) || layer + 1 == layers {
+            self.blocks.len() - (layers - layer)
+        } else {
+            layer % 2
         }
     }
 }

@@ -201,9 +201,10 @@ fn check_folder(folder: &Path) -> Result<()> {
         .filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
         .collect();
     inside.sort();
-    let help = match inside.is_empty() {
-        true => help.to_owned(),
-        false => format!("there are models in these folders of it: {}", list(&inside)),
+    let help = if inside.is_empty() {
+        help.to_owned()
+    } else {
+        format!("there are models in these folders of it: {}", list(&inside))
     };
     Err(Error::model(folder, "found no config.json", help))
 }
@@ -252,12 +253,11 @@ impl Source<'_> {
         for (values, scale) in values.chunks_exact_mut(row).zip(&scales) {
             values.iter_mut().for_each(|v| *v *= scale);
         }
-        match values.iter().all(|v| v.is_finite()) {
-            true => Ok(()),
-            false => {
-                let problem = format!("tensor `{name}` times `{scale}` is beyond f32's range");
-                Err(Error::model(file.path(), problem, "the file is damaged"))
-            }
+        if values.iter().all(|v| v.is_finite()) {
+            Ok(())
+        } else {
+            let problem = format!("tensor `{name}` times `{scale}` is beyond f32's range");
+            Err(Error::model(file.path(), problem, "the file is damaged"))
         }
     }
 }

@@ -297,12 +297,11 @@ impl VitConfig {
 /// number as in transformers.
 fn mlp_width(file: &JsonFile, hidden_size: usize) -> Result<usize> {
     let width = file.number("mlp_ratio", 4.0)? * hidden_size as f64;
-    match (1.0..=MAX_MLP as f64).contains(&width) {
-        true => Ok(width as usize),
-        false => {
-            let wanted = format!("wanted an MLP 1 to {MAX_MLP} wide, this one would have {width}");
-            Err(file.refuse("mlp_ratio", &wanted, ""))
-        }
+    if (1.0..=MAX_MLP as f64).contains(&width) {
+        Ok(width as usize)
+    } else {
+        let wanted = format!("wanted an MLP 1 to {MAX_MLP} wide, this one would have {width}");
+        Err(file.refuse("mlp_ratio", &wanted, ""))
     }
 }
 

@@ -215,9 +215,10 @@ impl Builder {
             start..self.len
         };
         let qkv_weight = packed("weight");
-        let qkv_bias = match config.qkv_bias {
-            true => packed("bias"),
-            false => qkv_weight.end..qkv_weight.end,
+        let qkv_bias = if config.qkv_bias {
+            packed("bias")
+        } else {
+            qkv_weight.end..qkv_weight.end
         };
         let (proj_weight, proj_bias) = self.linear(&format!("{name}.attention.output.dense"), c, c);
         let (norm2_weight, norm2_bias) = self.norm(&format!("{name}.layernorm_after"), c);

@@ -29,9 +29,12 @@ impl TensorFile {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let refused = |e| Error::io(path, "read it", e);
-        let mut file = files::open_regular(path).map_err(|e| match path.exists() {
-            true => Error::model(path, format!("{e}, wanted a safetensors file"), ""),
-            false => refused(e),
+        let mut file = files::open_regular(path).map_err(|e| {
+            if path.exists() {
+                Error::model(path, format!("{e}, wanted a safetensors file"), "")
+            } else {
+                refused(e)
+            }
         })?;
         let bytes = file.metadata().map_err(refused)?.len();
         let start = start(&mut file, bytes).map_err(refused)?;
@@ -163,9 +166,10 @@ fn start(file: &mut File, bytes: u64) -> io::Result<Vec<u8>> {
         Err(e) => return Err(e),
     };
     let is_sound = wanted <= MAX_HEADER.min(bytes.saturating_sub(8));
-    let count = match is_sound {
-        true => (8 + wanted).max(8).min(bytes),
-        false => bytes.min(512),
+    let count = if is_sound {
+        (8 + wanted).max(8).min(bytes)
+    } else {
+        bytes.min(512)
     };
     let mut start = memory::zeroed(count as usize)?;
     file.seek(SeekFrom::Start(0))?;

@@ -290,9 +290,10 @@ impl Vit {
 
     /// Where the query's bias ends in the packed bias.
     pub(super) fn bias_split(&self) -> usize {
-        match self.config.qkv_bias {
-            true => self.config.hidden_size,
-            false => 0,
+        if self.config.qkv_bias {
+            self.config.hidden_size
+        } else {
+            0
         }
     }
 
@@ -308,9 +309,10 @@ impl Vit {
             &params[r.norm2_bias.clone()],
             self.eps(),
         );
-        let hidden = match b.hidden.is_empty() {
-            true => Hidden::Drop,
-            false => Hidden::Keep(&mut b.hidden[..rows * f]),
+        let hidden = if b.hidden.is_empty() {
+            Hidden::Drop
+        } else {
+            Hidden::Keep(&mut b.hidden[..rows * f])
         };
         mlp::forward(
             &mut b.out[..rows * c],

@@ -123,8 +123,9 @@ fn shards(index: &Path) -> Result<BTreeSet<String>> {
     let files = |map: &Value| map.as_object()?.values().map(in_folder).collect();
     let wanted = "tensor names with the names of files in the same folder";
     let shards = file.read_as("weight_map", BTreeSet::new(), wanted, files)?;
-    match shards.is_empty() {
-        true => Err(file.refuse("weight_map", &format!("wanted {wanted}"), "")),
-        false => Ok(shards),
+    if shards.is_empty() {
+        Err(file.refuse("weight_map", &format!("wanted {wanted}"), ""))
+    } else {
+        Ok(shards)
     }
 }

@@ -99,9 +99,10 @@ impl CrossEntropy {
 
     fn plain<T: Real>(case: &Case, inputs: &[Vec<T>]) -> (T, Vec<T>) {
         let labels: Vec<usize> = inputs[1].iter().map(|v| v.f64() as usize).collect();
-        let weights = match case.variant.contains("weighted") {
-            true => inputs[2].clone(),
-            false => vec![T::one(); case.dim("K")],
+        let weights = if case.variant.contains("weighted") {
+            inputs[2].clone()
+        } else {
+            vec![T::one(); case.dim("K")]
         };
         plain::cross_entropy(&inputs[0], &labels, &weights, T::of(Self::smoothing(case)))
     }

@@ -33,9 +33,10 @@ pub fn norm<T: Real>(gradients: &[T]) -> f64 {
 
 /// Factor for the gradients so that their norm is at most `max_norm`; 0 asks for no clipping.
 pub fn clip_coefficient(norm: f64, max_norm: f64) -> f64 {
-    match max_norm > 0.0 {
-        true => (max_norm / (norm + 1e-6)).min(1.0),
-        false => 1.0,
+    if max_norm > 0.0 {
+        (max_norm / (norm + 1e-6)).min(1.0)
+    } else {
+        1.0
     }
 }
 

@@ -224,9 +224,10 @@ pub fn cross_entropy<T: Real>(
         let mut target_sum = T::zero();
         let target = |c: usize| {
             let spread = smoothing / T::of(k as f64) * weights[c];
-            match c == label {
-                true => (T::one() - smoothing) * weights[c] + spread,
-                false => spread,
+            if c == label {
+                (T::one() - smoothing) * weights[c] + spread
+            } else {
+                spread
             }
         };
         for c in 0..k {

@@ -183,9 +183,10 @@ pub trait Op: Bench + Sync {
 
     /// The passes there are.
     fn passes(&self) -> &'static [Pass] {
-        match self.differentiable() {
-            true => &[Pass::Forward, Pass::Backward],
-            false => &[Pass::Forward],
+        if self.differentiable() {
+            &[Pass::Forward, Pass::Backward]
+        } else {
+            &[Pass::Forward]
         }
     }
 

@@ -14,10 +14,6 @@ const LINES: usize = 8;
 const PIECES: usize = 6;
 
 impl Outline {
-    pub fn is_empty(&self) -> bool {
-        self.borders.is_empty()
-    }
-
     /// Begins a border.
     pub fn move_to(&mut self, x: f32, y: f32) {
         self.borders.push(vec![(x, y)]);

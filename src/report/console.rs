@@ -180,12 +180,18 @@ impl Console {
             "step {}/{} · loss {:.4} · {:.1} img/s · {left} left",
             p.step, p.max_steps, p.loss, p.images_per_second
         );
+        self.bar.set_length(p.max_steps);
         self.bar.set_position(p.step);
-        self.bar.set_message(text.clone());
+        self.now_and_then(text);
+    }
+
+    /// How far something is: beside the bar, or where there is none in a line, not too often.
+    fn now_and_then(&mut self, text: String) {
         if self.text.terminal == Terminal::None && self.last_progress.elapsed() >= PLAIN_PROGRESS {
             self.line(&text);
             self.last_progress = Instant::now();
         }
+        self.bar.set_message(text);
     }
 
     /// Writes the waiting row by itself: its step was not evaluated.
@@ -233,6 +239,14 @@ impl Console {
         }
         self.table_line(&line);
         self.last_progress = Instant::now();
+    }
+
+    /// The bar is the evaluation's, until the next step.
+    fn evaluating(&mut self, done: usize, total: usize) {
+        let text = format!("evaluating batch {done}/{total}");
+        self.bar.set_length(total as u64);
+        self.bar.set_position(done as u64);
+        self.now_and_then(text);
     }
 
     fn evaluated(&mut self, e: &Evaluated) {
@@ -294,9 +308,10 @@ impl Console {
 
 /// The parts of a run's time, the largest of which should be the first.
 fn time(t: &TimeSpent) -> String {
-    let evaluation = match t.evaluation_seconds > 0.0 {
-        true => format!(", evaluations {:.1}", t.evaluation_seconds),
-        false => String::new(),
+    let evaluation = if t.evaluation_seconds > 0.0 {
+        format!(", evaluations {:.1}", t.evaluation_seconds)
+    } else {
+        String::new()
     };
     format!(
         "{:.1} s: training steps {:.1}{evaluation}, waiting for images {:.1}, held by saving {:.1}, \
@@ -330,10 +345,7 @@ impl Reporter for Console {
             Event::Planned { facts } => self.facts(facts),
             Event::RunStarted { facts, max_steps } => self.started(facts, *max_steps),
             Event::Progress(progress) => self.progress(progress),
-            Event::Evaluating { done, total } => {
-                let text = format!("evaluating {done}/{total}");
-                self.bar.set_message(text);
-            }
+            Event::Evaluating { done, total } => self.evaluating(*done, *total),
             Event::Logged(logged) => {
                 self.flush_pending();
                 self.pending = Some(logged.clone());
@@ -351,5 +363,33 @@ impl Drop for Console {
     fn drop(&mut self) {
         self.flush_pending();
         self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bar_counts_what_is_under_way() {
+        let mut console = Console::new(io::sink(), Terminal::None, None);
+        let at = |console: &Console| (console.bar.position(), console.bar.length());
+        let step = |step| {
+            Event::Progress(Progress {
+                step,
+                max_steps: 500,
+                epoch: 0.0,
+                loss: 1.0,
+                images_per_second: 1.0,
+                remaining_seconds: 1.0,
+            })
+        };
+        console.event(&step(100));
+        assert_eq!(at(&console), (100, Some(500)));
+        console.event(&Event::Evaluating { done: 3, total: 25 });
+        assert_eq!(at(&console), (3, Some(25)));
+        assert_eq!(console.bar.message(), "evaluating batch 3/25");
+        console.event(&step(101));
+        assert_eq!(at(&console), (101, Some(500)));
     }
 }

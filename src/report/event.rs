@@ -43,7 +43,7 @@ pub enum Event {
         max_steps: u64,
     },
     Progress(Progress),
-    /// An evaluation goes on: images done, of all.
+    /// An evaluation goes on: batches done, of all.
     Evaluating {
         done: usize,
         total: usize,

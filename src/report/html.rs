@@ -128,12 +128,13 @@ fn classes(page: &mut String, judged: &Judged) {
         escape(&judged.what),
         thousands(summary.samples as u64),
         percent(Some(summary.accuracy())),
-        match judged.classes.len() > 5 {
-            true => format!(
+        if judged.classes.len() > 5 {
+            format!(
                 "among the five most probable {}, ",
                 percent(Some(summary.top5_accuracy))
-            ),
-            false => String::new(),
+            )
+        } else {
+            String::new()
         },
     );
     for (name, count) in judged.classes.iter().zip(summary.confusion.class_counts()) {

@@ -16,6 +16,105 @@ pub const MARK: &str = "<!-- Written by vitcuda, which writes it again when the 
 /// Classes beyond which a card names none: `config.json` names them all.
 const LISTED_CLASSES: usize = 100;
 
+/// The licences that the hub knows by a name, from its documentation of model cards.
+pub const LICENSES: [&str; 81] = [
+    "afl-3.0",
+    "agpl-3.0",
+    "apache-2.0",
+    "apple-amlr",
+    "apple-ascl",
+    "artistic-2.0",
+    "bigcode-openrail-m",
+    "bigscience-bloom-rail-1.0",
+    "bigscience-openrail-m",
+    "bsd",
+    "bsd-2-clause",
+    "bsd-3-clause",
+    "bsd-3-clause-clear",
+    "bsl-1.0",
+    "c-uda",
+    "cc",
+    "cc-by-2.0",
+    "cc-by-2.5",
+    "cc-by-3.0",
+    "cc-by-4.0",
+    "cc-by-nc-2.0",
+    "cc-by-nc-3.0",
+    "cc-by-nc-4.0",
+    "cc-by-nc-nd-3.0",
+    "cc-by-nc-nd-4.0",
+    "cc-by-nc-sa-2.0",
+    "cc-by-nc-sa-3.0",
+    "cc-by-nc-sa-4.0",
+    "cc-by-nd-4.0",
+    "cc-by-sa-3.0",
+    "cc-by-sa-4.0",
+    "cc0-1.0",
+    "cdla-permissive-1.0",
+    "cdla-permissive-2.0",
+    "cdla-sharing-1.0",
+    "creativeml-openrail-m",
+    "deepfloyd-if-license",
+    "ecl-2.0",
+    "epl-1.0",
+    "epl-2.0",
+    "etalab-2.0",
+    "eupl-1.1",
+    "eupl-1.2",
+    "fair-noncommercial-research-license",
+    "gemma",
+    "gfdl",
+    "gpl",
+    "gpl-2.0",
+    "gpl-3.0",
+    "h-research",
+    "intel-research",
+    "isc",
+    "lgpl",
+    "lgpl-2.1",
+    "lgpl-3.0",
+    "lgpl-lr",
+    "llama2",
+    "llama3",
+    "llama3.1",
+    "llama3.2",
+    "llama3.3",
+    "llama4",
+    "lppl-1.3c",
+    "mit",
+    "mpl-2.0",
+    "ms-pl",
+    "ncsa",
+    "odbl",
+    "odc-by",
+    "ofl-1.1",
+    "open-mdw",
+    "openrail",
+    "openrail++",
+    "osl-3.0",
+    "other",
+    "pddl",
+    "postgresql",
+    "unknown",
+    "unlicense",
+    "wtfpl",
+    "zlib",
+];
+
+/// The card `text` with this licence in its front matter, in place of another.
+pub fn with_license(text: &str, license: &str) -> String {
+    let line = format!("license: {license}\n");
+    let Some(front) = text.strip_prefix("---\n") else {
+        return format!("---\n{line}---\n\n{text}");
+    };
+    let (front, rest) = front.split_at(front.find("\n---").map_or(0, |end| end + 1));
+    let others = front.split_inclusive('\n');
+    let others: String = others
+        .filter(|line| !line.starts_with("license:"))
+        .collect();
+    format!("---\n{line}{others}{rest}")
+}
+
 /// What a card says.
 #[derive(Debug, Clone)]
 pub struct ModelCard<'a> {
@@ -29,6 +128,8 @@ pub struct ModelCard<'a> {
     pub data: String,
     /// The data set of the hub, if it was one.
     pub dataset: Option<String>,
+    /// By the hub's name, where it is known.
+    pub license: Option<String>,
     /// By index.
     pub classes: &'a [String],
     /// Under the names of `TrainingArguments`.
@@ -98,6 +199,9 @@ impl ModelCard<'_> {
         let quoted = |text: &str| json!(text).to_string();
         let mut yaml =
             String::from("---\nlibrary_name: transformers\npipeline_tag: image-classification\n");
+        if let Some(license) = &self.license {
+            let _ = writeln!(yaml, "license: {license}");
+        }
         if let Some(base) = &self.base_model {
             let _ = writeln!(yaml, "base_model: {}", quoted(base));
         }
@@ -148,6 +252,29 @@ impl ModelCard<'_> {
                 scored.loss,
                 scored.accuracy.map_or("-".into(), |a| format!("{a:.4}"))
             );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_licence_goes_into_the_front_matter() {
+        assert!(LICENSES.is_sorted());
+        for (text, expected) in [
+            ("mine", "---\nlicense: mit\n---\n\nmine"),
+            (
+                "---\ntags: a\n---\nmine",
+                "---\nlicense: mit\ntags: a\n---\nmine",
+            ),
+            (
+                "---\nlicense: gpl\ntags: a\n---\n# m\n",
+                "---\nlicense: mit\ntags: a\n---\n# m\n",
+            ),
+        ] {
+            assert_eq!(with_license(text, "mit"), expected);
         }
     }
 }

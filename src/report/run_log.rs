@@ -55,13 +55,14 @@ impl RunLog {
             return Err(Error::data(run, problem, help));
         };
         let log = Self::of_rows(&rows);
-        match log.trained.is_empty() && log.scored.is_empty() {
-            true => Err(Error::data(
+        if log.trained.is_empty() && log.scored.is_empty() {
+            Err(Error::data(
                 run,
                 "holds a run without a log or evaluation",
                 help,
-            )),
-            false => Ok(log),
+            ))
+        } else {
+            Ok(log)
         }
     }
 

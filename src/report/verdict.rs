@@ -108,11 +108,10 @@ fn accuracy(judged: &Judged) -> Finding {
     if low > share {
         return Finding::new(Tone::Good, title, text);
     }
-    text += match summary.accuracy() > share {
-        true => {
-            " The interval contains that, so these images do not show that the model is better."
-        }
-        false => " The model is not better than that.",
+    text += if summary.accuracy() > share {
+        " The interval contains that, so these images do not show that the model is better."
+    } else {
+        " The model is not better than that."
     };
     Finding::new(Tone::Warning, title, text)
 }
@@ -207,8 +206,8 @@ fn overfitting(log: &RunLog, comparison: Option<&Comparison>) -> Option<Finding>
     let best = log.best()?;
     let last = log.scored.last().filter(|_| log.scored.len() > 1)?;
     let Some(comparison) = comparison else {
-        return Some(match best.step == last.step {
-            true => Finding::new(
+        return Some(if best.step == last.step {
+            Finding::new(
                 Tone::Good,
                 "No sign of overfitting",
                 format!(
@@ -216,8 +215,9 @@ fn overfitting(log: &RunLog, comparison: Option<&Comparison>) -> Option<Finding>
                      {:.4}. {OVERFITTING_RULE}",
                     last.step, last.loss
                 ),
-            ),
-            false => Finding::new(
+            )
+        } else {
+            Finding::new(
                 Tone::Neutral,
                 "Overfitting is not judged",
                 format!(
@@ -226,7 +226,7 @@ fn overfitting(log: &RunLog, comparison: Option<&Comparison>) -> Option<Finding>
                      this run does not have for both.",
                     best.step, best.loss, last.loss, last.step
                 ),
-            ),
+            )
         });
     };
     let Comparison {
@@ -295,34 +295,35 @@ fn checkpoints(comparison: Option<&Comparison>) -> Option<Finding> {
         paired,
     } = comparison?;
     let p = paired.mcnemar();
-    let shown = match p < 1e-4 {
-        true => format!("{p:.1e}"),
-        false => format!("{p:.4}"),
+    let shown = if p < 1e-4 {
+        format!("{p:.1e}")
+    } else {
+        format!("{p:.4}")
     };
     let text = format!(
         "{} images are right at step {best_step} alone, {} at step {last_step} alone (exact \
          McNemar test on {} images: p = {shown}). ",
         paired.only_first, paired.only_second, paired.images
     );
-    Some(match p < ALPHA {
-        true => {
-            let better = match paired.only_first > paired.only_second {
-                true => best_step,
-                false => last_step,
-            };
-            let title = format!("Step {better} is the more accurate one");
-            Finding::new(
-                Tone::Neutral,
-                title,
-                text + "The difference is significant.",
-            )
-        }
-        false => Finding::new(
+    Some(if p < ALPHA {
+        let better = if paired.only_first > paired.only_second {
+            best_step
+        } else {
+            last_step
+        };
+        let title = format!("Step {better} is the more accurate one");
+        Finding::new(
+            Tone::Neutral,
+            title,
+            text + "The difference is significant.",
+        )
+    } else {
+        Finding::new(
             Tone::Neutral,
             format!("No evidence of a difference ({} images)", paired.images),
             text + "The best and the last checkpoint may be equally accurate, or differ by less \
                     than so many images show.",
-        ),
+        )
     })
 }
 
@@ -348,17 +349,18 @@ fn wobble(scored: &[Scored]) -> Option<Finding> {
         percent(high),
         100.0 * width
     );
-    Some(match high - low <= width {
-        true => Finding::new(
+    Some(if high - low <= width {
+        Finding::new(
             Tone::Neutral,
             "Ups and downs are within chance",
             text + "Do not read a trend into them.",
-        ),
-        false => Finding::new(
+        )
+    } else {
+        Finding::new(
             Tone::Neutral,
             "The accuracy is still moving",
             text + "That is more than chance.",
-        ),
+        )
     })
 }
 

@@ -105,9 +105,10 @@ impl CpuEngine {
                         epsilon: self.hyper.epsilon,
                     },
                     lr,
-                    weight_decay: match group[0].decay {
-                        true => self.hyper.weight_decay,
-                        false => 0.0,
+                    weight_decay: if group[0].decay {
+                        self.hyper.weight_decay
+                    } else {
+                        0.0
                     },
                     coefficient,
                     step: *step,

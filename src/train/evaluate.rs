@@ -119,8 +119,8 @@ pub fn evaluate(
         }
         found.steps += 1;
         reporter.event(&Event::Evaluating {
-            done: found.samples(),
-            total,
+            done: found.steps,
+            total: total.div_ceil(batch_size),
         });
     }
     found.runtime = start.elapsed();

@@ -96,11 +96,10 @@ pub(super) fn adopt(
 
 /// Takes in an evaluation, for early stopping.
 fn count(totals: &mut RunTotals, metric: BestMetric, value: f64) {
-    match metric.is_better(value, totals.best_evaluation) {
-        true => {
-            totals.best_evaluation = Some(value);
-            totals.evaluations_since_best = 0;
-        }
-        false => totals.evaluations_since_best += 1,
+    if metric.is_better(value, totals.best_evaluation) {
+        totals.best_evaluation = Some(value);
+        totals.evaluations_since_best = 0;
+    } else {
+        totals.evaluations_since_best += 1
     }
 }

@@ -165,9 +165,10 @@ impl Health {
             };
         }
         self.memory.nonfinite_losses = 0;
-        self.memory.nonfinite_gradients = match output.grad_norm.is_finite() {
-            true => 0,
-            false => self.memory.nonfinite_gradients + 1,
+        self.memory.nonfinite_gradients = if output.grad_norm.is_finite() {
+            0
+        } else {
+            self.memory.nonfinite_gradients + 1
         };
         if self.memory.nonfinite_gradients >= MAX_NONFINITE {
             return Err(self.diverged(step, "gradient", output.grad_norm));

@@ -49,9 +49,10 @@ pub(super) fn open(
     settings: &Map<String, Value>,
 ) -> Result<(RunFolder, Beginning)> {
     let folder = RunFolder::at(&config.output_dir);
-    let existing = match config.overwrite_output_dir {
-        true => Existing::Overwrite,
-        false => Existing::Keep,
+    let existing = if config.overwrite_output_dir {
+        Existing::Overwrite
+    } else {
+        Existing::Keep
     };
     let beginning = match &config.resume {
         None => Beginning::New,
@@ -236,9 +237,10 @@ fn same_frozen(
 
 /// A checkpoint without the state of an optimiser is a model and no more.
 fn has_optimizer(checkpoint: &Path) -> Result<()> {
-    match checkpoint.join(OPTIMIZER_FILE).exists() {
-        true => Ok(()),
-        false => Err(Error::usage(
+    if checkpoint.join(OPTIMIZER_FILE).exists() {
+        Ok(())
+    } else {
+        Err(Error::usage(
             format!(
                 "{} is a model without the state of its optimiser (`--save-only-model`): no run \
                  goes on from it",
@@ -248,7 +250,7 @@ fn has_optimizer(checkpoint: &Path) -> Result<()> {
                 "start a new run from its weights: `--model {}` and another `--output-dir`",
                 checkpoint.display()
             ),
-        )),
+        ))
     }
 }
 
@@ -262,12 +264,11 @@ impl Run<'_> {
         } = point;
         let checkpoint = self.folder.checkpoint(step);
         let is_foreign = state.is_foreign();
-        let changed = match is_foreign {
-            false => changed,
-            true => {
-                foreign::adopt(&mut state, &self.plan, self.job.config, &self.folder);
-                differences(&foreign::settings(&state), &foreign::settings(&self.state))
-            }
+        let changed = if is_foreign {
+            foreign::adopt(&mut state, &self.plan, self.job.config, &self.folder);
+            differences(&foreign::settings(&state), &foreign::settings(&self.state))
+        } else {
+            changed
         };
         if !is_foreign {
             has_optimizer(&checkpoint)?;
@@ -316,9 +317,10 @@ impl Run<'_> {
         }
         let saved = self.metrics.rewind(step)?;
         if !saved {
-            let mark = match self.state.best_global_step == Some(step) {
-                true => BestMark::Best,
-                false => BestMark::NotBest,
+            let mark = if self.state.best_global_step == Some(step) {
+                BestMark::Best
+            } else {
+                BestMark::NotBest
             };
             let epoch = self.state.epoch;
             self.metrics.write(&Event::Saved(Saved {
@@ -336,11 +338,12 @@ impl Run<'_> {
             let text = format!("going on with another setting: {change}");
             self.emit(Event::Notice { text })?;
         }
-        match is_foreign {
-            true => self.emit(Event::Notice {
+        if is_foreign {
+            self.emit(Event::Notice {
                 text: foreign::NOTICE.into(),
-            }),
-            false => Ok(()),
+            })
+        } else {
+            Ok(())
         }
     }
 
@@ -352,10 +355,12 @@ impl Run<'_> {
             return Ok(Flow::Continue);
         }
         let due = self.plan.due(step);
-        match due.evaluate && self.state.last_evaluated() != Some(step) {
-            true => self.evaluate_and_save(due),
-            false if self.is_over() => Ok(Flow::Stop),
-            false => Ok(Flow::Continue),
+        if due.evaluate && self.state.last_evaluated() != Some(step) {
+            self.evaluate_and_save(due)
+        } else if self.is_over() {
+            Ok(Flow::Stop)
+        } else {
+            Ok(Flow::Continue)
         }
     }
 

@@ -89,9 +89,10 @@ impl Run<'_> {
     fn begin_checkpoint(&mut self, best: Option<BestCheckpoint>) -> Result<()> {
         let start = Instant::now();
         let params = self.finite_params()?;
-        let optimizer = match self.job.config.save_only_model {
-            false => Some(self.engine.optimizer()?),
-            true => None,
+        let optimizer = if self.job.config.save_only_model {
+            None
+        } else {
+            Some(self.engine.optimizer()?)
         };
         self.state.totals().time.total_seconds = self.runtime();
         self.state.stateful_callbacks.health = self.health.memory().clone();
@@ -297,15 +298,16 @@ impl Run<'_> {
                 self.plan.max_steps,
                 checkpoint.display()
             ),
-            help: match self.job.config.save_only_model {
-                false => format!(
-                    "the same command with `--output-dir {} --resume` goes on from there",
-                    self.folder.path().display()
-                ),
-                true => format!(
+            help: if self.job.config.save_only_model {
+                format!(
                     "it is a model (`--save-only-model`): `--model {}` starts a run from its weights",
                     checkpoint.display()
-                ),
+                )
+            } else {
+                format!(
+                    "the same command with `--output-dir {} --resume` goes on from there",
+                    self.folder.path().display()
+                )
             },
         }
     }

@@ -13,9 +13,10 @@ impl Run<'_> {
         let count = self.plan.checkpoints_after(self.state.global_step);
         let config = self.job.config;
         // Parameters, and two moments of those that are trained, f32.
-        let moments = match config.save_only_model {
-            false => 8 * self.engine.trained().len(),
-            true => 0,
+        let moments = if config.save_only_model {
+            0
+        } else {
+            8 * self.engine.trained().len()
         };
         let size = 4 * self.engine.table().len + moments;
         let up_to = match config.save {

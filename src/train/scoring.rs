@@ -54,16 +54,13 @@ impl Run<'_> {
         let step = self.state.global_step;
         let value = metric.of(&evaluation);
         let totals = self.state.totals();
-        let mark = match metric.is_better(value, totals.best_evaluation) {
-            true => {
-                totals.best_evaluation = Some(value);
-                totals.evaluations_since_best = 0;
-                BestMark::Best
-            }
-            false => {
-                totals.evaluations_since_best += 1;
-                BestMark::NotBest
-            }
+        let mark = if metric.is_better(value, totals.best_evaluation) {
+            totals.best_evaluation = Some(value);
+            totals.evaluations_since_best = 0;
+            BestMark::Best
+        } else {
+            totals.evaluations_since_best += 1;
+            BestMark::NotBest
         };
         self.early_stop = self.early_stop_reason();
         self.evaluations.push(step, evaluation.clone());

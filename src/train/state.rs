@@ -77,12 +77,11 @@ pub struct Losses {
 impl Losses {
     /// Takes in the loss of a step.
     pub fn add(&mut self, loss: f64) {
-        match loss.is_finite() {
-            true => {
-                self.sum += loss;
-                self.finite += 1;
-            }
-            false => self.nonfinite += 1,
+        if loss.is_finite() {
+            self.sum += loss;
+            self.finite += 1;
+        } else {
+            self.nonfinite += 1
         }
     }
 

@@ -307,10 +307,12 @@ impl<'a> Run<'a> {
         if save {
             self.save()?;
         }
-        match last {
-            true => Ok(Flow::Stop),
-            false if self.stop_is_set() => Err(self.interrupted()),
-            false => Ok(Flow::Continue),
+        if last {
+            Ok(Flow::Stop)
+        } else if self.stop_is_set() {
+            Err(self.interrupted())
+        } else {
+            Ok(Flow::Continue)
         }
     }
 

@@ -174,9 +174,10 @@ fn image_size() {
         assert_eq!(old.name, new.name);
         let old_values = &before.params[old.range.clone()];
         let new_values = &after.params[new.range.clone()];
-        match old.name.ends_with("position_embeddings") {
-            true => assert_eq!(new_values, interpolate::positions(old_values, 2, 3, 8)),
-            false => assert_eq!(new_values, old_values, "{}", old.name),
+        if old.name.ends_with("position_embeddings") {
+            assert_eq!(new_values, interpolate::positions(old_values, 2, 3, 8))
+        } else {
+            assert_eq!(new_values, old_values, "{}", old.name)
         }
     }
     assert_says(

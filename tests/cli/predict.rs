@@ -94,9 +94,10 @@ fn serve(requests: usize) -> String {
                 assert!(!line.to_lowercase().starts_with("authorization"), "{line}");
                 line.clear();
             }
-            let (status, body) = match first.starts_with("GET /red.png ") {
-                true => ("200 OK", &red[..]),
-                false => ("404 Not Found", &b"\x1b[2Jnothing here"[..]),
+            let (status, body) = if first.starts_with("GET /red.png ") {
+                ("200 OK", &red[..])
+            } else {
+                ("404 Not Found", &b"\x1b[2Jnothing here"[..])
             };
             let head = format!(
                 "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",

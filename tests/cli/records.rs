@@ -83,6 +83,34 @@ fn a_run_ends_with_a_model_card() {
     }
 }
 
+/// It is for everybody: not where things lie on this machine, but the licence.
+#[test]
+fn a_card_names_no_place_but_a_licence() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = fs::canonicalize(folder.path()).unwrap();
+    red_and_blue(&place.join("photos"), 4);
+    let line = format!(
+        "train {0}/photos --model {1}/model --max-steps 2 --license MIT --output-dir={0}/run",
+        place.display(),
+        TRAINED.path().display()
+    );
+    words_in(folder.path(), &line).well();
+    let card = fs::read_to_string(place.join("run/README.md")).unwrap();
+    for hidden in [&*place, TRAINED.path()] {
+        assert!(!card.contains(hidden.to_str().unwrap()), "{card}");
+    }
+    assert!(card.contains("\nlicense: mit\n"), "{card}");
+    assert!(card.contains("(model), trained on photos to"), "{card}");
+    assert!(
+        card.contains("vitcuda train photos --model model --max-steps 2"),
+        "{card}"
+    );
+    assert!(card.contains("- output_dir: run\n"), "{card}");
+    words_in(folder.path(), "train --max-steps 2 --license apache-2")
+        .failed(2)
+        .mentions(&["apache-2.0"]);
+}
+
 #[test]
 fn a_card_that_somebody_wrote_stays() {
     let folder = tempfile::tempdir().unwrap();
@@ -151,6 +179,14 @@ fn plot_compares_runs() {
     let svg = fs::read_to_string(TRAINED.path().join("two.svg")).unwrap();
     assert_eq!(svg.matches("<polyline").count(), 6);
     trained("plot photos").failed(3);
+    // What has no log does not keep the others from being drawn.
+    trained("plot photos model -o one.svg").well().mentions(&[
+        "photos",
+        "holds no run",
+        "not drawn",
+    ]);
+    let svg = fs::read_to_string(TRAINED.path().join("one.svg")).unwrap();
+    assert_eq!(svg.matches("<polyline").count(), 3);
 }
 
 #[test]

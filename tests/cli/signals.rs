@@ -37,9 +37,10 @@ impl Endless {
         unsafe {
             command.pre_exec(move || {
                 for signal in [SIGINT, SIGTERM, SIGHUP] {
-                    let action = match ignored.contains(&signal) {
-                        true => libc::SIG_IGN,
-                        false => libc::SIG_DFL,
+                    let action = if ignored.contains(&signal) {
+                        libc::SIG_IGN
+                    } else {
+                        libc::SIG_DFL
                     };
                     libc::signal(signal, action);
                 }

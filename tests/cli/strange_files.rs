@@ -103,6 +103,15 @@ fn a_lack_of_memory_has_its_exit_code() {
     let crc = crc32(&lie[12..29]);
     lie[29..33].copy_from_slice(&crc.to_be_bytes());
     fs::write(at("photos/red/lie.png"), lie).unwrap();
+    // More lies: 30 bytes for half a gigabyte, and a table for eight.
+    let found = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/regressions");
+    let webp = found.join("image/large_picture.webp");
+    fs::copy(webp, at("photos/red/lie.webp")).unwrap();
+    let table = found.join("parquet/children_that_are_not_there.parquet");
+    fs::copy(table, at("lie.parquet")).unwrap();
+    limited(folder.path(), "ulimit -v 600000", "data stats lie.parquet")
+        .failed(3)
+        .mentions(&["no Parquet file that can be read", "its schema"]);
     let stats = limited(
         folder.path(),
         "ulimit -v 600000",
@@ -110,7 +119,7 @@ fn a_lack_of_memory_has_its_exit_code() {
     );
     let stats = stats.well().json_lines();
     let bad = &stats[0]["splits"][0]["bad"];
-    assert_eq!(bad.as_array().unwrap().len(), 1, "{bad}");
+    assert_eq!(bad.as_array().unwrap().len(), 2, "{bad}");
     // True, and too large for so little memory.
     fs::write(at("photos/red/true.png"), flat_png(13_000)).unwrap();
     limited(folder.path(), "ulimit -v 600000", "data stats photos")

@@ -8,12 +8,13 @@ use std::process::{Child, Command};
 pub fn hears_ctrl_c(command: &mut Command) -> &mut Command {
     // SAFETY: `signal` may be called between fork and exec.
     unsafe {
-        command.pre_exec(
-            || match libc::signal(libc::SIGINT, libc::SIG_DFL) == libc::SIG_ERR {
-                true => Err(std::io::Error::last_os_error()),
-                false => Ok(()),
-            },
-        )
+        command.pre_exec(|| {
+            if libc::signal(libc::SIGINT, libc::SIG_DFL) == libc::SIG_ERR {
+                Err(std::io::Error::last_os_error())
+            } else {
+                Ok(())
+            }
+        })
     }
 }
 

@@ -28,13 +28,17 @@ pub fn with_shared(
     let path = shared_dir().join(needs);
     let absent = !path.exists();
     let required = std::env::var_os("VITCUDA_REQUIRE_SHARED").is_some_and(|v| v == "1");
-    let label = match absent {
-        true => format!("{name} [needs {needs}, absent]"),
-        false => name.to_owned(),
+    let label = if absent {
+        format!("{name} [needs {needs}, absent]")
+    } else {
+        name.to_owned()
     };
-    Trial::test(label, move || match absent {
-        true => Err(format!("{} does not exist", path.display()).into()),
-        false => test(&path),
+    Trial::test(label, move || {
+        if absent {
+            Err(format!("{} does not exist", path.display()).into())
+        } else {
+            test(&path)
+        }
     })
     .with_ignored_flag(absent && !required)
 }

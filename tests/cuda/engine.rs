@@ -261,9 +261,10 @@ fn saved_state(ordinal: usize, element: ElementType) -> Result<(), Failed> {
         engine.train_step(&[&batch(9, 6)], 1e-3)?;
     }
     same("parameters", &engine.params()?, &restored.params()?)?;
-    match engine.optimizer()? == restored.optimizer()? {
-        true => Ok(()),
-        false => Err("the optimiser's states differ".into()),
+    if engine.optimizer()? == restored.optimizer()? {
+        Ok(())
+    } else {
+        Err("the optimiser's states differ".into())
     }
 }
 
@@ -307,8 +308,9 @@ fn unscaled() -> Result<(), Failed> {
         .optimizer()?
         .loss_scale
         .expect("a device that scales");
-    match scale.factor == 1.0 {
-        true => Ok(()),
-        false => Err(format!("{scale:?}").into()),
+    if scale.factor == 1.0 {
+        Ok(())
+    } else {
+        Err(format!("{scale:?}").into())
     }
 }

@@ -107,8 +107,9 @@ pub fn nothing_stands_alone(_: &Gpu) -> Result<(), Failed> {
     wanted.retain(|(_, launches)| *launches > 0);
     wanted.sort_unstable();
     found.sort_unstable();
-    match found == wanted {
-        true => Ok(()),
-        false => Err(format!("a step launches\n{found:?}\nand should\n{wanted:?}").into()),
+    if found == wanted {
+        Ok(())
+    } else {
+        Err(format!("a step launches\n{found:?}\nand should\n{wanted:?}").into())
     }
 }

@@ -72,15 +72,16 @@ fn with_shared(
 ) -> libtest_mimic::Trial {
     let path = common::shared_dir().join(needs);
     let required = std::env::var_os("VITCUDA_REQUIRE_SHARED").is_some_and(|v| v == "1");
-    match path.exists() || required {
-        true => devices.trial(name, device, move |gpu| test(gpu, &path)),
-        false => devices
+    if path.exists() || required {
+        devices.trial(name, device, move |gpu| test(gpu, &path))
+    } else {
+        devices
             .trial(
                 format!("{name} [needs {needs}, absent]"),
                 device,
                 |_| Ok(()),
             )
-            .with_ignored_flag(true),
+            .with_ignored_flag(true)
     }
 }
 

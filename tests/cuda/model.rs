@@ -208,9 +208,10 @@ fn compare(vit: &Vit, draws: &[Draw]) -> Result<(), Failed> {
             pooled(&|d| at(&d.plain.gradients, &d.exact.gradients)),
         );
     }
-    match wrong.is_empty() {
-        true => Ok(()),
-        false => Err(wrong.join("\n").into()),
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(wrong.join("\n").into())
     }
 }
 

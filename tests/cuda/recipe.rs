@@ -114,8 +114,9 @@ fn saved_state(ordinal: usize) -> Result<(), Failed> {
         engine.train_step(&[&batch(1, 6)], 1e-3)?;
     }
     same("parameters", &engine.params()?, &restored.params()?)?;
-    match engine.optimizer()? == restored.optimizer()? {
-        true => Ok(()),
-        false => Err("the optimiser's states differ".into()),
+    if engine.optimizer()? == restored.optimizer()? {
+        Ok(())
+    } else {
+        Err("the optimiser's states differ".into())
     }
 }

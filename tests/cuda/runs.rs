@@ -88,9 +88,10 @@ fn command(folder: &Path, line: &str) -> Command {
 pub fn well(folder: &Path, line: &str, variables: &Variables) -> Result<String, Failed> {
     let said = vitcuda(folder, line, variables)?;
     let stderr = String::from_utf8(said.stderr)?;
-    match said.status.success() {
-        true => Ok(stderr),
-        false => Err(stderr.into()),
+    if said.status.success() {
+        Ok(stderr)
+    } else {
+        Err(stderr.into())
     }
 }
 
@@ -103,9 +104,10 @@ pub fn refused(
 ) -> Result<String, Failed> {
     let said = vitcuda(folder, line, variables)?;
     let stderr = String::from_utf8(said.stderr)?;
-    match said.status.code() == Some(code) {
-        true => Ok(stderr),
-        false => Err(format!("{:?}: {stderr}", said.status.code()).into()),
+    if said.status.code() == Some(code) {
+        Ok(stderr)
+    } else {
+        Err(format!("{:?}: {stderr}", said.status.code()).into())
     }
 }
 
@@ -147,9 +149,10 @@ fn recipe(folder: &Path) -> Result<(), Failed> {
     let line = format!("{RUN} {RECIPE}");
     follows(folder, &line, 20)?;
     let rates = |run: &str| logged(folder, run, "learning_rate");
-    match rates("cuda")? == rates("cpu")? {
-        true => Ok(()),
-        false => Err("other learning rates".into()),
+    if rates("cuda")? == rates("cpu")? {
+        Ok(())
+    } else {
+        Err("other learning rates".into())
     }
 }
 

@@ -34,9 +34,10 @@ pub fn tree(files: &[&str]) -> TempDir {
     let root = tempfile::tempdir().expect("a folder");
     for file in files {
         let path = root.path().join(file);
-        let folder = match file.ends_with('/') {
-            true => path.as_path(),
-            false => path.parent().expect("below the root"),
+        let folder = if file.ends_with('/') {
+            path.as_path()
+        } else {
+            path.parent().expect("below the root")
         };
         std::fs::create_dir_all(folder).expect("a folder");
         if !file.ends_with('/') {

@@ -35,9 +35,10 @@ pub fn folder(count: usize, bad: &[usize]) -> TempDir {
     for i in 0..count {
         let class = root.path().join(if i < count / 2 { "a" } else { "b" });
         std::fs::create_dir_all(&class).expect("a folder");
-        let file = match bad.contains(&i) {
-            true => b"not an image".to_vec(),
-            false => png_of(&noise(10 + i, 20)),
+        let file = if bad.contains(&i) {
+            b"not an image".to_vec()
+        } else {
+            png_of(&noise(10 + i, 20))
         };
         std::fs::write(class.join(format!("{i:02}.png")), file).expect("a file");
     }

@@ -116,9 +116,12 @@ fn plain_resize(image: &Rgb, width: usize, height: usize) -> Vec<u8> {
     let shrinks = |from: usize, to: usize| from as i64 - to as i64;
     let vertically = shrinks(image.height, height);
     let vertical_first = vertically > 0 && vertically > 2 * shrinks(image.width, width);
-    let value = |c: usize, y: usize, x: usize| match vertical_first {
-        true => mix(&columns[x], &|sx| mix(&rows[y], &|sy| input(sx, sy, c))),
-        false => mix(&rows[y], &|sy| mix(&columns[x], &|sx| input(sx, sy, c))),
+    let value = |c: usize, y: usize, x: usize| {
+        if vertical_first {
+            mix(&columns[x], &|sx| mix(&rows[y], &|sy| input(sx, sy, c)))
+        } else {
+            mix(&rows[y], &|sy| mix(&columns[x], &|sx| input(sx, sy, c)))
+        }
     };
     let plane = |c: usize| (0..height).flat_map(move |y| (0..width).map(move |x| (c, y, x)));
     (0..3)

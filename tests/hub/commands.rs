@@ -144,7 +144,7 @@ fn a_model_learns_from_the_hub_and_goes_there() {
     fs::write(at("runs/pets/README.md"), "# Pets").unwrap();
     desk.run("push runs/pets me/pets")
         .failed(2, &["needs a token", "HF_TOKEN"]);
-    let push = "push runs/pets me/pets --private --json";
+    let push = "push runs/pets me/pets --private --license MIT --json";
     let said = said_with_token(&desk, push).well();
     let pushed: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
     let names = [
@@ -164,6 +164,8 @@ fn a_model_learns_from_the_hub_and_goes_there() {
         let commit = pushed["commit"].as_str().unwrap();
         let files = &state.repositories["models/me/pets"].commits[commit];
         assert_eq!(files["model.safetensors"], weights(&at("runs/pets")));
+        let card = String::from_utf8(files["README.md"].clone()).unwrap();
+        assert_eq!(card, "---\nlicense: mit\n---\n\n# Pets");
         assert_eq!(files.len(), names.len()); // no optimiser, no logs, no report
     }
 

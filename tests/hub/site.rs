@@ -251,9 +251,12 @@ fn open<'s>(state: &'s State, key: &str, asked: &Asked) -> Result<&'s Repository
         return Err(Reply::error(401, "", message));
     }
     // To strangers the hub does not say whether a repository is not there or private.
-    let hidden = || match is_known(asked) {
-        true => Reply::error(404, "RepoNotFound", "Repository not found"),
-        false => Reply::error(401, "RepoNotFound", "Invalid username or password."),
+    let hidden = || {
+        if is_known(asked) {
+            Reply::error(404, "RepoNotFound", "Repository not found")
+        } else {
+            Reply::error(401, "RepoNotFound", "Invalid username or password.")
+        }
     };
     let repository = state.repositories.get(key).ok_or_else(hidden)?;
     match repository.access {

@@ -159,9 +159,10 @@ pub fn create(state: &mut State, asked: &Asked) -> Reply {
         return Reply::error(409, "", "You already created this model repo");
     }
     let commit = commit_of(&key, &BTreeMap::new());
-    let access = match body["private"].as_bool().expect("a truth value") {
-        true => Access::Private,
-        false => Access::Public,
+    let access = if body["private"].as_bool().expect("a truth value") {
+        Access::Private
+    } else {
+        Access::Public
     };
     let repository = Repository {
         revisions: [("main".to_owned(), commit.clone())].into(),

@@ -14,13 +14,14 @@ const FOOTER: &[u8] = b"XETBLOB";
 impl Site {
     /// Where the storage is, and what opens it.
     pub fn xet_token(&self, asked: &Asked) -> Reply {
-        match is_known(asked) {
-            true => Reply::json(json!({
+        if is_known(asked) {
+            Reply::json(json!({
                 "casUrl": self.cdn,
                 "accessToken": FOR_XET,
                 "exp": 4_102_444_800_u64,
-            })),
-            false => Reply::error(401, "", "Invalid credentials"),
+            }))
+        } else {
+            Reply::error(401, "", "Invalid credentials")
         }
     }
 }

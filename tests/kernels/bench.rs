@@ -66,13 +66,15 @@ const SECTORS: f64 = 1.05;
 const SECTORS_OF_ATTENTION: f64 = 2.0;
 
 fn coalesced(name: &str, count: &Counters) -> Result<(), Failed> {
-    let limit = match name.starts_with("attention_") {
-        true => SECTORS_OF_ATTENTION,
-        false => SECTORS,
+    let limit = if name.starts_with("attention_") {
+        SECTORS_OF_ATTENTION
+    } else {
+        SECTORS
     };
     let (found, least) = (count.global_sectors, count.global_sectors_least);
-    match found as f64 <= limit * least as f64 {
-        true => Ok(()),
-        false => Err(format!("{name}: {found} sectors of global memory instead of {least}").into()),
+    if found as f64 <= limit * least as f64 {
+        Ok(())
+    } else {
+        Err(format!("{name}: {found} sectors of global memory instead of {least}").into())
     }
 }

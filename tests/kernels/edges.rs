@@ -74,9 +74,10 @@ fn awkward() -> Vec<f32> {
 
 fn same_element(gpu: &Gpu, value: f32, found: Element) {
     let (bits, found_value) = (value.to_bits(), gpu.element().to_f32(found));
-    match value.is_nan() {
-        true => assert!(found_value.is_nan(), "{bits:#x} becomes {found_value}"),
-        false => assert_eq!(found, gpu.element().from_f32(value), "of {bits:#x}"),
+    if value.is_nan() {
+        assert!(found_value.is_nan(), "{bits:#x} becomes {found_value}")
+    } else {
+        assert_eq!(found, gpu.element().from_f32(value), "of {bits:#x}")
     }
 }
 

@@ -57,9 +57,10 @@ pub const REFUSED: &str =
 /// `doctor --full` on the machine's own GPU; ignored where there is none.
 pub fn real_gpu() -> Trial {
     let there = std::env::var_os(REAL_GPU).is_some();
-    let label = match there {
-        true => "a real GPU passes doctor --full",
-        false => "a real GPU passes doctor --full [needs a GPU, absent]",
+    let label = if there {
+        "a real GPU passes doctor --full"
+    } else {
+        "a real GPU passes doctor --full [needs a GPU, absent]"
     };
     let test = || {
         let path = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
@@ -75,9 +76,10 @@ pub fn real_gpu() -> Trial {
             .output()?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         println!("{}", text(&said.stdout));
-        match said.status.success() {
-            true => Ok(()),
-            false => Err(text(&said.stderr).into()),
+        if said.status.success() {
+            Ok(())
+        } else {
+            Err(text(&said.stderr).into())
         }
     };
     Trial::test(label, test).with_ignored_flag(!there)

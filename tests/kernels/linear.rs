@@ -158,9 +158,10 @@ fn weight(gpu: &Gpu, plan: &WeightPlan, tensors: &Tensors) -> Result<Vec<f32>, F
     let exact: f64 = dw.iter().map(|v| wide(v) * wide(v)).sum();
     // Each partial sum adds fewer positive terms than dw has, in f32.
     let limit = dw.len() as f64 * f64::from(f32::EPSILON) / 2.0;
-    match (found / exact - 1.0).abs() <= limit {
-        true => Ok(dw),
-        false => Err(format!("squares add up to {found}, not {exact}").into()),
+    if (found / exact - 1.0).abs() <= limit {
+        Ok(dw)
+    } else {
+        Err(format!("squares add up to {found}, not {exact}").into())
     }
 }
 
@@ -178,9 +179,10 @@ fn near(what: &str, found: f32, terms: impl Iterator<Item = f64>) -> Result<(), 
     let add = |(n, sum, size), t: f64| (n + 1.0, sum + t, size + t.abs());
     let (n, sum, size) = terms.fold((0.0, 0.0, 0.0), add);
     let error = (f64::from(found) - sum).abs();
-    match error <= n * f64::from(f32::EPSILON) / 2.0 * size {
-        true => Ok(()),
-        false => Err(format!("{what} is {found}, should be {sum}").into()),
+    if error <= n * f64::from(f32::EPSILON) / 2.0 * size {
+        Ok(())
+    } else {
+        Err(format!("{what} is {found}, should be {sum}").into())
     }
 }
 

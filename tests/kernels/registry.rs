@@ -70,9 +70,10 @@ fn traffic(op: &dyn GpuOp, case: &Case, pass: Pass, gpu: &Gpu) -> Result<(), Fai
     }
     let expected = op.gpu_bytes(gpu.properties(), case, pass);
     let ratio = bytes as f64 / expected as f64;
-    match (0.95..=1.05).contains(&ratio) {
-        true => Ok(()),
-        false => Err(format!("{bytes} bytes of global memory, {expected} expected").into()),
+    if (0.95..=1.05).contains(&ratio) {
+        Ok(())
+    } else {
+        Err(format!("{bytes} bytes of global memory, {expected} expected").into())
     }
 }
 

@@ -56,9 +56,10 @@ fn main() {
 
 /// Fails unless `found <= limit`, NaN included.
 fn at_most(what: &str, found: f64, limit: f64) -> Result<(), Failed> {
-    match found <= limit {
-        true => Ok(()),
-        false => Err(format!("{what}: {found:.3e} is more than {limit:.3e}").into()),
+    if found <= limit {
+        Ok(())
+    } else {
+        Err(format!("{what}: {found:.3e} is more than {limit:.3e}").into())
     }
 }
 
@@ -339,9 +340,10 @@ fn tiny_steps(dir: &Path) -> Result<(), Failed> {
             let golden = TensorFile::open(dir.join(format!("params_after_{number}.safetensors")))?;
             for param in &tiny.vit.table.params {
                 let wanted = golden.read_vec(&param.name, &param.shape)?;
-                let limit = match param.name.ends_with("key.bias") {
-                    true => 6e-4,
-                    false => 2.0 * 7.3e-7,
+                let limit = if param.name.ends_with("key.bias") {
+                    6e-4
+                } else {
+                    2.0 * 7.3e-7
                 };
                 let found = &params[param.range.clone()];
                 let what = format!("{} after {number}", param.name);

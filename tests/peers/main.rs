@@ -41,9 +41,10 @@ fn python() -> Result<Command, Failed> {
 /// A test that needs the Python.
 fn with_python(name: &str, test: impl FnOnce() -> Result<(), Failed> + Send + 'static) -> Trial {
     let absent = std::env::var_os("VITCUDA_PYTHON").is_none();
-    let label = match absent {
-        true => format!("{name} [needs VITCUDA_PYTHON]"),
-        false => name.to_owned(),
+    let label = if absent {
+        format!("{name} [needs VITCUDA_PYTHON]")
+    } else {
+        name.to_owned()
     };
     Trial::test(label, test).with_ignored_flag(absent)
 }
@@ -56,10 +57,10 @@ fn with_both(
 ) -> Trial {
     let path = shared_dir().join(needs);
     let required = std::env::var_os("VITCUDA_REQUIRE_SHARED").is_some_and(|v| v == "1");
-    match path.exists() || required {
-        true => with_python(name, move || test(&path)),
-        false => Trial::test(format!("{name} [needs {needs}, absent]"), || Ok(()))
-            .with_ignored_flag(true),
+    if path.exists() || required {
+        with_python(name, move || test(&path))
+    } else {
+        Trial::test(format!("{name} [needs {needs}, absent]"), || Ok(())).with_ignored_flag(true)
     }
 }
 
@@ -68,9 +69,10 @@ fn run(command: &mut Command) -> Result<(), Failed> {
     let output = command.output()?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     print!("{}", text(&output.stdout));
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(format!("{}{}", text(&output.stdout), text(&output.stderr)).into()),
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(format!("{}{}", text(&output.stdout), text(&output.stderr)).into())
     }
 }
 

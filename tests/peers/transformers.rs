@@ -41,9 +41,12 @@ pub fn trials() -> Vec<Trial> {
         let import = python.args(["-c", "import torch"]).output();
         import.is_ok_and(|said| said.status.success())
     });
-    let name = |what: &str| match has_pytorch {
-        true => format!("transformers: {what}"),
-        false => format!("transformers: {what} [needs PyTorch]"),
+    let name = |what: &str| {
+        if has_pytorch {
+            format!("transformers: {what}")
+        } else {
+            format!("transformers: {what} [needs PyTorch]")
+        }
     };
     let resampled = [
         with_both(&name("its own file at another image size"), TINY, resized),
@@ -55,9 +58,12 @@ pub fn trials() -> Vec<Trial> {
     ];
     let resumed = with_python(&name("Trainer goes on with our run"), resumed);
     let of_pytorch = resampled.into_iter().chain([resumed]);
-    trials.extend(of_pytorch.map(|trial| match has_pytorch {
-        true => trial,
-        false => trial.with_ignored_flag(true),
+    trials.extend(of_pytorch.map(|trial| {
+        if has_pytorch {
+            trial
+        } else {
+            trial.with_ignored_flag(true)
+        }
     }));
     trials
 }

@@ -95,17 +95,19 @@ pub fn bits(values: &[f32]) -> Vec<u32> {
 }
 
 pub fn same(what: &str, a: &[f32], b: &[f32]) -> Result<(), Failed> {
-    match bits(a) == bits(b) {
-        true => Ok(()),
-        false => Err(format!("{what} differ").into()),
+    if bits(a) == bits(b) {
+        Ok(())
+    } else {
+        Err(format!("{what} differ").into())
     }
 }
 
 /// Fails unless `found <= limit`, NaN included.
 pub fn at_most(what: &str, found: f64, limit: f64) -> Result<(), Failed> {
-    match found <= limit {
-        true => Ok(()),
-        false => Err(format!("{what}: {found:.3e} is more than {limit:.3e}").into()),
+    if found <= limit {
+        Ok(())
+    } else {
+        Err(format!("{what}: {found:.3e} is more than {limit:.3e}").into())
     }
 }
 

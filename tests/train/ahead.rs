@@ -232,9 +232,10 @@ impl BatchSource for Failing {
         let batches = self.images.batches(epoch, order, batch_size).enumerate();
         Box::new(batches.map(|(index, batch)| {
             std::thread::sleep(self.time);
-            match index < self.good {
-                true => batch,
-                false => Err(Error::data("photo.jpg", "it is gone", "leave it there")),
+            if index < self.good {
+                batch
+            } else {
+                Err(Error::data("photo.jpg", "it is gone", "leave it there"))
             }
         }))
     }

@@ -42,9 +42,10 @@ fn mutations() -> u64 {
 /// In memory where there is such a place: a run syncs its files many times.
 fn scratch() -> TempDir {
     let memory = Path::new("/dev/shm");
-    match memory.is_dir() {
-        true => tempfile::tempdir_in(memory).unwrap(),
-        false => tempfile::tempdir().unwrap(),
+    if memory.is_dir() {
+        tempfile::tempdir_in(memory).unwrap()
+    } else {
+        tempfile::tempdir().unwrap()
     }
 }
 
@@ -161,9 +162,10 @@ fn copy_all(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
         let copy = to.join(path.file_name().unwrap());
-        match path.is_dir() {
-            true => copy_all(&path, &copy),
-            false => drop(fs::copy(&path, &copy).unwrap()),
+        if path.is_dir() {
+            copy_all(&path, &copy);
+        } else {
+            fs::copy(&path, &copy).unwrap();
         }
     }
 }
@@ -256,6 +258,7 @@ fn show(folder: &Path) {
         base_model: None,
         data: String::new(),
         dataset: None,
+        license: None,
         classes: &[],
         arguments: serde_json::Map::new(),
         log: &log,

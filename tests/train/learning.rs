@@ -166,18 +166,20 @@ impl Recipe {
             learning_rate: 10_f64.powf(exponent),
             warmup: [0, 0, max_steps / 10][random.below(3)],
             max_steps,
-            origin: match is_healthy && random.unit() < 0.4 {
-                true => Origin::Scratch,
-                false => Origin::Pretrained,
+            origin: if is_healthy && random.unit() < 0.4 {
+                Origin::Scratch
+            } else {
+                Origin::Pretrained
             },
         }
     }
 
     /// Linear, as the runs of the command line.
     fn rate(&self, step: u64) -> f64 {
-        let share = match step <= self.warmup {
-            true => step as f64 / self.warmup as f64,
-            false => (self.max_steps - step + 1) as f64 / (self.max_steps - self.warmup) as f64,
+        let share = if step <= self.warmup {
+            step as f64 / self.warmup as f64
+        } else {
+            (self.max_steps - step + 1) as f64 / (self.max_steps - self.warmup) as f64
         };
         self.learning_rate * share
     }

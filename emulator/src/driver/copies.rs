@@ -154,10 +154,11 @@ api! {
         book_copy_to_device(bytes);
         later(stream, |state, stream| {
             let captured = state.streams[&stream].capture.is_some();
-            let from = match captured || is_pinned(from) {
-                true => Source::Host(from),
+            let from = if captured || is_pinned(from) {
+                Source::Host(from)
+            } else {
                 // SAFETY: the driver API's contract: as many bytes of the host, until the call returns.
-                false => unsafe { pageable(from, bytes) },
+                unsafe { pageable(from, bytes) }
             };
             Ok(Op::ToDevice { to, from, bytes })
         })

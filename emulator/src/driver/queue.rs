@@ -283,9 +283,10 @@ fn check_unchanged(address: usize, at_call: &[u8]) -> Result<()> {
 
 /// Page-locked memory must still be there when a copy runs.
 fn check_pinned(address: usize, bytes: usize) -> Result<()> {
-    match memory::is_device_address(address) {
-        true => memory::check_range(address, bytes, "copy, page-locked host memory").map(drop),
-        false => Ok(()),
+    if memory::is_device_address(address) {
+        memory::check_range(address, bytes, "copy, page-locked host memory").map(drop)
+    } else {
+        Ok(())
     }
 }
 

@@ -107,9 +107,10 @@ pub fn ready() -> Result<()> {
 /// The state for a call that needs only `cuInit`.
 pub fn initialised() -> Result<MutexGuard<'static, State>> {
     let state = state();
-    match state.initialised {
-        true => Ok(state),
-        false => Err(Status::ERROR_NOT_INITIALIZED),
+    if state.initialised {
+        Ok(state)
+    } else {
+        Err(Status::ERROR_NOT_INITIALIZED)
     }
 }
 

@@ -42,9 +42,10 @@ pub fn ldmatrix_layouts(context: &Arc<CudaContext>) {
             for m in 0..count {
                 let at = |row: usize, col: usize| x[(8 * m + row) * 8 + col] as u32;
                 let (g, t) = (lane / 4, lane % 4 * 2);
-                let expected = match transposed {
-                    false => at(g, t) | at(g, t + 1) << 16,
-                    true => at(t, g) | at(t + 1, g) << 16,
+                let expected = if transposed {
+                    at(t, g) | at(t + 1, g) << 16
+                } else {
+                    at(g, t) | at(g, t + 1) << 16
                 };
                 assert_eq!(d[lane * 4 + m], expected, "{name}, lane {lane}, matrix {m}");
             }

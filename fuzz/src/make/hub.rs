@@ -44,78 +44,90 @@ fn conversation(name: &str, answers: &[Vec<u8>]) -> Made {
     made("hub", name, answers.join(SEPARATOR))
 }
 
+const FILE: &[u8] = b"{\"model_type\": \"vit\"}";
+const SMALL: [&str; 2] = ["config.json", "model.safetensors"];
+const PARQUET: [&str; 2] = ["data/train-00000-of-00001.parquet", "README.md"];
+
 pub fn all() -> Vec<Made> {
-    let body = b"{\"model_type\": \"vit\"}";
-    let plain = |body: &[u8]| answer("200 OK", &[], body);
-    let redirect = answer("302 Found", &[("Location", "http://cdn/blob?x=1")], b"");
-    let large = answer(
-        "302 Found",
-        &[
-            ("Location", "http://cdn/blob"),
-            ("X-Linked-Size", "6"),
-            (
-                "X-Linked-ETag",
-                "\"5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03\"",
-            ),
-        ],
-        b"",
-    );
-    let refusal = |status, code| {
-        let headers = [("X-Error-Code", code), ("X-Error-Message", "as planned")];
-        answer(status, &headers, b"{\"error\": \"as planned\"}")
-    };
-    let busy = answer("429 Too Many Requests", &[("Retry-After", "0")], b"later");
-    let limited = answer(
-        "429 Too Many Requests",
-        &[("RateLimit", "\"api\";r=0;t=0")],
-        b"",
-    );
-    let small = ["config.json", "model.safetensors"];
-    let parquet = ["data/train-00000-of-00001.parquet", "README.md"];
-    let described = |etag: &str| described(etag, body);
+    [models(), datasets(), refusals()].concat()
+}
+
+fn plain(body: &[u8]) -> Vec<u8> {
+    answer("200 OK", &[], body)
+}
+
+fn redirect() -> Vec<u8> {
+    answer("302 Found", &[("Location", "http://cdn/blob?x=1")], b"")
+}
+
+fn models() -> Vec<Made> {
+    let shards = [
+        "config.json",
+        "model.safetensors.index.json",
+        "model-1.safetensors",
+    ];
+    let moved = [("Location", "/api/models/o/n")];
     vec![
         conversation(
             "model_small",
             &[
-                listing(&small),
-                described("\"a1\""),
-                described("W/\"b2\""),
-                plain(body),
-                plain(body),
+                listing(&SMALL),
+                described("\"a1\"", FILE),
+                described("W/\"b2\"", FILE),
+                plain(FILE),
+                plain(FILE),
             ],
         ),
         conversation(
             "model_sharded",
             &[
-                listing(&[
-                    "config.json",
-                    "model.safetensors.index.json",
-                    "model-1.safetensors",
-                ]),
-                described("\"a1\""),
-                described("\"b2\""),
-                described("\"c3\""),
-                plain(body),
-                redirect.clone(),
-                plain(body),
-                plain(body),
+                listing(&shards),
+                described("\"a1\"", FILE),
+                described("\"b2\"", FILE),
+                described("\"c3\"", FILE),
+                plain(FILE),
+                redirect(),
+                plain(FILE),
+                plain(FILE),
             ],
         ),
         conversation(
-            "dataset_large",
+            "model_moved",
             &[
-                listing(&parquet),
-                large.clone(),
-                redirect.clone(),
-                plain(b"hello\n"),
+                answer("307 Temporary Redirect", &moved, b""),
+                listing(&SMALL),
             ],
+        ),
+    ]
+}
+
+/// A file that git-lfs keeps.
+fn large() -> Vec<u8> {
+    const SHA256: &str = "\"5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03\"";
+    let headers = [
+        ("Location", "http://cdn/blob"),
+        ("X-Linked-Size", "6"),
+        ("X-Linked-ETag", SHA256),
+    ];
+    answer("302 Found", &headers, b"")
+}
+
+fn datasets() -> Vec<Made> {
+    let busy = answer("429 Too Many Requests", &[("Retry-After", "0")], b"later");
+    let limit = [("RateLimit", "\"api\";r=0;t=0")];
+    let half = [("Content-Length", "23")];
+    let rest = [("Content-Range", "bytes 9-22/23")];
+    vec![
+        conversation(
+            "dataset_large",
+            &[listing(&PARQUET), large(), redirect(), plain(b"hello\n")],
         ),
         conversation(
             "dataset_converted",
             &[
                 listing(&["a.csv"]),
-                listing(&parquet),
-                large,
+                listing(&PARQUET),
+                large(),
                 plain(b"hello\n"),
             ],
         ),
@@ -123,39 +135,30 @@ pub fn all() -> Vec<Made> {
             "dataset_broken_off",
             &[
                 busy,
-                limited,
-                listing(&parquet),
-                described("\"a1\""),
-                answer("200 OK", &[("Content-Length", "23")], &body[..9]),
-                answer(
-                    "206 Partial Content",
-                    &[("Content-Range", "bytes 9-22/23")],
-                    &body[9..],
-                ),
+                answer("429 Too Many Requests", &limit, b""),
+                listing(&PARQUET),
+                described("\"a1\"", FILE),
+                answer("200 OK", &half, &FILE[..9]),
+                answer("206 Partial Content", &rest, &FILE[9..]),
             ],
         ),
+    ]
+}
+
+fn refusals() -> Vec<Made> {
+    let refusal = |status, code| {
+        let headers = [("X-Error-Code", code), ("X-Error-Message", "as planned")];
+        answer(status, &headers, b"{\"error\": \"as planned\"}")
+    };
+    vec![
         conversation(
             "dataset_absent",
             &[refusal("404 Not Found", "RepoNotFound")],
         ),
         conversation(
             "model_gated",
-            &[listing(&small), refusal("403 Forbidden", "GatedRepo")],
+            &[listing(&SMALL), refusal("403 Forbidden", "GatedRepo")],
         ),
-        conversation(
-            "model_page",
-            &[answer("200 OK", &[], b"<html>log in</html>")],
-        ),
-        conversation(
-            "model_moved",
-            &[
-                answer(
-                    "307 Temporary Redirect",
-                    &[("Location", "/api/models/o/n")],
-                    b"",
-                ),
-                listing(&small),
-            ],
-        ),
+        conversation("model_page", &[plain(b"<html>log in</html>")]),
     ]
 }

@@ -1,5 +1,6 @@
 //! Makes the corpus: `fuzz corpus`. Every file is written by this project or an encoder that it uses.
 
+pub mod arrow;
 mod hub;
 mod images;
 pub mod model;
@@ -26,6 +27,7 @@ pub fn all(vitcuda: &Path) -> Vec<Made> {
         images::others(),
         model::all(),
         parquet::all(),
+        arrow::all(),
         tables::all(),
         hub::all(),
         run::all(vitcuda),

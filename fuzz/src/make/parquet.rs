@@ -116,9 +116,10 @@ fn table(layout: Layout) -> Vec<u8> {
     } else {
         ""
     };
-    let image = match layout.is_struct {
-        true => "optional group image { optional binary bytes; optional binary path (UTF8); }",
-        false => "required binary image;",
+    let image = if layout.is_struct {
+        "optional group image { optional binary bytes; optional binary path (UTF8); }"
+    } else {
+        "required binary image;"
     };
     let schema = format!(
         "message schema {{ {image} {} label{text}; }}",

@@ -1,8 +1,12 @@
-//! Manifests.
+//! Manifests, and tables beside images.
 
 use super::{Made, made};
 
 pub fn all() -> Vec<Made> {
+    [manifests(), metadata()].concat()
+}
+
+fn manifests() -> Vec<Made> {
     vec![
         made(
             "csv",
@@ -43,4 +47,35 @@ pub fn all() -> Vec<Made> {
             "{\"path\": \"x.parquet#image[0]\", \"label\": \"one\"}\n{\"path\": \"x.parquet#image[1]\", \"label\": \"two\"}\n",
         ),
     ]
+}
+
+/// `metadata.csv` and `metadata.jsonl` of folders of images, or of their parts for training.
+fn metadata() -> Vec<Made> {
+    let files = [
+        (
+            "metadata.csv",
+            "file_name,label\na.png,cat\ntest/b.png,dog\nvalidation/x/c.png,cat\n",
+        ),
+        (
+            "split.metadata.csv",
+            "label,file_name,split\ncat,a.png,train\ndog,b.png,dev\n",
+        ),
+        (
+            "metadata.jsonl",
+            "{\"file_name\": \"a.png\", \"label\": 1}\n{\"file_name\": \"b.png\", \"label\": 0}\n",
+        ),
+        (
+            "train.metadata.jsonl",
+            "{\"file_name\": \"a.png\", \"class\": \"dog\", \"more\": {}}\n\
+             {\"file_name\": \"b.png\", \"class\": \"cat\"}\n",
+        ),
+        (
+            "train.metadata.csv",
+            "file_name,label\na.png,dog\nb.png,cat\n",
+        ),
+        ("unlabelled.metadata.csv", "file_name,text\na.png,a dog\n"),
+    ];
+    files
+        .map(|(name, text)| made("metadata", name, text))
+        .into()
 }

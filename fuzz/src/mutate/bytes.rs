@@ -34,9 +34,10 @@ const NUMBERS: [u64; 24] = [
 pub fn number(rng: &mut Rng) -> u64 {
     let near = rng.pick(&NUMBERS).wrapping_add(rng.below(3) as u64);
     let near = near.wrapping_sub(1);
-    match rng.once_in(4) {
-        true => near.wrapping_neg(),
-        false => near,
+    if rng.once_in(4) {
+        near.wrapping_neg()
+    } else {
+        near
     }
 }
 
@@ -75,9 +76,10 @@ pub fn change(file: &mut Vec<u8>, other: &[u8], tokens: &[&[u8]], rng: &mut Rng)
         _ if tokens.is_empty() => file[at] = rng.word() as u8,
         _ => {
             let token = rng.pick(tokens);
-            match rng.once_in(2) {
-                true => insert(file, at, token),
-                false => overwrite(file, at, token),
+            if rng.once_in(2) {
+                insert(file, at, token)
+            } else {
+                overwrite(file, at, token)
             }
         }
     }
@@ -87,9 +89,10 @@ pub fn change(file: &mut Vec<u8>, other: &[u8], tokens: &[&[u8]], rng: &mut Rng)
 fn number_bytes(rng: &mut Rng) -> Vec<u8> {
     let size = 2 << rng.below(3);
     let number = number(rng);
-    match rng.once_in(2) {
-        true => number.to_le_bytes()[..size].to_vec(),
-        false => number.to_be_bytes()[8 - size..].to_vec(),
+    if rng.once_in(2) {
+        number.to_le_bytes()[..size].to_vec()
+    } else {
+        number.to_be_bytes()[8 - size..].to_vec()
     }
 }
 

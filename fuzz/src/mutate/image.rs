@@ -39,9 +39,12 @@ type Chunk = ([u8; 4], Vec<u8>);
 
 pub fn change(file: &[u8], other: &[u8], rng: &mut Rng) -> Option<Vec<u8>> {
     let is_png = file.starts_with(PNG);
-    let split = |file: &[u8]| match is_png {
-        true => png_chunks(file),
-        false => riff_chunks(file),
+    let split = |file: &[u8]| {
+        if is_png {
+            png_chunks(file)
+        } else {
+            riff_chunks(file)
+        }
     };
     let mut chunks = split(file);
     if chunks.is_empty() {
@@ -67,10 +70,7 @@ pub fn change(file: &[u8], other: &[u8], rng: &mut Rng) -> Option<Vec<u8>> {
             bytes::change(content, same, &[], rng);
         }
     }
-    Some(match is_png {
-        true => png(&chunks),
-        false => riff(&chunks),
-    })
+    Some(if is_png { png(&chunks) } else { riff(&chunks) })
 }
 
 fn change_png_header(header: &mut [u8], rng: &mut Rng) {

@@ -2,6 +2,7 @@
 //! the change gets past them.
 
 mod answers;
+mod arrow;
 pub mod bytes;
 mod csv;
 mod image;
@@ -23,7 +24,11 @@ pub enum Format {
     Json,
     JsonLines,
     Csv,
+    /// Either of the two before.
+    Table,
     Parquet,
+    /// An Arrow stream, or a JSON document from beside one.
+    Arrow,
     /// Answers of a server.
     Answers,
 }
@@ -56,7 +61,11 @@ fn change(format: Format, file: &mut Vec<u8>, other: &[u8], rng: &mut Rng) {
             .or_else(|| json::change_lines(file, other, rng)),
         Format::JsonLines => json::change_lines(file, other, rng),
         Format::Csv => csv::change(file, other, rng),
+        Format::Table => {
+            json::change_lines(file, other, rng).or_else(|| csv::change(file, other, rng))
+        }
         Format::Parquet => parquet::change(file, other, rng),
+        Format::Arrow => arrow::change(file, other, rng).or_else(|| json::change(file, other, rng)),
         Format::Answers => answers::change(file, other, rng),
     };
     match changed {
@@ -71,8 +80,9 @@ fn tokens(format: Format) -> &'static [&'static [u8]] {
         Format::Jpeg => jpeg::TOKENS,
         Format::Image => image::TOKENS,
         Format::Safetensors | Format::Json | Format::JsonLines => json::TOKENS,
-        Format::Csv => csv::TOKENS,
+        Format::Csv | Format::Table => csv::TOKENS,
         Format::Parquet => parquet::TOKENS,
+        Format::Arrow => arrow::TOKENS,
         Format::Answers => answers::TOKENS,
     }
 }

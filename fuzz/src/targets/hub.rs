@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-use std::sync::{LazyLock, Mutex};
+use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use vitcuda::hub::{Hub, Id, ModelPart, Network, Settings};
@@ -45,6 +45,7 @@ impl Answers {
 
 /// Address of the server, which ends with the process.
 static SERVER: LazyLock<String> = LazyLock::new(|| {
+    stay_on_one_core();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
     std::thread::spawn(move || {
@@ -56,6 +57,21 @@ static SERVER: LazyLock<String> = LazyLock::new(|| {
     });
     address
 });
+
+/// Keeps this thread, and those it starts, on the core it is on. Client and server wait for one another
+/// all the time, and one core changes between them many times faster than two wake each other.
+#[cfg(target_os = "linux")]
+fn stay_on_one_core() {
+    // SAFETY: a set of processors is plain bits; the calls read and fill the one they are given.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(libc::sched_getcpu().max(0) as usize, &mut set);
+        libc::sched_setaffinity(0, size_of_val(&set), &set); // slower where it is refused
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn stay_on_one_core() {}
 
 /// Reads a request, gives the next answer and hangs up. Who asks for the headers of a file again, as
 /// `hf-hub` does before it loads one, gets the same ones.
@@ -75,7 +91,11 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
     stream.write_all(&answer)
 }
 
-/// Loads a model or a data set, as the input's name says.
+/// The cache and the client with it, which serves one input after the other: making one takes reading
+/// all authorities of the system, and several threads.
+static HUB: Mutex<Option<(PathBuf, Hub)>> = Mutex::new(None);
+
+/// Loads a model or a data set into an empty cache, as the input's name says.
 pub fn conversation(input: &Input, folder: &Path) -> bool {
     let bytes = kept_here(&input.bytes, &SERVER);
     let mut answers: Vec<Vec<u8>> = self::answers(&bytes)
@@ -89,6 +109,20 @@ pub fn conversation(input: &Input, folder: &Path) -> bool {
     };
     let cache = folder.join("hub");
     let _ = std::fs::remove_dir_all(&cache);
+    let mut hub = HUB.lock().unwrap_or_else(PoisonError::into_inner);
+    let (_, hub) = match hub.take_if(|(of, _)| *of == cache) {
+        Some(same) => hub.insert(same),
+        None => hub.insert((cache.clone(), client(cache))),
+    };
+    let id = Id::parse("owner/name").expect("an id");
+    if input.name.contains("dataset") {
+        hub.dataset(&id, Ok, &mut |_| {}).is_ok()
+    } else {
+        hub.model(&id, ModelPart::Whole, &mut |_| {}).is_ok()
+    }
+}
+
+fn client(cache: PathBuf) -> Hub {
     let hub = Hub::new(Settings {
         endpoint: format!("http://{}", *SERVER),
         cache,
@@ -98,12 +132,7 @@ pub fn conversation(input: &Input, folder: &Path) -> bool {
         pause: Duration::ZERO,
         patience: Duration::from_secs(2),
     });
-    let hub = hub.expect("no certificates are asked for");
-    let id = Id::parse("owner/name").expect("an id");
-    match input.name.contains("dataset") {
-        true => hub.dataset(&id, Ok, &mut |_| {}).is_ok(),
-        false => hub.model(&id, ModelPart::Whole, &mut |_| {}).is_ok(),
-    }
+    hub.expect("no certificates are asked for")
 }
 
 /// The answers of an input.
@@ -125,9 +154,10 @@ fn kept_here(bytes: &[u8], server: &str) -> Vec<u8> {
     for line in bytes.split_inclusive(|&byte| byte == b'\n') {
         let lower = line.to_ascii_lowercase();
         let waits = [&b"retry-after"[..], b"ratelimit"];
-        match waits.iter().any(|name| lower.starts_with(name)) {
-            true => kept.extend(without_waits(line)),
-            false => kept.extend(line),
+        if waits.iter().any(|name| lower.starts_with(name)) {
+            kept.extend(without_waits(line))
+        } else {
+            kept.extend(line)
         }
     }
     let mut rest = &kept[..];

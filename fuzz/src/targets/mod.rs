@@ -65,6 +65,14 @@ const PARQUET: Limit = Limit {
     time: PATIENCE,
 };
 
+/// A row is a byte at least: the label. Of it are held the label as read and as compared, the place of
+/// its image, and both once more in each split of the data set, all in lists that double.
+const ARROW: Limit = Limit {
+    base: MIB,
+    per_byte: 1024,
+    time: PATIENCE,
+};
+
 /// Numbers as f32 and as they stand in the file, and text in the header. The model at hand is small.
 const TENSORS: Limit = Limit {
     base: 2 * MIB,
@@ -84,7 +92,7 @@ const HUB: Limit = Limit {
 };
 
 /// All parsers.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 13] = [
     Target {
         name: "jpeg",
         format: Format::Jpeg,
@@ -134,6 +142,14 @@ pub const TARGETS: [Target; 11] = [
         run: data::parquet,
     },
     Target {
+        name: "arrow",
+        format: Format::Arrow,
+        limit: ARROW,
+        corpora: &["fuzz/corpus/arrow"],
+        prepare: data::prepare_arrow,
+        run: data::arrow,
+    },
+    Target {
         name: "manifest",
         format: Format::JsonLines,
         limit: TEXT,
@@ -148,6 +164,14 @@ pub const TARGETS: [Target; 11] = [
         corpora: &["fuzz/corpus/csv"],
         prepare: data::prepare_manifest,
         run: data::manifest,
+    },
+    Target {
+        name: "metadata",
+        format: Format::Table,
+        limit: TEXT,
+        corpora: &["fuzz/corpus/metadata"],
+        prepare: data::prepare_metadata,
+        run: data::metadata,
     },
     Target {
         name: "state",

@@ -39,9 +39,10 @@ pub fn state(input: &Input, folder: &Path) -> bool {
         return optimizer_file::load(&checkpoint, &table.params, STEP).is_ok();
     }
     let is_owner = input.name.ends_with("run.json");
-    let path = match is_owner {
-        true => write(folder, "run.json", input),
-        false => write(&checkpoint, "trainer_state.json", input),
+    let path = if is_owner {
+        write(folder, "run.json", input)
+    } else {
+        write(&checkpoint, "trainer_state.json", input)
     };
     let resume = Resume {
         checkpoint: None,

@@ -61,9 +61,10 @@ fn grid_size(text: &str) -> Result<(usize, usize), String> {
     const WANTED: &str = "expected rows and columns such as 3x3, of 100 images at most";
     let (rows, columns) = text.split_once(['x', 'X', '×']).ok_or(WANTED)?;
     let (rows, columns): (usize, usize) = (count(rows)?, count(columns)?);
-    match rows.saturating_mul(columns) <= 100 {
-        true => Ok((rows, columns)),
-        false => Err(WANTED.into()),
+    if rows.saturating_mul(columns) <= 100 {
+        Ok((rows, columns))
+    } else {
+        Err(WANTED.into())
     }
 }
 
@@ -164,12 +165,11 @@ fn show_image(args: &ShowArgs, data: &Labelled, index: usize, global: &Global) -
         .image(index)
         .map_err(|reason| bad(dataset, index, reason))?;
     let (width, height) = (picture.width, picture.height);
-    let processed = match args.processed {
-        false => None,
-        true => {
-            let (preprocessor, origin) = preprocessor(args.model.as_deref(), global)?;
-            Some(Processed::new(preprocessor, origin, |p| p.apply(&picture)))
-        }
+    let processed = if args.processed {
+        let (preprocessor, origin) = preprocessor(args.model.as_deref(), global)?;
+        Some(Processed::new(preprocessor, origin, |p| p.apply(&picture)))
+    } else {
+        None
     };
     if global.json {
         let mut object = json!({

@@ -34,18 +34,19 @@ pub fn run(args: &SplitCommandArgs, global: &Global) -> Outcome {
     }
     manifest::write(&args.output, &splits)?;
     let (train, validation) = (splits.train.len(), splits.validation.len());
-    match global.json {
-        true => output::json(&json!({
+    if global.json {
+        output::json(&json!({
             "manifest": args.output.display().to_string(),
             "classes": splits.classes,
             "train": train,
             "validation": validation,
-        })),
-        false => output::result(format_args!(
+        }))
+    } else {
+        output::result(format_args!(
             "{}: train {}, validation {}",
             args.output.display(),
             thousands(train as u64),
             thousands(validation as u64)
-        )),
+        ))
     }
 }

@@ -41,9 +41,10 @@ pub fn run(args: &StatsArgs, global: &Global) -> Outcome {
         bar.set_position(done as u64);
     })?;
     bar.finish_and_clear();
-    match global.json {
-        true => output::json(&as_json(&source.to_string(), &contents, &stats)),
-        false => print(&contents, &stats),
+    if global.json {
+        output::json(&as_json(&source.to_string(), &contents, &stats))
+    } else {
+        print(&contents, &stats)
     }
 }
 
@@ -182,11 +183,12 @@ fn listed(what: &str, lines: Vec<String>) -> Outcome {
     for line in lines.iter().take(SHOWN) {
         output::result(format_args!("  {line}"))?;
     }
-    match lines.len() > SHOWN {
-        true => output::result(format_args!(
+    if lines.len() > SHOWN {
+        output::result(format_args!(
             "  and {} more (--json lists all)",
             lines.len() - SHOWN
-        )),
-        false => Ok(()),
+        ))
+    } else {
+        Ok(())
     }
 }

@@ -14,9 +14,10 @@ use vitcuda::ops::{REGISTRY, gpu_check};
 /// Checks each operation in each element type that the GPU has: against the f64 reference, and
 /// equal bits from run to run. All are run; the failures are the error.
 pub fn run(gpu: &Gpu, global: &Global) -> Outcome {
-    let bf16 = match gpu.properties().capability >= ElementType::Bf16.needs() {
-        true => Some(Gpu::open(gpu.ordinal(), ElementType::Bf16)?),
-        false => None,
+    let bf16 = if gpu.properties().capability >= ElementType::Bf16.needs() {
+        Some(Gpu::open(gpu.ordinal(), ElementType::Bf16)?)
+    } else {
+        None
     };
     let mut failures = Vec::new();
     for op in REGISTRY {
@@ -30,31 +31,33 @@ pub fn run(gpu: &Gpu, global: &Global) -> Outcome {
             let (count, failed) = (checks.len(), checks.iter().flatten().count());
             let seconds = start.elapsed().as_secs_f64();
             let element = gpu.element();
-            match global.json {
-                true => output::json(&json!({
+            if global.json {
+                output::json(&json!({
                     "what": "check",
                     "op": op.name(),
                     "element": element.to_string(),
                     "checks": count,
                     "failed": failed,
                     "seconds": seconds,
-                }))?,
-                false => output::result(format_args!(
+                }))?
+            } else {
+                output::result(format_args!(
                     "{:<14} {element:<5} {:>3} of {count} checks passed, {seconds:.1} s",
                     op.name(),
                     count - failed,
-                ))?,
+                ))?
             }
             failures.extend(checks.into_iter().flatten());
         }
     }
-    match failures.is_empty() {
-        true => Ok(()),
-        false => Err(Error::device(
+    if failures.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::device(
             format!("{} checks failed:\n{}", failures.len(), failures.join("\n")),
             "run it again; a failure that comes and goes points to the hardware, one that stays to vitcuda",
         )
-        .into()),
+        .into())
     }
 }
 

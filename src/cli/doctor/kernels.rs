@@ -33,23 +33,24 @@ pub fn print(nvrtc: &Arc<Nvrtc>, config: &VitConfig, global: &Global) -> Outcome
             }
         }
     }
-    match global.json {
-        true => made
-            .iter()
-            .try_for_each(|made| output::json(&as_json(made)))?,
-        false => table(&architectures, &made)?,
+    if global.json {
+        made.iter()
+            .try_for_each(|made| output::json(&as_json(made)))?
+    } else {
+        table(&architectures, &made)?
     }
     let bad = made.iter().filter(|made| !made.problems().is_empty());
     let bad: Vec<String> = bad
         .map(|made| format!("{made}: {}", made.problems().join("; ")))
         .collect();
-    match bad.is_empty() {
-        true => Ok(()),
-        false => Err(Error::device(
+    if bad.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::device(
             bad.join("\n"),
             "this NVRTC makes poor code of these kernels; another version may do better",
         )
-        .into()),
+        .into())
     }
 }
 

@@ -74,9 +74,10 @@ struct Findings {
 
 pub fn run(args: &DoctorArgs, global: &Global) -> Outcome {
     let findings = examine(global.device);
-    match global.json {
-        true => output::json(&as_json(&findings))?,
-        false => print(&findings.lines)?,
+    if global.json {
+        output::json(&as_json(&findings))?
+    } else {
+        print(&findings.lines)?
     }
     if args.kernels {
         let config = model::config(&args.model, global)?;
@@ -90,9 +91,10 @@ pub fn run(args: &DoctorArgs, global: &Global) -> Outcome {
         (true, _) => {
             let gpu = findings.gpu?;
             full::run(&gpu, global)?;
-            match args.prove {
-                true => prove::run(&gpu, global),
-                false => Ok(()),
+            if args.prove {
+                prove::run(&gpu, global)
+            } else {
+                Ok(())
             }
         }
         // Asked for by name, a GPU that cannot be used is a failure.
@@ -166,9 +168,10 @@ fn details(gpu: &Gpu) -> Vec<Line> {
         Ok((free, _)) => format!("{:.1} GiB free", gib(free)),
         Err(error) => error.to_string(),
     };
-    let bf16 = match properties.capability >= ElementType::Bf16.needs() {
-        true => "f16, bf16",
-        false => "f16",
+    let bf16 = if properties.capability >= ElementType::Bf16.needs() {
+        "f16, bf16"
+    } else {
+        "f16"
     };
     vec![
         Line::found(
@@ -186,9 +189,10 @@ fn details(gpu: &Gpu) -> Vec<Line> {
         ),
         Line::found(
             "tensor cores",
-            match properties.lacks_tensor_cores() {
-                true => "none (GTX 16 and its like): the same results, many times slower",
-                false => "yes",
+            if properties.lacks_tensor_cores() {
+                "none (GTX 16 and its like): the same results, many times slower"
+            } else {
+                "yes"
             },
         ),
     ]

@@ -31,8 +31,8 @@ pub fn run(gpu: &Gpu, global: &Global) -> Outcome {
             Proof::Missed(others) => others.clone(),
         };
         let found = matches!(proof, Proof::Found(_));
-        match global.json {
-            true => output::json(&json!({
+        if global.json {
+            output::json(&json!({
                 "what": "fault",
                 "op": fault.op,
                 "pass": fault.pass.to_string(),
@@ -43,19 +43,21 @@ pub fn run(gpu: &Gpu, global: &Global) -> Outcome {
                 "found": found,
                 "said": said,
                 "seconds": seconds,
-            }))?,
-            false => output::result(format_args!(
+            }))?
+        } else {
+            output::result(format_args!(
                 "{:<6} {fault}, {seconds:.1} s",
                 if found { "found" } else { "MISSED" },
-            ))?,
+            ))?
         }
         if !found {
             missed.push(describe(&fault.to_string(), &said));
         }
     }
-    match missed.is_empty() {
-        true => Ok(()),
-        false => Err(Error::device(
+    if missed.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::device(
             format!(
                 "{} planted faults were missed:\n{}",
                 missed.len(),
@@ -63,7 +65,7 @@ pub fn run(gpu: &Gpu, global: &Global) -> Outcome {
             ),
             "the checks of doctor --full prove less on this GPU than they should: this is a bug of vitcuda",
         )
-        .into()),
+        .into())
     }
 }
 

@@ -40,7 +40,9 @@ pub fn translate(arguments: impl IntoIterator<Item = OsString>) -> Result<Transl
         };
         let mut value = |kind: Value| inline.clone().or_else(|| rest.next_if(|w| kind.takes(w)));
         if let Some((_, kind, rule)) = FOREIGN.iter().find(|row| training && row.0 == name) {
-            if let Some(way_out) = done.follow(rule, &name, value(*kind)) {
+            let value = value(*kind);
+            while rest.next_if(|word| kind.takes_more(word)).is_some() {}
+            if let Some(way_out) = done.follow(rule, &name, value) {
                 refused.push((name, way_out));
             }
         } else if SWITCHES.contains(&name.as_str()) {
@@ -59,9 +61,10 @@ pub fn translate(arguments: impl IntoIterator<Item = OsString>) -> Result<Transl
             done.arguments.push(whole);
         }
     }
-    match refused.is_empty() {
-        true => Ok(done),
-        false => Err(refusal(&refused)),
+    if refused.is_empty() {
+        Ok(done)
+    } else {
+        Err(refusal(&refused))
     }
 }
 
@@ -194,6 +197,9 @@ mod tests {
             ("--train_dir=a/b -o c", "a/b -o c"),
             ("--data photos", "photos"),
             ("a --max_train_samples 9", "a --train-samples 9"),
+            ("--report_to tensorboard wandb photos", "photos"),
+            ("photos --report_to none --epochs 1", "photos --epochs 1"),
+            ("photos --report_to=wandb mlflow", "photos"),
         ] {
             let translation = translated(&format!("vitcuda train {theirs}"));
             let expected = words(&format!("vitcuda train {ours}"));

@@ -25,17 +25,48 @@ pub enum Value {
     Truth,
     /// Any that is not a flag itself.
     Word,
+    /// The same, and after it all that are integrations of transformers: `--report_to tensorboard wandb
+    /// photos` leaves the folder alone.
+    Integrations,
 }
-use Value::{Truth, Word};
+use Value::{Integrations, Truth, Word};
 
 impl Value {
     pub fn takes(self, word: &OsStr) -> bool {
         match self {
             Truth => word.eq_ignore_ascii_case("true") || word.eq_ignore_ascii_case("false"),
-            Word => !word.as_encoded_bytes().starts_with(b"--"),
+            Word | Integrations => !word.as_encoded_bytes().starts_with(b"--"),
         }
     }
+
+    /// Whether `word` is one more value, after a first one.
+    pub fn takes_more(self, word: &OsStr) -> bool {
+        matches!(self, Integrations)
+            && INTEGRATIONS
+                .iter()
+                .any(|name| word.eq_ignore_ascii_case(name))
+    }
 }
+
+/// What `report_to` of `TrainingArguments` takes.
+const INTEGRATIONS: [&str; 16] = [
+    "all",
+    "azure_ml",
+    "clearml",
+    "codecarbon",
+    "comet_ml",
+    "dagshub",
+    "dvclive",
+    "flyte",
+    "mlflow",
+    "neptune",
+    "none",
+    "swanlab",
+    "tensorboard",
+    "trackio",
+    "wandb",
+    "zenml",
+];
 
 /// Switches of ours that may come with a value, as Python writes truth.
 pub const SWITCHES: [&str; 7] = [
@@ -51,8 +82,9 @@ pub const SWITCHES: [&str; 7] = [
 const OFF: &[&str] = &["false"];
 const ON: &[&str] = &["true"];
 const LOADER: &str = "decoding uses all cores on its own (--threads)";
-const REPORTS: &str = "nothing is sent anywhere; the numbers are in metrics.jsonl and \
-                       trainer_state.json of the output folder";
+const REPORTS: &str = "TensorBoard's files are always written, into runs/ of the output folder, and \
+                       nothing is sent anywhere; the numbers are in metrics.jsonl and \
+                       trainer_state.json, too";
 const ADAMW: &str = "leave it out; AdamW is the only optimiser";
 const SINGLE: &str = "training runs in one process";
 const TF32: &str = "leave it out; a GPU computes in f16 or bf16 (--precision), the CPU in f32";
@@ -166,7 +198,7 @@ pub const FOREIGN: &[(&str, Value, Rule)] = &[
         Truth,
         NoEffect("images are the only input; columns that are not read stay where they are"),
     ),
-    ("report-to", Word, NoEffect(REPORTS)),
+    ("report-to", Integrations, NoEffect(REPORTS)),
     ("run-name", Word, NoEffect(REPORTS)),
     (
         "save-safetensors",

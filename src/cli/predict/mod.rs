@@ -119,16 +119,17 @@ fn sinks(
     let is_json = global.json || args.format == Format::Json;
     if is_json || args.output.is_none() {
         let width = |input: &Input| input.name.chars().count();
-        sinks.push(Box::new(match is_json {
-            true => Lines::Json,
-            false => Lines::Text {
+        sinks.push(Box::new(if is_json {
+            Lines::Json
+        } else {
+            Lines::Text {
                 name_width: inputs
                     .iter()
                     .map(width)
                     .max()
                     .unwrap_or(0)
                     .min(output::SHOWN),
-            },
+            }
         }));
     }
     Ok(sinks)
@@ -150,9 +151,10 @@ fn probabilities(
         batch.images.extend(planes);
         batch.labels.push(0);
     }
-    let logits = match batch.is_empty() {
-        true => Vec::new(),
-        false => engine.logits(&batch)?,
+    let logits = if batch.is_empty() {
+        Vec::new()
+    } else {
+        engine.logits(&batch)?
     };
     let classes = engine.config().num_labels();
     let mut rows = logits.chunks_exact(classes);

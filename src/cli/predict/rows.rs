@@ -227,9 +227,12 @@ struct Parquet {
 impl Parquet {
     fn create(path: &Path, ranks: usize) -> Result<Self> {
         let file = Unfinished::create(path)?;
-        let field = |name: &String| match name.starts_with("score") {
-            true => format!("optional double {name};"),
-            false => format!("optional binary {name} (UTF8);"),
+        let field = |name: &String| {
+            if name.starts_with("score") {
+                format!("optional double {name};")
+            } else {
+                format!("optional binary {name} (UTF8);")
+            }
         };
         let fields: String = columns(ranks).iter().map(field).collect();
         let schema = parse_message_type(&format!("message predictions {{ {fields} }}"));
@@ -278,13 +281,14 @@ fn write_group(
             levels.push(i16::from(is_there));
         }
         let is_number = matches!(rows.first().map(|cells| &cells[at]), Some(Cell::Number(_)));
-        match is_number {
-            true => column
+        if is_number {
+            column
                 .typed::<DoubleType>()
-                .write_batch(&numbers, Some(&levels), None)?,
-            false => column
+                .write_batch(&numbers, Some(&levels), None)?
+        } else {
+            column
                 .typed::<ByteArrayType>()
-                .write_batch(&texts, Some(&levels), None)?,
+                .write_batch(&texts, Some(&levels), None)?
         };
         column.close()?;
         at += 1;
@@ -299,9 +303,10 @@ impl Sink for Parquet {
             truth: row.truth.clone(),
             found: row.found.clone(),
         });
-        match self.waiting.len() == GROUP {
-            true => Ok(self.flush()?),
-            false => Ok(()),
+        if self.waiting.len() == GROUP {
+            Ok(self.flush()?)
+        } else {
+            Ok(())
         }
     }
 

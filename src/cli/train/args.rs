@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::batch::BatchSizes;
 use super::choices::{
@@ -16,6 +17,7 @@ use crate::cli::numbers::{
 use crate::cli::source::SplitArgs;
 use vitcuda::model::freeze::Freeze;
 use vitcuda::model::init::HeadInit;
+use vitcuda::report::model_card::LICENSES;
 use vitcuda::train::batch_size::BatchSize;
 use vitcuda::train::config::{Changes, Hyper, Interval, Resume, SaveStrategy, TrainConfig};
 use vitcuda::train::plan;
@@ -209,6 +211,15 @@ pub struct OutputArgs {
     /// Finish with the weights of the best checkpoint, not the last
     #[arg(long)]
     pub load_best_model_at_end: bool,
+    /// Licence of the model, for its card, by the hub's name: apache-2.0, mit, other, …
+    #[arg(
+        long,
+        value_name = "NAME",
+        hide_possible_values = true,
+        ignore_case = true
+    )]
+    #[arg(value_parser = PossibleValuesParser::new(LICENSES).map(|name| name.to_lowercase()))]
+    pub license: Option<String>,
     /// What makes a checkpoint the best: a low loss or a high accuracy
     #[arg(long, value_name = "METRIC", default_value = "eval_loss")]
     pub metric_for_best_model: Metric,
@@ -278,9 +289,10 @@ impl OutputArgs {
 
     /// How to go on with an earlier run, if that is what is asked for.
     pub fn resume(&self) -> Option<Resume> {
-        let changes = match self.resume_with_changes {
-            true => Changes::Accept,
-            false => Changes::Refuse,
+        let changes = if self.resume_with_changes {
+            Changes::Accept
+        } else {
+            Changes::Refuse
         };
         let checkpoint = self.resume_from_checkpoint.clone();
         (self.resume || checkpoint.is_some()).then_some(Resume {
@@ -293,9 +305,10 @@ impl OutputArgs {
     pub fn folder(&self) -> Option<PathBuf> {
         let of_checkpoint = self.resume_from_checkpoint.as_deref().map(|checkpoint| {
             let parent = checkpoint.parent().unwrap_or(checkpoint);
-            match parent.as_os_str().is_empty() {
-                true => PathBuf::from("."),
-                false => parent.to_owned(),
+            if parent.as_os_str().is_empty() {
+                PathBuf::from(".")
+            } else {
+                parent.to_owned()
             }
         });
         self.output_dir.clone().or(of_checkpoint)

@@ -5,6 +5,8 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use serde_json::{Map, Value};
+
 use super::args::TrainArgs;
 use super::header::shell_word;
 use super::records::arguments;
@@ -49,12 +51,18 @@ pub fn write(about: &About, outcome: &Outcome) -> Result<Option<String>> {
     let log = RunLog::read(folder).unwrap_or_default();
     let card = ModelCard {
         name: report::name(folder),
-        model: about.model.clone(),
+        model: about
+            .model
+            .split(": ")
+            .map(here)
+            .collect::<Vec<_>>()
+            .join(": "),
         base_model: base.and_then(id),
-        data: about.data.clone(),
+        data: here(&about.data),
         dataset: data.and_then(id),
+        license: about.args.outputs.license.clone(),
         classes: about.classes,
-        arguments: arguments(about.config),
+        arguments: nowhere(arguments(about.config)),
         log: &log,
         summary: outcome.evaluation.as_ref().map(|e| e.summary()),
         command: command(std::env::args_os()),
@@ -63,9 +71,37 @@ pub fn write(about: &About, outcome: &Outcome) -> Result<Option<String>> {
     Ok(None)
 }
 
-/// The command line, so that a shell takes it as it was.
+/// `text`, or where it is the path of something here its last part: a card is for everybody, and
+/// where a person keeps things is not.
+fn here(text: &str) -> String {
+    let path = Path::new(text);
+    match path.file_name().filter(|_| path.exists()) {
+        Some(name) => name.to_string_lossy().into_owned(),
+        None => text.to_owned(),
+    }
+}
+
+/// The same of settings.
+fn nowhere(mut settings: Map<String, Value>) -> Map<String, Value> {
+    for value in settings.values_mut() {
+        if let Value::String(text) = value {
+            *text = here(text);
+        }
+    }
+    settings
+}
+
+/// The command line, so that a shell takes it as it was, but for where things are.
 fn command(words: impl Iterator<Item = OsString>) -> String {
-    let words = words.skip(1).map(|word| shell_word(Path::new(&word)));
+    let shown = |word: OsString| {
+        let word = word.to_string_lossy();
+        let word = match word.split_once('=') {
+            Some((flag, value)) if flag.starts_with('-') => format!("{flag}={}", here(value)),
+            _ => here(&word),
+        };
+        shell_word(Path::new(&word))
+    };
+    let words = words.skip(1).map(shown);
     let words: Vec<String> = std::iter::once("vitcuda".to_owned()).chain(words).collect();
     words.join(" ")
 }
@@ -80,6 +116,20 @@ mod tests {
         assert_eq!(
             command(words.map(OsString::from).into_iter()),
             "vitcuda train 'my photos' --lr 2e-5"
+        );
+    }
+
+    #[test]
+    fn a_card_does_not_say_where_things_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let photos = folder.path().join("my photos");
+        fs::create_dir(&photos).unwrap();
+        let photos = photos.to_str().unwrap();
+        let model = format!("--model={photos}");
+        let words = ["vitcuda", "train", photos, &model, "--model=them/vit"];
+        assert_eq!(
+            command(words.map(OsString::from).into_iter()),
+            "vitcuda train 'my photos' '--model=my photos' '--model=them/vit'"
         );
     }
 }

@@ -127,9 +127,10 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
     if let Some(json) = json {
         output::to_stdout(json.finish().map(drop))?;
     }
-    match global.quiet && !global.json {
-        true => result(&config, &outcome),
-        false => Ok(()),
+    if global.quiet && !global.json {
+        result(&config, &outcome)
+    } else {
+        Ok(())
     }
 }
 
@@ -153,13 +154,14 @@ fn open_images(
     };
     let augmentation = args.augment.under(args.split.seed);
     let train = open("reading training images", train, augmentation)?;
-    let validation = match validation.is_empty() {
-        true => None,
-        false => Some(open(
+    let validation = if validation.is_empty() {
+        None
+    } else {
+        Some(open(
             "reading validation images",
             validation,
             Augmentation::None,
-        )?),
+        )?)
     };
     Ok((train, validation))
 }
@@ -201,9 +203,10 @@ fn identity(
 fn reporters<'a>(global: &Global, json: Option<&'a mut JsonLines<io::Stdout>>) -> Reporters<'a> {
     let mut reporters = Reporters::default();
     if !global.quiet {
-        reporters.0.push(Box::new(match global.json {
-            true => Console::stderr(),
-            false => Console::with_table_on_stdout(),
+        reporters.0.push(Box::new(if global.json {
+            Console::stderr()
+        } else {
+            Console::with_table_on_stdout()
         }));
     }
     if let Some(json) = json {
@@ -248,9 +251,10 @@ fn notices<S: ToString>(reporters: &mut Reporters, texts: impl IntoIterator<Item
 /// The name of a folder, or of a file without its ending.
 fn local_name(data: &Path) -> String {
     let data = data.canonicalize().unwrap_or(data.to_owned());
-    let name = match data.is_file() {
-        true => data.file_stem(),
-        false => data.file_name(),
+    let name = if data.is_file() {
+        data.file_stem()
+    } else {
+        data.file_name()
     };
     let name = name.unwrap_or("data".as_ref());
     name.to_string_lossy().into_owned()

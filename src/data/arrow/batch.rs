@@ -97,22 +97,26 @@ impl Batch {
         let places = (self.rows as u64 + 1) * size;
         let places = self.piece(file, field.buffer + 1, 0, places)?;
         let places: Vec<u64> = places.chunks_exact(size as usize).map(number).collect();
+        // Where no row is there, too: values one upon the other would be more than the file holds.
+        if !places.is_sorted() {
+            return Err("a value ends before it starts".into());
+        }
         let (first, last) = (places[0], places[self.rows]);
-        let length = last
-            .checked_sub(first)
-            .ok_or("a value ends before it starts")?;
-        let text = self.piece(file, field.buffer + 2, first, length)?;
+        let text = self.piece(file, field.buffer + 2, first, last - first)?;
         let value = |row: usize| {
             let start = places[row].checked_sub(first)? as usize;
             let end = places[row + 1].checked_sub(first)? as usize;
             Some(text.get(start..end)?.to_vec())
         };
         (0..self.rows)
-            .map(|row| match there(row) {
-                true => value(row)
-                    .map(Some)
-                    .ok_or("a value lies beyond its buffer".into()),
-                false => Ok(None),
+            .map(|row| {
+                if there(row) {
+                    value(row)
+                        .map(Some)
+                        .ok_or("a value lies beyond its buffer".into())
+                } else {
+                    Ok(None)
+                }
             })
             .collect()
     }
@@ -127,12 +131,13 @@ impl Batch {
     ) -> Reading<Vec<Option<i64>>> {
         let there = self.all_there(file, field)?;
         let values = self.piece(file, field.buffer + 1, 0, (self.rows * bytes) as u64)?;
-        let value = |value: &[u8]| match is_signed {
-            true => {
+        let value = |value: &[u8]| {
+            if is_signed {
                 let unused = 64 - 8 * bytes as u32;
                 ((number(value) << unused) as i64) >> unused
+            } else {
+                number(value) as i64
             }
-            false => number(value) as i64,
         };
         let values = values.chunks_exact(bytes.max(1)).enumerate();
         Ok(values
@@ -155,10 +160,7 @@ impl Batch {
 }
 
 fn width(is_large: bool) -> u64 {
-    match is_large {
-        true => 8,
-        false => 4,
-    }
+    if is_large { 8 } else { 4 }
 }
 
 /// The little-endian number of up to eight bytes.

@@ -15,6 +15,11 @@ impl<'a> Table<'a> {
         Some(Self { bytes, at })
     }
 
+    /// Bytes of the buffer.
+    pub fn room(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Where field number `field` lies, if it was written.
     fn place(&self, field: usize) -> Option<usize> {
         let back = i64::from(u32_at(self.bytes, self.at)? as i32);

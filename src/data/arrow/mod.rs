@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use super::choice::{Choice, Column};
 use super::columns::Columns;
-use super::parquet::{Features, LabelColumn, LabelKind, Labels};
+use super::parquet::{Features, LabelColumn, LabelKind, Labels, Texts};
 use crate::error::{Error, Result};
 use crate::{files, memory};
 use batch::Batch;
@@ -159,10 +159,10 @@ impl ArrowFile {
             let field = &self.fields[column.place()];
             match field.kind {
                 Kind::Text { is_large } => {
-                    let mut texts = Vec::new();
+                    let (mut texts, mut held) = (Vec::new(), Texts::default());
                     for batch in &self.batches {
                         for bytes in batch.all_bytes(&mut file, field, is_large)? {
-                            let text = bytes.map(String::from_utf8).transpose();
+                            let text = bytes.map(|bytes| held.held(&bytes)).transpose();
                             texts.push(text.map_err(|_| "found bytes that are not UTF-8")?);
                         }
                     }

@@ -47,6 +47,9 @@ impl Kind {
     }
 }
 
+/// Fields within fields.
+const DEPTH: usize = 16;
+
 /// The fields of a schema's table and the text of its entry `huggingface`; the error says which type
 /// has a layout that is not known.
 pub fn read(schema: Table) -> Result<(Vec<Field>, Option<String>), String> {
@@ -54,38 +57,54 @@ pub fn read(schema: Table) -> Result<(Vec<Field>, Option<String>), String> {
     if schema.byte(0) != 0 {
         return Err("its numbers are big-endian".into());
     }
-    let mut buffers = 0;
+    let mut reader = Reader {
+        buffers: 0,
+        room: schema.room(),
+    };
     let tables = schema.tables(1).ok_or(BROKEN)?;
-    let fields = tables.into_iter().map(|t| field(t, &mut buffers, 0));
+    let fields = tables.into_iter().map(|table| reader.field(table, 0));
     let fields = fields.collect::<Result<_, _>>()?;
     let entries = schema.tables(2).ok_or(BROKEN)?;
     let said = entries.iter().find(|e| e.text(0) == Some("huggingface"));
     Ok((fields, said.and_then(|e| e.text(1)).map(str::to_owned)))
 }
 
-fn field(table: Table, buffers: &mut usize, depth: usize) -> Result<Field, String> {
-    if depth > 16 {
-        return Err("its schema is broken".into());
+/// Where the reading of a schema has got to.
+struct Reader {
+    /// Buffers of the fields so far.
+    buffers: usize,
+    /// Bytes of the schema that they leave. Places in it may be named any number of times, so that
+    /// without this count a few bytes were fields within fields without end.
+    room: usize,
+}
+
+impl Reader {
+    fn field(&mut self, table: Table, depth: usize) -> Result<Field, String> {
+        const BROKEN: &str = "its schema is broken";
+        /// Where its table is, and where that has its list of places.
+        const LEAST: usize = 8;
+        let name = table.text(0).unwrap_or_default();
+        let room = self.room.checked_sub(LEAST + name.len());
+        self.room = room.filter(|_| depth <= DEPTH).ok_or(BROKEN)?;
+        let (kind, own) = match table.table(4) {
+            Some(_) => (Kind::Other("a dictionary"), 2),
+            None => kind(table.byte(2), table.table(3))
+                .ok_or_else(|| format!("column `{name}` is of a type that is not read"))?,
+        };
+        let buffer = self.buffers;
+        self.buffers += own;
+        let children = match table.table(4) {
+            Some(_) => Vec::new(),
+            None => table.tables(5).ok_or(BROKEN)?,
+        };
+        let children = children.into_iter().map(|t| self.field(t, depth + 1));
+        Ok(Field {
+            name: name.to_owned(),
+            kind,
+            children: children.collect::<Result<_, _>>()?,
+            buffer,
+        })
     }
-    let name = table.text(0).unwrap_or_default().to_owned();
-    let (kind, own) = match table.table(4) {
-        Some(_) => (Kind::Other("a dictionary"), 2),
-        None => kind(table.byte(2), table.table(3))
-            .ok_or_else(|| format!("column `{name}` is of a type that is not read"))?,
-    };
-    let buffer = *buffers;
-    *buffers += own;
-    let children = match table.table(4) {
-        Some(_) => Vec::new(),
-        None => table.tables(5).ok_or("its schema is broken")?,
-    };
-    let children = children.into_iter().map(|t| field(t, buffers, depth + 1));
-    Ok(Field {
-        name,
-        kind,
-        children: children.collect::<Result<_, _>>()?,
-        buffer,
-    })
 }
 
 /// A type, and how many buffers it has besides those of its children.

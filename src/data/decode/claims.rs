@@ -3,6 +3,7 @@
 
 use image::ImageFormat;
 
+use super::webp::{self, Chunk};
 use super::{Undecodable, check_size, too_few, truncated};
 
 /// Pixels that a file of any length may claim: flat pictures take next to no bytes in some formats,
@@ -15,7 +16,7 @@ pub fn check(bytes: &[u8], format: ImageFormat) -> Result<(), Undecodable> {
         ImageFormat::Png => png(bytes),
         ImageFormat::Gif => gif(bytes),
         ImageFormat::Bmp => bmp(bytes),
-        ImageFormat::WebP => webp(bytes),
+        ImageFormat::WebP => return webp(bytes),
         _ => None,
     }
     .unwrap_or(Ok(())) // the decoder says what is missing
@@ -27,9 +28,10 @@ type Checked = Option<Result<(), Undecodable>>;
 /// An error unless so many pixels are within the limits, and fit at `most` in a byte.
 fn fits(bytes: &[u8], (width, height): (u64, u64), most: u64) -> Result<(), Undecodable> {
     check_size(width, height)?;
-    match width * height > ALWAYS.max(most.saturating_mul(bytes.len() as u64)) {
-        true => Err(too_few(bytes.len(), width, height)),
-        false => Ok(()),
+    if width * height > ALWAYS.max(most.saturating_mul(bytes.len() as u64)) {
+        Err(too_few(bytes.len(), width, height))
+    } else {
+        Ok(())
     }
 }
 
@@ -63,9 +65,10 @@ fn png(bytes: &[u8]) -> Checked {
         return Some(Err(refused));
     }
     let raw = height * (1 + (width * bits).div_ceil(8));
-    Some(match raw > 1032 * bytes.len() as u64 {
-        true => Err(too_few(bytes.len(), size.0, size.1)),
-        false => Ok(()),
+    Some(if raw > 1032 * bytes.len() as u64 {
+        Err(too_few(bytes.len(), size.0, size.1))
+    } else {
+        Ok(())
     })
 }
 
@@ -119,25 +122,30 @@ fn bmp(bytes: &[u8]) -> Checked {
         return Some(Err(refused));
     }
     let row = (size.0 * bits).div_ceil(8);
-    Some(match is_run_length {
-        true => fits(bytes, size, 255 * 255 / 4 + 1),
-        false if row * size.1 > bytes.len() as u64 => Err(truncated()),
-        false => Ok(()),
+    Some(if is_run_length {
+        fits(bytes, size, 255 * 255 / 4 + 1)
+    } else if row * size.1 > bytes.len() as u64 {
+        Err(truncated())
+    } else {
+        Ok(())
     })
 }
 
 /// Lossy pictures spend two bits at least on a block of 16 × 16; flat ones without loss, none.
-fn webp(bytes: &[u8]) -> Checked {
+fn webp(bytes: &[u8]) -> Result<(), Undecodable> {
     const MOST: u64 = 16 * 16 * 8 / 2;
-    let chunks = match webp_chunks(bytes) {
-        Ok(chunks) => chunks,
-        Err(refused) => return Some(Err(refused)),
-    };
-    let sized = chunks.iter().filter_map(size_of_chunk);
-    Some(sized.take(8).try_for_each(|size| fits(bytes, size, MOST)))
+    let chunks = webp::chunks(bytes)?;
+    let mut sized = chunks.iter().filter(|(name, _)| SIZED.contains(name));
+    sized.try_for_each(|chunk| {
+        let size = size_of_chunk(chunk).ok_or_else(truncated)?;
+        fits(bytes, size, MOST)
+    })
 }
 
-/// Width and height that a chunk claims, if it is one that does.
+/// Chunks of WebP that claim a size.
+const SIZED: [&[u8; 4]; 4] = [b"VP8X", b"ANMF", b"VP8 ", b"VP8L"];
+
+/// Width and height that a chunk claims, where all of its header is there.
 fn size_of_chunk(&(name, content): &Chunk) -> Option<(u64, u64)> {
     let sides = |at: usize| Some((little(content, at, 3)? + 1, little(content, at + 3, 3)? + 1));
     match name {
@@ -153,35 +161,4 @@ fn size_of_chunk(&(name, content): &Chunk) -> Option<(u64, u64)> {
         }
         _ => None,
     }
-}
-
-/// Name and content.
-type Chunk<'a> = (&'a [u8; 4], &'a [u8]);
-
-/// The chunks of a WebP file, of the frames of an animation too. One that goes
-/// beyond the end of the file is refused, as libwebp does.
-pub fn webp_chunks(bytes: &[u8]) -> Result<Vec<Chunk<'_>>, Undecodable> {
-    let riff = little(bytes, 4, 4).ok_or_else(truncated)?;
-    let end = bytes.len().min(
-        usize::try_from(riff)
-            .unwrap_or(usize::MAX)
-            .saturating_add(8),
-    );
-    let mut chunks = Vec::new();
-    let mut rest = bytes.get(12..end).unwrap_or_default();
-    while let Some((name, after)) = rest.split_first_chunk::<4>() {
-        let Some((length, content)) = after.split_first_chunk::<4>() else {
-            break;
-        };
-        let length = u32::from_le_bytes(*length) as usize;
-        let content = content.get(..length).ok_or_else(truncated)?;
-        chunks.push((name, content));
-        // The chunks of a frame stand behind its header.
-        let skipped = match name {
-            b"ANMF" => 16.min(length),
-            _ => length.next_multiple_of(2),
-        };
-        rest = after.get(4 + skipped..).unwrap_or_default();
-    }
-    Ok(chunks)
 }

@@ -5,8 +5,7 @@ use std::io::Read;
 
 use image::ImageFormat;
 
-use super::claims::webp_chunks;
-use super::{Rgb, Undecodable};
+use super::{Rgb, Undecodable, webp};
 use crate::memory;
 
 /// The picture is as it is seen.
@@ -54,9 +53,10 @@ fn in_exif(exif: &[u8]) -> Option<u32> {
     let number = |at: usize, count: usize| -> Option<u32> {
         let bytes = exif.get(at..at.checked_add(count)?)?;
         let append = |n: u32, &byte: &u8| n << 8 | u32::from(byte);
-        Some(match is_little {
-            true => bytes.iter().rev().fold(0, append),
-            false => bytes.iter().fold(0, append),
+        Some(if is_little {
+            bytes.iter().rev().fold(0, append)
+        } else {
+            bytes.iter().fold(0, append)
         })
     };
     let start = number(4, 4)? as usize;
@@ -141,9 +141,10 @@ fn international_text(content: &[u8], keyword: &[u8]) -> Option<Vec<u8>> {
 
 fn text(content: &[u8], is_compressed: bool) -> Option<Vec<u8>> {
     let rest = content.strip_prefix(b"Raw profile type exif\0")?;
-    match is_compressed {
-        false => Some(rest.to_vec()),
-        true => inflated(rest.strip_prefix(b"\0")?),
+    if is_compressed {
+        inflated(rest.strip_prefix(b"\0")?)
+    } else {
+        Some(rest.to_vec())
     }
 }
 
@@ -169,7 +170,7 @@ fn of_hex(text: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn webp(bytes: &[u8]) -> Tags {
-    let chunks = webp_chunks(bytes).unwrap_or_default();
+    let chunks = webp::chunks(bytes).unwrap_or_default();
     let content = |wanted: &[u8; 4]| {
         let found = chunks.iter().find(|(name, _)| *name == wanted);
         found

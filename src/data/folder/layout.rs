@@ -118,9 +118,10 @@ fn candidates(entries: &[Entry]) -> Vec<Candidate<'_>> {
             .filter_map(|e| candidate(e).map(|(split, is_exact)| (*e, split, is_exact)))
     };
     let of_exact = all().filter(|(.., is_exact)| *is_exact);
-    let found: Vec<_> = match all().count() == nested.len() && all().any(|(_, s, _)| s == "train") {
-        true => all().collect(),
-        false => of_exact.collect(),
+    let found: Vec<_> = if all().count() == nested.len() && all().any(|(_, s, _)| s == "train") {
+        all().collect()
+    } else {
+        of_exact.collect()
     };
     found
         .into_iter()

@@ -88,9 +88,10 @@ impl<'a> Bits<'a> {
 /// T.81, figure F.12.
 #[inline(always)]
 pub fn extend(value: i32, count: u32) -> i32 {
-    match value < (1 << count) >> 1 {
-        true => value - (1 << count) + 1,
-        false => value,
+    if value < (1 << count) >> 1 {
+        value - (1 << count) + 1
+    } else {
+        value
     }
 }
 

@@ -52,9 +52,10 @@ impl Definitions {
                 });
             segment = &rest[total..];
         }
-        match segment.is_empty() {
-            true => Ok(()),
-            false => Err(wrong_length("Huffman table")),
+        if segment.is_empty() {
+            Ok(())
+        } else {
+            Err(wrong_length("Huffman table"))
         }
     }
 

@@ -151,9 +151,10 @@ impl Picture {
         let rows_by = |bands: usize| (8 * bands).saturating_sub(1) * self.finest;
         let first = rows_by(self.bands);
         self.bands += 1;
-        let end = match self.bands == self.total_bands {
-            true => self.height,
-            false => rows_by(self.bands),
+        let end = if self.bands == self.total_bands {
+            self.height
+        } else {
+            rows_by(self.bands)
         };
         for y in first..end {
             for plane in &mut self.planes {

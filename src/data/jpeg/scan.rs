@@ -180,9 +180,10 @@ impl<'m, 'a> Scan<'m, 'a> {
     /// The marker that ended the data; an error where the file ended before libjpeg would have had
     /// all of it.
     pub fn marker(&self) -> Result<Option<u8>, Undecodable> {
-        match self.is_starved {
-            true => Err(truncated()),
-            false => Ok(self.marker),
+        if self.is_starved {
+            Err(truncated())
+        } else {
+            Ok(self.marker)
         }
     }
 }

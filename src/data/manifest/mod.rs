@@ -59,9 +59,10 @@ impl Manifest {
 
     /// What names are relative to.
     fn folder(&self) -> &Path {
-        match self.path.is_dir() {
-            true => &self.path,
-            false => self.path.parent().unwrap_or(Path::new("")),
+        if self.path.is_dir() {
+            &self.path
+        } else {
+            self.path.parent().unwrap_or(Path::new(""))
         }
     }
 }
@@ -292,9 +293,10 @@ impl<'a> Places<'a> {
             self.tables.insert(key.clone(), rows);
         }
         let rows = &self.tables[&key];
-        match number < rows.len() {
-            true => Ok(Origin::Row(rows.clone(), number)),
-            false => Err(Error::data(
+        if number < rows.len() {
+            Ok(Origin::Row(rows.clone(), number))
+        } else {
+            Err(Error::data(
                 self.manifest,
                 format!(
                     "line {}: `{name}`: the file has {} rows",
@@ -302,7 +304,7 @@ impl<'a> Places<'a> {
                     rows.len()
                 ),
                 "rows are numbered from 0",
-            )),
+            ))
         }
     }
 }

@@ -57,13 +57,14 @@ impl Table {
             Some(Format::JsonLines) => json_lines(path, text)?,
             Some(Format::Csv) | None => csv_table(path, text)?,
         };
-        match table.rows.is_empty() {
-            false => Ok(table),
-            true => Err(Error::data(
+        if table.rows.is_empty() {
+            Err(Error::data(
                 path,
                 "it lists no images",
                 "a line for each image is wanted: path, label",
-            )),
+            ))
+        } else {
+            Ok(table)
         }
     }
 
@@ -80,9 +81,10 @@ impl Table {
             .rows
             .iter()
             .filter_map(|row| row.fields[place].as_ref());
-        match fields.all(|field| field.parse::<f64>().is_ok()) {
-            true => "number",
-            false => "text",
+        if fields.all(|field| field.parse::<f64>().is_ok()) {
+            "number"
+        } else {
+            "text"
         }
     }
 }

@@ -99,9 +99,10 @@ impl ParquetFile {
     fn as_image(&self, place: usize) -> Option<ImageColumn> {
         let field = &self.schema().root_schema().get_fields()[place];
         let name = field.name();
-        let (bytes, path) = match field.is_group() {
-            true => (self.leaf(&[name, "bytes"])?, self.leaf(&[name, "path"])),
-            false => (self.leaf(&[name])?, None),
+        let (bytes, path) = if field.is_group() {
+            (self.leaf(&[name, "bytes"])?, self.leaf(&[name, "path"]))
+        } else {
+            (self.leaf(&[name])?, None)
         };
         let holds = |leaf: usize| {
             let column = self.schema().column(leaf);

@@ -1,5 +1,9 @@
 //! Reading a whole column of labels.
 
+use std::collections::HashSet;
+use std::str::Utf8Error;
+use std::sync::Arc;
+
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::DataType;
 
@@ -11,13 +15,30 @@ use crate::error::Result;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Labels {
     Numbers(Vec<Option<i64>>),
-    Texts(Vec<Option<String>>),
+    Texts(Vec<Option<Arc<str>>>),
+}
+
+/// Texts of which equal ones are held once: a file may name one long text in each of its rows.
+#[derive(Debug, Default)]
+pub struct Texts(HashSet<Arc<str>>);
+
+impl Texts {
+    /// The text that `bytes` are.
+    pub fn held(&mut self, bytes: &[u8]) -> Result<Arc<str>, Utf8Error> {
+        let text = std::str::from_utf8(bytes)?;
+        if let Some(held) = self.0.get(text) {
+            return Ok(held.clone());
+        }
+        let held: Arc<str> = text.into();
+        self.0.insert(held.clone());
+        Ok(held)
+    }
 }
 
 impl ParquetFile {
     /// Reads all labels.
     pub fn labels(&self, column: &LabelColumn) -> Result<Labels> {
-        let (mut numbers, mut texts) = (Vec::new(), Vec::new());
+        let (mut numbers, mut texts, mut held) = (Vec::new(), Vec::new(), Texts::default());
         for group in 0..self.starts.len() - 1 {
             let rows = self.starts[group + 1] - self.starts[group];
             self.label_group(
@@ -26,6 +47,7 @@ impl ParquetFile {
                 self.label_leaf(column),
                 &mut numbers,
                 &mut texts,
+                &mut held,
             )
             .map_err(|problem| {
                 let name = &column.name;
@@ -33,9 +55,10 @@ impl ParquetFile {
                 self.refuse(problem, "download or write the file again")
             })?;
         }
-        Ok(match texts.is_empty() {
-            true => Labels::Numbers(numbers),
-            false => Labels::Texts(texts),
+        Ok(if texts.is_empty() {
+            Labels::Numbers(numbers)
+        } else {
+            Labels::Texts(texts)
         })
     }
 
@@ -45,7 +68,8 @@ impl ParquetFile {
         rows: usize,
         leaf: usize,
         numbers: &mut Vec<Option<i64>>,
-        texts: &mut Vec<Option<String>>,
+        texts: &mut Vec<Option<Arc<str>>>,
+        held: &mut Texts,
     ) -> Read<()> {
         let most = self.schema().column(leaf).max_def_level();
         match self.column(group, leaf)? {
@@ -56,8 +80,7 @@ impl ParquetFile {
             ColumnReader::Int64ColumnReader(reader) => numbers.extend(all(reader, rows, most)?),
             ColumnReader::ByteArrayColumnReader(reader) => {
                 for value in all(reader, rows, most)? {
-                    let text = value.map(|v| String::from_utf8(v.data().to_vec()));
-                    let text = text.transpose();
+                    let text = value.map(|v| held.held(v.data())).transpose();
                     texts.push(text.map_err(|_| "found bytes that are not UTF-8, wanted text")?);
                 }
             }
@@ -101,5 +124,19 @@ fn levels_or<T>(levels: &[i16], values: &[T], most: i16) -> usize {
     match most {
         0 => values.len(),
         _ => levels.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_texts_are_held_once() {
+        let mut texts = Texts::default();
+        let [first, other, again] = [b"cat", b"dog", b"cat"].map(|t| texts.held(t).unwrap());
+        assert_eq!((&*first, &*other), ("cat", "dog"));
+        assert!(Arc::ptr_eq(&first, &again));
+        assert!(texts.held(b"\xff").is_err());
     }
 }

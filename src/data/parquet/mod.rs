@@ -7,10 +7,12 @@
 
 mod columns;
 mod features;
+mod footer;
 mod labels;
 mod on_disk;
 mod pages;
 mod rows;
+mod thrift;
 
 use std::any::Any;
 use std::fmt;
@@ -25,7 +27,7 @@ use parquet::schema::types::SchemaDescriptor;
 
 pub use columns::{ImageColumn, LabelColumn, LabelKind};
 pub use features::Features;
-pub use labels::Labels;
+pub use labels::{Labels, Texts};
 pub use rows::{Cursor, ImageRows};
 
 use crate::error::{Error, Result};
@@ -62,8 +64,11 @@ impl ParquetFile {
             path: path.to_owned(),
             bytes,
         });
-        let metadata = sound(|| ParquetMetaDataReader::new().parse_and_finish(&*file))
-            .map_err(|problem| unreadable(path, &problem))?;
+        let metadata = sound(|| {
+            footer::check(&file)?;
+            ParquetMetaDataReader::new().parse_and_finish(&*file)
+        })
+        .map_err(|problem| unreadable(path, &problem))?;
         let pairs = metadata.file_metadata().key_value_metadata();
         let said = pairs
             .into_iter()

@@ -13,6 +13,7 @@ use parquet::file::reader::ChunkReader;
 use parquet::file::serialized_reader::SerializedPageReader;
 
 use super::on_disk::OnDisk;
+use super::thrift::{Shape, Thrift, broken};
 
 /// Bytes that any page may claim.
 const ALWAYS: u64 = 256 << 20;
@@ -113,137 +114,62 @@ struct Header {
     entries: u64,
 }
 
+/// A page's header, as far as the Parquet reader looks at it. Statistics it leaves alone.
+const SHAPE: Shape = Shape::Struct(&[
+    (1, Shape::Number),
+    (2, Shape::Number),
+    (3, Shape::Number),
+    (4, Shape::Number),
+    (
+        5,
+        Shape::Struct(&[
+            (1, Shape::Number),
+            (2, Shape::Number),
+            (3, Shape::Number),
+            (4, Shape::Number),
+        ]),
+    ),
+    (6, Shape::Struct(&[])),
+    (
+        7,
+        Shape::Struct(&[(1, Shape::Number), (2, Shape::Number), (3, Shape::Bool)]),
+    ),
+    (
+        8,
+        Shape::Struct(&[
+            (1, Shape::Number),
+            (2, Shape::Number),
+            (3, Shape::Number),
+            (4, Shape::Number),
+            (5, Shape::Number),
+            (6, Shape::Number),
+            (7, Shape::Bool),
+        ]),
+    ),
+]);
+
 impl Header {
     const INDEX: u64 = 1;
 
     fn read(input: &mut impl Read) -> Result<Self> {
-        let mut thrift = Thrift { input, length: 0 };
+        let mut thrift = Thrift::new(input);
         let (mut kind, mut claimed, mut compressed, mut entries) = (0, 0, 0, 0);
-        thrift.fields(0, &mut |path, value| match path {
-            [1] => kind = value,
-            [2] => claimed = value,
-            [3] => compressed = value,
+        thrift.read(&SHAPE, &mut |place, value| match place {
+            [0, 1] => kind = value,
+            [0, 2] => claimed = value,
+            [0, 3] => compressed = value,
             [7, 1] => entries = value,
             _ => {}
         })?;
-        let size = |number: i64| u64::try_from(number).map_err(|_| broken());
+        let size = |number: i32| u64::try_from(number).map_err(|_| broken());
         Ok(Self {
-            length: thrift.length,
+            length: thrift.length(),
             kind: size(kind)?,
             claimed: size(claimed)?,
             compressed: size(compressed)?,
             entries: size(entries)?,
         })
     }
-}
-
-/// A reader of Thrift's compact protocol that passes over all but whole numbers.
-struct Thrift<'r, R> {
-    input: &'r mut R,
-    length: u64,
-}
-
-impl<R: Read> Thrift<'_, R> {
-    /// Reads the fields of a struct, those of structs in them too; `found` is told the numbers of
-    /// fields on the way to a whole number, and the number.
-    fn fields(&mut self, outer: i64, found: &mut dyn FnMut(&[i64], i64)) -> Result<()> {
-        let mut last = 0;
-        loop {
-            let byte = self.byte()?;
-            let kind = byte & 15;
-            if byte == 0 {
-                return Ok(());
-            }
-            last = match byte >> 4 {
-                0 => self.number()?,
-                step => last + i64::from(step),
-            };
-            match (kind, outer) {
-                (4..=6, 0) => found(&[last], self.number()?),
-                (4..=6, _) => found(&[outer, last], self.number()?),
-                (12, 0) => self.fields(last, found)?,
-                _ => self.skip(kind, 0)?,
-            }
-        }
-    }
-
-    fn skip(&mut self, kind: u8, depth: usize) -> Result<()> {
-        if depth > 8 {
-            return Err(broken());
-        }
-        match kind {
-            1 | 2 => Ok(()), // booleans are in their kind
-            3 => self.byte().map(drop),
-            4..=6 => self.number().map(drop),
-            7 => self.bytes(8),
-            8 => {
-                let length = self.varint()?;
-                self.bytes(length)
-            }
-            9 | 10 => {
-                let head = self.byte()?;
-                let count = match head >> 4 {
-                    15 => self.varint()?,
-                    count => count.into(),
-                };
-                let item = match head & 15 {
-                    1 | 2 => 3, // in lists a boolean takes a byte
-                    item => item,
-                };
-                (0..count).try_for_each(|_| self.skip(item, depth + 1))
-            }
-            12 => self.nested(depth),
-            _ => Err(broken()),
-        }
-    }
-
-    fn nested(&mut self, depth: usize) -> Result<()> {
-        loop {
-            let byte = self.byte()?;
-            if byte == 0 {
-                return Ok(());
-            }
-            if byte >> 4 == 0 {
-                self.number()?;
-            }
-            self.skip(byte & 15, depth + 1)?;
-        }
-    }
-
-    fn byte(&mut self) -> Result<u8> {
-        let mut byte = [0];
-        self.input.read_exact(&mut byte)?;
-        self.length += 1;
-        Ok(byte[0])
-    }
-
-    fn bytes(&mut self, count: u64) -> Result<()> {
-        let passed = std::io::copy(&mut self.input.by_ref().take(count), &mut std::io::sink())?;
-        self.length += passed;
-        (passed == count).then_some(()).ok_or_else(broken)
-    }
-
-    fn varint(&mut self) -> Result<u64> {
-        let mut value = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Ok(value);
-            }
-        }
-        Err(broken())
-    }
-
-    /// A number of either sign.
-    fn number(&mut self) -> Result<i64> {
-        let value = self.varint()?;
-        Ok((value >> 1) as i64 ^ -((value & 1) as i64))
-    }
-}
-
-fn broken() -> ParquetError {
-    ParquetError::EOF("the header of a page is broken".into())
 }
 
 #[cfg(test)]
@@ -267,5 +193,8 @@ mod tests {
         for length in 0..17 {
             assert!(Header::read(&mut &bytes[..length]).is_err());
         }
+        // Text where the Parquet reader takes a size, which would hide what follows.
+        let hidden = [&bytes[..2], &[0x18], &bytes[3..]].concat();
+        assert!(Header::read(&mut &hidden[..]).is_err());
     }
 }

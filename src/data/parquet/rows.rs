@@ -132,9 +132,10 @@ impl Leaf {
             return Err("the column ends before this row".into());
         }
         self.next += 1;
-        match self.most > 0 && levels != [self.most] {
-            true => Ok(None),
-            false => Ok(values.pop()),
+        if self.most > 0 && levels != [self.most] {
+            Ok(None)
+        } else {
+            Ok(values.pop())
         }
     }
 }

@@ -83,17 +83,18 @@ pub fn parse(text: &str) -> Parsed<Preprocessor> {
             "key `do_resize` is false, wanted true: images of all sizes make no batch".into(),
         );
     }
-    let crop = match flag(config, "do_center_crop", family.crops)? {
-        true => Some(size(config, "crop_size", Found::Square(224)).and_then(
-            |target| match target {
+    let crop = if flag(config, "do_center_crop", family.crops)? {
+        Some(
+            size(config, "crop_size", Found::Square(224)).and_then(|target| match target {
                 Found::Square(n) => Ok(Size::square(n)),
                 Found::Exact(size) => Ok(size),
                 Found::ShortestEdge(_) => {
                     Err("key `crop_size` is a shortest_edge, wanted a height and a width".into())
                 }
-            },
-        )?),
-        false => None,
+            })?,
+        )
+    } else {
+        None
     };
     let target = match size(config, "size", family.size)? {
         Found::Square(n) if family.int_is_shortest_edge => Target::ShortestEdge(n),
@@ -102,16 +103,18 @@ pub fn parse(text: &str) -> Parsed<Preprocessor> {
         Found::ShortestEdge(n) => Target::ShortestEdge(n),
     };
     check_crop(target, crop)?;
-    let rescale_factor = match flag(config, "do_rescale", true)? {
-        true => Some(number(config, "rescale_factor", RESCALE_FACTOR)?),
-        false => None,
+    let rescale_factor = if flag(config, "do_rescale", true)? {
+        Some(number(config, "rescale_factor", RESCALE_FACTOR)?)
+    } else {
+        None
     };
-    let normalize = match flag(config, "do_normalize", true)? {
-        true => Some(Normalize {
+    let normalize = if flag(config, "do_normalize", true)? {
+        Some(Normalize {
             mean: channels(config, "image_mean", family.normalize.mean)?,
             std: channels(config, "image_std", family.normalize.std)?,
-        }),
-        false => None,
+        })
+    } else {
+        None
     };
     if normalize.is_some_and(|n| n.std.iter().any(|&std| std <= 0.0)) {
         return Err("key `image_std` holds a number that is not above 0".into());
@@ -140,9 +143,10 @@ fn check_crop(target: Target, crop: Option<Size>) -> Parsed<()> {
             crop.height <= size.height && crop.width <= size.width
         }
     };
-    match fits {
-        true => Ok(()),
-        false => Err("key `crop_size` is larger than `size`, wanted at most that".into()),
+    if fits {
+        Ok(())
+    } else {
+        Err("key `crop_size` is larger than `size`, wanted at most that".into())
     }
 }
 

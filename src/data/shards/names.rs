@@ -30,9 +30,10 @@ pub fn of_configuration(
 ) -> Result<Vec<String>, Vec<String>> {
     let name = |file: &String| {
         let folder = configuration(Path::new(""), Path::new(file));
-        match folder.as_os_str().is_empty() {
-            true => "default".to_owned(),
-            false => folder.to_string_lossy().into_owned(),
+        if folder.as_os_str().is_empty() {
+            "default".to_owned()
+        } else {
+            folder.to_string_lossy().into_owned()
         }
     };
     let names: BTreeSet<String> = files.iter().map(name).collect();

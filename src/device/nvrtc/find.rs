@@ -97,9 +97,10 @@ fn help(wanted: Wanted) -> String {
 
 fn named_library(named: &OsString) -> Result<Vec<Candidate>> {
     let path = Path::new(named);
-    let libraries = match path.is_dir() {
-        true => libraries_in(path),
-        false => vec![path.to_owned()],
+    let libraries = if path.is_dir() {
+        libraries_in(path)
+    } else {
+        vec![path.to_owned()]
     };
     if libraries.is_empty() {
         return Err(Error::device(
@@ -168,9 +169,10 @@ fn unfit(nvrtc: &Nvrtc, wanted: Wanted) -> Option<String> {
 }
 
 fn loader_names() -> Vec<PathBuf> {
-    let names: &[&str] = match cfg!(windows) {
-        true => &["nvrtc64_130_0.dll", "nvrtc64_120_0.dll"],
-        false => &["libnvrtc.so", "libnvrtc.so.13", "libnvrtc.so.12"],
+    let names: &[&str] = if cfg!(windows) {
+        &["nvrtc64_130_0.dll", "nvrtc64_120_0.dll"]
+    } else {
+        &["libnvrtc.so", "libnvrtc.so.13", "libnvrtc.so.12"]
     };
     names.iter().map(PathBuf::from).collect()
 }

@@ -181,9 +181,10 @@ impl GpuOp for CrossEntropy {
 
     fn gpu_bytes(&self, _: &Properties, case: &Case, _: Pass) -> u64 {
         let (b, k) = (case.dim("B"), case.dim("K"));
-        let weights = match case.variant.contains("weighted") {
-            true => k,
-            false => 0,
+        let weights = if case.variant.contains("weighted") {
+            k
+        } else {
+            0
         };
         // Logits, gradient, labels and weights; losses there and back; scale and loss of the state.
         ((4 + 2) * b * k + 4 * (b + weights) + 8 * b + 8) as u64

@@ -66,9 +66,10 @@ impl Accumulate {
 
 /// Elements a slice must have to hold the matrix.
 fn extent(rows: usize, cols: usize, row_stride: usize, col_stride: usize) -> usize {
-    match rows == 0 || cols == 0 {
-        true => 0,
-        false => (rows - 1) * row_stride + (cols - 1) * col_stride + 1,
+    if rows == 0 || cols == 0 {
+        0
+    } else {
+        (rows - 1) * row_stride + (cols - 1) * col_stride + 1
     }
 }
 

@@ -85,12 +85,11 @@ pub fn matmul(
                 to.copy_from_slice(&a.data[(step + k) * a.col_stride..][..c.rows]);
             }
         }
-        let (a_start, row_at, a_layout) = match transposed {
-            true => (&*block, 1, Layout::Columns { stride: c.rows }),
-            false => {
-                let stride = a.row_stride;
-                (&a.data[step..], stride, Layout::Rows { stride })
-            }
+        let (a_start, row_at, a_layout) = if transposed {
+            (&*block, 1, Layout::Columns { stride: c.rows })
+        } else {
+            let stride = a.row_stride;
+            (&a.data[step..], stride, Layout::Rows { stride })
         };
         let accumulate = match step {
             0 => accumulate,

@@ -32,9 +32,10 @@ pub fn prove(fault: &Fault, gpu: &Gpu) -> Result<Proof> {
             continue;
         };
         let said = format!("{case}: {wrong}");
-        match finds(fault, &wrong) {
-            true => return Ok(Proof::Found(said)),
-            false => others.push(said),
+        if finds(fault, &wrong) {
+            return Ok(Proof::Found(said));
+        } else {
+            others.push(said)
         }
     }
     Ok(Proof::Missed(others))

@@ -37,9 +37,10 @@ struct Machine {
 /// The f32 next to `value` on the way to zero.
 fn toward_zero(value: f64) -> f32 {
     let nearest = value as f32;
-    match f64::from(nearest).abs() > value.abs() {
-        true => f32::from_bits(nearest.to_bits() - 1),
-        false => nearest,
+    if f64::from(nearest).abs() > value.abs() {
+        f32::from_bits(nearest.to_bits() - 1)
+    } else {
+        nearest
     }
 }
 

@@ -37,10 +37,7 @@ impl Access {
             && stride.is_multiple_of(4)
             && f32s.iter().all(|slice| slice.is_aligned_to(16))
             && elements.iter().all(|slice| slice.is_aligned_to(8));
-        match aligned {
-            true => Self::Packs,
-            false => Self::Single,
-        }
+        if aligned { Self::Packs } else { Self::Single }
     }
 }
 

@@ -61,9 +61,10 @@ impl TensorBoard {
     fn open(&mut self) -> Result<()> {
         let runs = self.output_dir.join("runs");
         let metrics = fs::metadata(self.output_dir.join("metrics.jsonl"));
-        let earlier = match metrics.is_ok_and(|file| file.len() > 0) {
-            true => latest_folder(&runs),
-            false => None,
+        let earlier = if metrics.is_ok_and(|file| file.len() > 0) {
+            latest_folder(&runs)
+        } else {
+            None
         };
         if earlier.is_some() {
             self.session = Session::Resumed;
@@ -177,9 +178,10 @@ pub fn host_name() -> String {
         .unwrap_or_default();
     let fits = |c: &char| c.is_ascii_alphanumeric() || "-_".contains(*c);
     let name: String = name.trim().chars().filter(fits).collect();
-    match name.is_empty() {
-        true => "localhost".into(),
-        false => name,
+    if name.is_empty() {
+        "localhost".into()
+    } else {
+        name
     }
 }
 

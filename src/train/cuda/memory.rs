@@ -44,9 +44,10 @@ impl Memory {
         let arena = trained(vit);
         let tensors = vit.table.starting_at(vit.trained().start).iter();
         let tensors = tensors.map(|param| {
-            let decay = match param.decay {
-                true => Decay::Applies,
-                false => Decay::None,
+            let decay = if param.decay {
+                Decay::Applies
+            } else {
+                Decay::None
             };
             let range = &param.range;
             (range.start - arena.start..range.end - arena.start, decay)

@@ -317,9 +317,10 @@ impl Engine for CudaEngine {
             (&optimizer.second, &state.second),
         ] {
             // Before the first step there is none.
-            match from.is_empty() {
-                true => self.gpu.zero(to.all())?,
-                false => self.gpu.write(to.slice(self.moments()), from)?,
+            if from.is_empty() {
+                self.gpu.zero(to.all())?
+            } else {
+                self.gpu.write(to.slice(self.moments()), from)?
             }
         }
         let updates = i32::try_from(state.step).expect("fewer than 2³¹ steps");

@@ -82,9 +82,10 @@ pub(super) fn largest(most: usize, fits: impl Fn(usize) -> bool) -> Option<usize
     let (mut low, mut high) = (0, most);
     while low < high {
         let middle = low + (high - low).div_ceil(2);
-        match fits(middle) {
-            true => low = middle,
-            false => high = middle - 1,
+        if fits(middle) {
+            low = middle
+        } else {
+            high = middle - 1
         }
     }
     (low > 0).then_some(low)

@@ -59,9 +59,10 @@ impl<'a> Room<'a> {
             Some(batches) => {
                 let evaluated = capacity.inference;
                 let plan = MemoryPlan::for_training(self.gpu, self.vit, batches, evaluated);
-                match plan.bytes() <= self.free {
-                    true => Ok(plan),
-                    false => Err(self.refusal(&plan, batches, evaluated)),
+                if plan.bytes() <= self.free {
+                    Ok(plan)
+                } else {
+                    Err(self.refusal(&plan, batches, evaluated))
                 }
             }
             None => {

@@ -76,9 +76,10 @@ impl CudaEngine {
             let (properties, element) = (gpu.properties().clone(), gpu.element());
             let record = Gpu::record(properties, element, |gpu| self.issuer(gpu).issue(work))?;
             gpu.prepare(&record.launches)?;
-            let graph = match gpu.takes_graphs() {
-                true => Some(gpu.capture(|| self.issuer(gpu).issue(work))?),
-                false => None,
+            let graph = if gpu.takes_graphs() {
+                Some(gpu.capture(|| self.issuer(gpu).issue(work))?)
+            } else {
+                None
             };
             self.graphs.insert(work, graph);
         }

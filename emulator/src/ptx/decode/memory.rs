@@ -238,9 +238,10 @@ impl Decoder<'_> {
         };
         let file = file_of(kind_name);
         let mut operands = statement.operands.iter();
-        let d = match silent {
-            true => NONE,
-            false => self.target(operands.next().ok_or("a target is missing")?, file)?,
+        let d = if silent {
+            NONE
+        } else {
+            self.target(operands.next().ok_or("a target is missing")?, file)?
         };
         let (a, width, offset) =
             self.address(operands.next().ok_or("an address is missing")?, space)?;

@@ -143,13 +143,11 @@ impl GpuOp for Attention {
                 let partials = 4 * parts * columns;
                 let once = qkv + 2 * o + lse + 2 * statistics + qkv + partials;
                 // The second launch of long sequences reads q, k, v and dO again.
-                let again = match parts > shape.images {
-                    true => qkv + o,
-                    false => 0,
-                };
-                let bias = match Self::has_bias(case) {
-                    true => partials + 4 * columns,
-                    false => 0,
+                let again = if parts > shape.images { qkv + o } else { 0 };
+                let bias = if Self::has_bias(case) {
+                    partials + 4 * columns
+                } else {
+                    0
                 };
                 forward + once + again + bias
             }

@@ -151,9 +151,10 @@ impl Walk {
 
     /// The same along a side of `rows` rows, which one tile may hold.
     fn shortened(self, rows: usize) -> Self {
-        match rows <= self.tile {
-            true => Self::resident(rows),
-            false => self,
+        if rows <= self.tile {
+            Self::resident(rows)
+        } else {
+            self
         }
     }
 

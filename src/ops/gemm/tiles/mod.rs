@@ -306,15 +306,13 @@ pub fn matmul(tiles: Tiles, c: MatMut<f32>, accumulate: Accumulate, a: Operand, 
                 let row = strip * LINES;
                 let height = LINES.min(c.rows - row);
                 let width = LINES.min(c.cols - col);
-                let shape = match height > TILE {
-                    true => Rows::Two,
-                    false => Rows::One,
-                };
+                let shape = if height > TILE { Rows::Two } else { Rows::One };
                 let at = &mut c.data[row * c.row_stride + col..];
                 let whole = width == LINES && height.is_multiple_of(TILE);
-                let (c_start, c_stride) = match whole {
-                    true => (at.as_mut_ptr(), c.row_stride),
-                    false => (edge.as_mut_ptr(), LINES),
+                let (c_start, c_stride) = if whole {
+                    (at.as_mut_ptr(), c.row_stride)
+                } else {
+                    (edge.as_mut_ptr(), LINES)
                 };
                 let product = Product {
                     c: c_start,

@@ -68,9 +68,10 @@ impl<'a> Operand<'a> {
                 let to = &mut to[half * TILE_WORDS..];
                 let lines = self.lines.saturating_sub(line).min(TILE);
                 let steps = (self.depth - step).min(DEPTH);
-                let (vector, stride) = match by_line {
-                    true => (line * self.line_stride + step, self.line_stride),
-                    false => (step * self.step_stride + line, self.step_stride),
+                let (vector, stride) = if by_line {
+                    (line * self.line_stride + step, self.line_stride)
+                } else {
+                    (step * self.step_stride + line, self.step_stride)
                 };
                 if (lines, steps) == (TILE, DEPTH) {
                     // SAFETY: `Tiles` is the proof of the instructions.
@@ -78,10 +79,12 @@ impl<'a> Operand<'a> {
                     continue;
                 }
                 let mut padded = [0.0; DEPTH * TILE];
-                let (vectors, width, apart) = match by_line {
-                    true => (lines, steps, DEPTH),
-                    false if lines == 0 => (0, 0, TILE),
-                    false => (steps, lines, TILE),
+                let (vectors, width, apart) = if by_line {
+                    (lines, steps, DEPTH)
+                } else if lines == 0 {
+                    (0, 0, TILE)
+                } else {
+                    (steps, lines, TILE)
                 };
                 for (i, to) in padded.chunks_exact_mut(apart).take(vectors).enumerate() {
                     to[..width].copy_from_slice(&self.data[vector + i * stride..][..width]);

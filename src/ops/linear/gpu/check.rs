@@ -180,12 +180,13 @@ impl GpuOp for Linear {
         let bytes = match pass {
             Pass::Forward => forward,
             Pass::Backward => {
-                let (parts, gradient) = match gelu {
-                    true => (
+                let (parts, gradient) = if gelu {
+                    (
                         gelu_parts(gpu, behind_gelu(shape)),
                         forward + 3 * y + 2 * outputs * outputs,
-                    ),
-                    false => (WeightPlan::new(gpu, shape).parts, 0),
+                    )
+                } else {
+                    (WeightPlan::new(gpu, shape).parts, 0)
                 };
                 let sums = 2 * 4 * parts * outputs + 4 * outputs;
                 gradient + sums + (y + w + x) + weight_bytes(gpu, shape)
