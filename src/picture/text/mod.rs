@@ -134,10 +134,10 @@ mod tests {
         assert_eq!(width("ที่", 16.0), width("ท", 16.0));
         assert_eq!(width("e\u{301}", 16.0), width("e", 16.0));
         assert_eq!(width("\u{200f}a\u{fe0f}", 16.0), width("a", 16.0));
-        assert!(outline(" ", 16.0).is_empty());
+        assert_eq!(outline(" ", 16.0), Outline::default());
         for missing in ["😀", "\u{e000}", "\u{7}"] {
             assert_eq!(outline(missing, 16.0), outline("\u{10ffff}", 16.0));
-            assert!(!outline(missing, 16.0).is_empty());
+            assert_ne!(outline(missing, 16.0), Outline::default());
         }
     }
 
