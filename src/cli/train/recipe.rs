@@ -34,7 +34,7 @@ impl Recipe {
         epochs: 20.0,
         batch_size: 32,
         logging_steps: 100,
-        eval: Interval::Steps(100),
+        eval: Interval::Epoch,
         save: Interval::Never,
     };
 
