@@ -68,15 +68,18 @@ fn grid_size(text: &str) -> Result<(usize, usize), String> {
     }
 }
 
+/// A picture as the bytes of a file.
+type Encoder = fn(&Rgb) -> Vec<u8>;
+
 /// Kinds of pictures by the endings of their files.
-const KINDS: [(&str, fn(&Rgb) -> Vec<u8>); 3] = [
+const KINDS: [(&str, Encoder); 3] = [
     ("png", Rgb::to_png),
     ("jpg", Rgb::to_jpeg),
     ("jpeg", Rgb::to_jpeg),
 ];
 
 /// Where to write a picture, and how.
-type Target<'a> = Option<(&'a Path, fn(&Rgb) -> Vec<u8>)>;
+type Target<'a> = Option<(&'a Path, Encoder)>;
 
 pub fn run(args: &ShowArgs, global: &Global) -> Outcome {
     let target = match &args.output {
