@@ -234,7 +234,7 @@ fn too_many() {
     let runs = vec![("run".to_owned(), log(&[0.2, 0.4], &[])); 1000];
     let error = png_file(&charts_of_runs(&runs, Over::Steps)).unwrap_err();
     assert_eq!(error.exit_code(), 2);
-    assert!(error.to_string().contains(".svg"), "{error}");
+    assert!(error.help().unwrap().contains(".svg"), "{error}");
 }
 
 fn hugging_faces_run(folder: &Path) -> Result<(), Failed> {
