@@ -1,7 +1,7 @@
-//! The schema in a file's footer, looked at before the Parquet reader does.
+//! A file's footer, looked at before the Parquet reader does.
 //!
-//! It is a list of all groups and columns, each group before what it holds. The reader takes room for
-//! as many children as a group claims, and calls itself once for each group within a group.
+//! The schema in it is a list of all groups and columns, each group before what it holds. The reader
+//! takes room for as many children as a group claims, and calls itself once for each group within a group.
 
 use std::io::Read;
 
@@ -9,7 +9,7 @@ use parquet::errors::{ParquetError, Result};
 use parquet::file::reader::ChunkReader;
 
 use super::on_disk::OnDisk;
-use super::thrift::{Shape, Thrift, broken};
+use super::thrift::{Fields, Shape, Thrift};
 
 /// Groups within groups; nobody has more than a few.
 const DEPTH: usize = 64;
@@ -57,7 +57,88 @@ const LOGICAL_TYPE: Shape = Shape::Struct(&[
     (19, EMPTY),
 ]);
 
-/// An error where the schema claims what it does not hold. What else is wrong with a footer the Parquet
+const SCHEMA: i16 = 2;
+
+/// The other fields of the footer, as far as the Parquet reader looks at them.
+const FOOTER: Fields = &[
+    (1, Shape::Number),
+    (3, Shape::Number),
+    (4, Shape::List(&ROW_GROUP)),
+    (5, Shape::List(&PAIR)),
+    (6, Shape::Text),
+    (7, Shape::List(&ORDER)),
+];
+
+const PAIR: Shape = Shape::Struct(&[(1, Shape::Text), (2, Shape::Text)]);
+const ORDER: Shape = Shape::Struct(&[(1, EMPTY), (2, EMPTY), (3, EMPTY)]);
+
+const ROW_GROUP: Shape = Shape::Struct(&[
+    (1, Shape::List(&COLUMN)),
+    (2, Shape::Number),
+    (3, Shape::Number),
+    (4, Shape::List(&SORTING)),
+    (5, Shape::Number),
+    (7, Shape::Number),
+]);
+const SORTING: Shape = Shape::Struct(&[(1, Shape::Number), (2, Shape::Bool), (3, Shape::Bool)]);
+
+const COLUMN: Shape = Shape::Struct(&[
+    (1, Shape::Text),
+    (2, Shape::Number),
+    (3, DESCRIPTION),
+    (4, Shape::Number),
+    (5, Shape::Number),
+    (6, Shape::Number),
+    (7, Shape::Number),
+]);
+const DESCRIPTION: Shape = Shape::Struct(&[
+    (1, Shape::Number),
+    (2, Shape::List(&Shape::Number)),
+    (4, Shape::Number),
+    (5, Shape::Number),
+    (6, Shape::Number),
+    (7, Shape::Number),
+    (9, Shape::Number),
+    (10, Shape::Number),
+    (11, Shape::Number),
+    (12, STATISTICS),
+    (13, Shape::List(&ENCODING)),
+    (14, Shape::Number),
+    (15, Shape::Number),
+    (16, SIZES),
+    (17, PLACES),
+]);
+const STATISTICS: Shape = Shape::Struct(&[
+    (1, Shape::Text),
+    (2, Shape::Text),
+    (3, Shape::Number),
+    (4, Shape::Number),
+    (5, Shape::Text),
+    (6, Shape::Text),
+    (7, Shape::Bool),
+    (8, Shape::Bool),
+    (9, Shape::Number),
+]);
+const ENCODING: Shape =
+    Shape::Struct(&[(1, Shape::Number), (2, Shape::Number), (3, Shape::Number)]);
+const SIZES: Shape = Shape::Struct(&[
+    (1, Shape::Number),
+    (2, Shape::List(&Shape::Number)),
+    (3, Shape::List(&Shape::Number)),
+]);
+const PLACES: Shape = Shape::Struct(&[(1, BOX), (2, Shape::List(&Shape::Number))]);
+const BOX: Shape = Shape::Struct(&[
+    (1, Shape::Double),
+    (2, Shape::Double),
+    (3, Shape::Double),
+    (4, Shape::Double),
+    (5, Shape::Double),
+    (6, Shape::Double),
+    (7, Shape::Double),
+    (8, Shape::Double),
+]);
+
+/// An error where the footer claims what it does not hold. What else is wrong with a footer the Parquet
 /// reader says.
 pub fn check(file: &OnDisk) -> Result<()> {
     const TAIL: u64 = 8;
@@ -71,21 +152,27 @@ pub fn check(file: &OnDisk) -> Result<()> {
         .rev()
         .fold(0, |n, &byte| n << 8 | u64::from(byte));
     match tail.checked_sub(length) {
-        Some(start) if mark == b"PAR1" => check_schema(&mut file.get_read(start)?.take(length)),
+        Some(start) if mark == b"PAR1" => check_all(&mut file.get_read(start)?.take(length)),
         _ => Ok(()),
     }
 }
 
-fn check_schema(footer: &mut impl Read) -> Result<()> {
+fn check_all(footer: &mut impl Read) -> Result<()> {
     let mut thrift = Thrift::new(footer);
-    let mut last = 0;
-    let count = loop {
-        match thrift.field(&mut last)? {
-            Some((1 | 3, kind @ 4..=6)) => thrift.skip(kind, 0)?, // the version, the rows
-            Some((2, kind)) => break thrift.structs(kind)?,
-            _ => return Err(broken()),
+    let (mut last, mut has_schema) = (0, false);
+    while let Some(field @ (number, kind)) = thrift.field(&mut last)? {
+        match (number, has_schema) {
+            (SCHEMA, false) => check_schema(&mut thrift, kind)?,
+            (SCHEMA, true) => thrift.skip(kind, 0)?,
+            _ => thrift.known(field, FOOTER, 0, &mut |_, _| {})?,
         }
-    };
+        has_schema |= number == SCHEMA;
+    }
+    Ok(())
+}
+
+fn check_schema(thrift: &mut Thrift<impl Read>, list: u8) -> Result<()> {
+    let count = thrift.structs(list)?;
     let mut claimed = 0;
     // Of each group that is not over, how many children are still to come.
     let mut open: Vec<u64> = Vec::new();
@@ -120,7 +207,7 @@ fn check_schema(footer: &mut impl Read) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// A footer that starts with a schema of such numbers of children.
+    /// A footer with a schema of such numbers of children.
     fn footer(children: &[u32]) -> Vec<u8> {
         let mut bytes = vec![
             0x15,
@@ -145,11 +232,12 @@ mod tests {
                 }
             }
         }
+        bytes.push(0);
         bytes
     }
 
     fn checked(children: &[u32]) -> Result<()> {
-        check_schema(&mut &footer(children)[..])
+        check_all(&mut &footer(children)[..])
     }
 
     #[test]
@@ -170,7 +258,12 @@ mod tests {
         for at in [0, 2, 6] {
             let mut hidden = footer.clone();
             hidden[at] = hidden[at] & 0xf0 | 11;
-            assert!(check_schema(&mut &hidden[..]).is_err(), "byte {at}");
+            assert!(check_all(&mut &hidden[..]).is_err(), "byte {at}");
         }
+        // A list of truths, which the Parquet reader would count to the end, in a field that nobody knows.
+        let end = footer.len() - 1;
+        let counted = |item: u8| [&footer[..end], &[0xb9, 0x10 | item, 9, 0]].concat();
+        check_all(&mut &counted(3)[..]).unwrap();
+        assert!(check_all(&mut &counted(1)[..]).is_err());
     }
 }
