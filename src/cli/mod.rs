@@ -10,6 +10,7 @@ mod hugging_face;
 mod images;
 mod info;
 mod interrupt;
+mod license;
 mod model;
 mod numbers;
 mod once;

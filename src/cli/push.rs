@@ -4,15 +4,15 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde_json::json;
 
 use super::Global;
 use super::hub::{Transfers, hub};
+use super::license::LicenseArgs;
 use super::model::PREPROCESSOR;
 use super::output::{self, Outcome};
 use vitcuda::hub::{Id, LocalFile, MAIN, Push, Visibility};
-use vitcuda::report::model_card::{LICENSES, with_license};
+use vitcuda::report::model_card::with_license;
 use vitcuda::{Error, Result, files};
 
 /// Push a model to the Hugging Face hub
@@ -37,16 +37,8 @@ pub struct PushArgs {
     #[arg(long, short, value_name = "TEXT", default_value = "Upload model")]
     #[arg(alias = "commit-message")]
     pub message: String,
-    /// Licence of the model, which is written into its README.md, by the hub's name: apache-2.0, mit,
-    /// other, …
-    #[arg(
-        long,
-        value_name = "NAME",
-        hide_possible_values = true,
-        ignore_case = true
-    )]
-    #[arg(value_parser = PossibleValuesParser::new(LICENSES).map(|name| name.to_lowercase()))]
-    pub license: Option<String>,
+    #[command(flatten)]
+    pub license: LicenseArgs,
 }
 
 /// Files that are pushed where they are there.
@@ -59,10 +51,11 @@ fn repository(text: &str) -> Result<Id, String> {
 }
 
 pub fn run(args: &PushArgs, global: &Global) -> Outcome {
-    if let Some(license) = &args.license {
+    let mut files = files_of(&args.folder)?;
+    if let Some(license) = &args.license.license {
         license_card(&args.folder.join(CARD), license)?;
+        files = files_of(&args.folder)?; // with a card that was not there before
     }
-    let files = files_of(&args.folder)?;
     let push = Push {
         repository: &args.repository.name,
         branch: &args.revision,
@@ -91,7 +84,13 @@ pub fn run(args: &PushArgs, global: &Global) -> Outcome {
 /// Writes the licence into the front matter of the card `file`; there may be none yet.
 fn license_card(file: &Path, license: &str) -> Result<()> {
     let text = match files::read_regular(file) {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Ok(bytes) => String::from_utf8(bytes).map_err(|_| {
+            Error::model(
+                file,
+                "is no text",
+                "write it in UTF-8, or leave out --license",
+            )
+        })?,
         Err(e) if e.kind() == ErrorKind::NotFound => String::new(),
         Err(e) => return Err(Error::io(file, "read it", e)),
     };

@@ -219,6 +219,49 @@ pub enum Resumed {
     Other,
 }
 
+/// Flag, name, value, and what a resumed run may have.
+type Row = (&'static str, &'static str, Value, Resumed);
+
+impl From<Row> for Setting {
+    fn from((flag, name, value, resumed): Row) -> Self {
+        Self {
+            flag,
+            name,
+            value,
+            resumed,
+        }
+    }
+}
+
+impl Hyper {
+    /// Its part of [`TrainConfig::settings`]; each has a part in the numbers.
+    fn rows(&self) -> Vec<Row> {
+        let Self {
+            beta1,
+            beta2,
+            epsilon,
+            weight_decay,
+            max_grad_norm,
+            label_smoothing,
+            class_weights,
+            freeze,
+        } = self;
+        #[rustfmt::skip]
+        let rows = [
+            ("--weight-decay", "weight_decay", json!(weight_decay)),
+            ("--adam-beta1", "adam_beta1", json!(beta1)),
+            ("--adam-beta2", "adam_beta2", json!(beta2)),
+            ("--adam-epsilon", "adam_epsilon", json!(epsilon)),
+            ("--max-grad-norm", "max_grad_norm", json!(max_grad_norm)),
+            ("--label-smoothing-factor", "label_smoothing_factor", json!(label_smoothing)),
+            ("--class-weights", "class_weights", json!(class_weights)),
+            ("--freeze", "freeze", json!(freeze.to_string())),
+        ];
+        let same = |(flag, name, value)| (flag, name, value, Resumed::Same);
+        rows.into_iter().map(same).collect()
+    }
+}
+
 impl TrainConfig {
     /// All settings, in the order in which they are told. What is told of a run anywhere (its header,
     /// the state in its checkpoints, the model card, TensorBoard's text) is taken from here, so
@@ -256,150 +299,39 @@ impl TrainConfig {
             metric_for_best_model,
             early_stopping_patience,
         } = self;
-        let Hyper {
-            beta1,
-            beta2,
-            epsilon,
-            weight_decay,
-            max_grad_norm,
-            label_smoothing,
-            class_weights,
-            freeze,
-        } = hyper;
-        let settings = [
+        #[rustfmt::skip] // a table
+        let steps = vec![
             ("--output-dir", "output_dir", json!(output_dir), Other),
-            (
-                "--learning-rate",
-                "learning_rate",
-                json!(learning_rate),
-                Same,
-            ),
-            (
-                "--epochs",
-                "num_train_epochs",
-                json!(num_train_epochs),
-                Same,
-            ),
+            ("--learning-rate", "learning_rate", json!(learning_rate), Same),
+            ("--epochs", "num_train_epochs", json!(num_train_epochs), Same),
             ("--max-steps", "max_steps", json!(max_steps), Same),
-            (
-                "--batch-size",
-                "per_device_train_batch_size",
-                json!(train_batch_size),
-                Same,
-            ),
-            (
-                "--eval-batch-size",
-                "per_device_eval_batch_size",
-                json!(eval_batch_size),
-                Other,
-            ),
-            (
-                "--gradient-accumulation-steps",
-                "gradient_accumulation_steps",
-                json!(gradient_accumulation_steps),
-                Same,
-            ),
-            (
-                "--lr-scheduler-type",
-                "lr_scheduler_type",
-                json!(schedule),
-                Same,
-            ),
+            ("--batch-size", "per_device_train_batch_size", json!(train_batch_size), Same),
+            ("--eval-batch-size", "per_device_eval_batch_size", json!(eval_batch_size), Other),
+            ("--gradient-accumulation-steps", "gradient_accumulation_steps", json!(gradient_accumulation_steps), Same),
+            ("--lr-scheduler-type", "lr_scheduler_type", json!(schedule), Same),
             ("--warmup-steps", "warmup_steps", json!(warmup_steps), Same),
             ("--warmup-ratio", "warmup_ratio", json!(warmup_ratio), Same),
-            ("--weight-decay", "weight_decay", json!(weight_decay), Same),
-            ("--adam-beta1", "adam_beta1", json!(beta1), Same),
-            ("--adam-beta2", "adam_beta2", json!(beta2), Same),
-            ("--adam-epsilon", "adam_epsilon", json!(epsilon), Same),
-            (
-                "--max-grad-norm",
-                "max_grad_norm",
-                json!(max_grad_norm),
-                Same,
-            ),
-            (
-                "--label-smoothing-factor",
-                "label_smoothing_factor",
-                json!(label_smoothing),
-                Same,
-            ),
-            (
-                "--class-weights",
-                "class_weights",
-                json!(class_weights),
-                Same,
-            ),
-            ("--freeze", "freeze", json!(freeze.to_string()), Same),
+        ];
+        #[rustfmt::skip]
+        let moments = vec![
             ("--seed", "seed", json!(seed), Same),
             ("--data-seed", "data_seed", json!(data_seed), Same),
             ("--logging-steps", "logging_strategy", json!(logging), Same),
-            (
-                "--logging-first-step",
-                "logging_first_step",
-                json!(logging_first_step),
-                Same,
-            ),
-            (
-                "--logging-strategy",
-                "logging_at_evaluations",
-                json!(log_at_milestones),
-                Same,
-            ),
+            ("--logging-first-step", "logging_first_step", json!(logging_first_step), Same),
+            ("--logging-strategy", "logging_at_evaluations", json!(log_at_milestones), Same),
             ("--eval-steps", "eval_strategy", json!(eval), Same),
-            (
-                "--eval-on-start",
-                "eval_on_start",
-                json!(eval_on_start),
-                Other,
-            ),
+            ("--eval-on-start", "eval_on_start", json!(eval_on_start), Other),
             ("--eval-delay", "eval_delay", json!(eval_delay), Same),
             ("--save-steps", "save_strategy", json!(save), Same),
-            (
-                "--save-total-limit",
-                "save_total_limit",
-                json!(save_total_limit),
-                Other,
-            ),
-            (
-                "--save-only-model",
-                "save_only_model",
-                json!(save_only_model),
-                Other,
-            ),
-            (
-                "--on-save-error",
-                "on_save_error",
-                json!(on_save_error),
-                Other,
-            ),
-            (
-                "--load-best-model-at-end",
-                "load_best_model_at_end",
-                json!(load_best_model_at_end),
-                Other,
-            ),
-            (
-                "--metric-for-best-model",
-                "metric_for_best_model",
-                json!(metric_for_best_model),
-                Same,
-            ),
-            (
-                "--early-stopping-patience",
-                "early_stopping_patience",
-                json!(early_stopping_patience),
-                Other,
-            ),
+            ("--save-total-limit", "save_total_limit", json!(save_total_limit), Other),
+            ("--save-only-model", "save_only_model", json!(save_only_model), Other),
+            ("--on-save-error", "on_save_error", json!(on_save_error), Other),
+            ("--load-best-model-at-end", "load_best_model_at_end", json!(load_best_model_at_end), Other),
+            ("--metric-for-best-model", "metric_for_best_model", json!(metric_for_best_model), Same),
+            ("--early-stopping-patience", "early_stopping_patience", json!(early_stopping_patience), Other),
         ];
-        let settings = settings.into_iter();
-        settings
-            .map(|(flag, name, value, resumed)| Setting {
-                flag,
-                name,
-                value,
-                resumed,
-            })
-            .collect()
+        let rows = steps.into_iter().chain(hyper.rows()).chain(moments);
+        rows.map(Setting::from).collect()
     }
 
     /// Settings that are not those of [`TrainConfig::default`].

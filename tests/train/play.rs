@@ -9,10 +9,7 @@ use vitcuda::error::{Error, Result};
 use vitcuda::model::tensor_file::{self, Tensor, TensorFile};
 use vitcuda::report::record::Origin;
 use vitcuda::report::{Event, Logged, Reporter};
-use vitcuda::train::config::Hyper;
-use vitcuda::train::config::{
-    BestMetric, Interval, OnSaveError, SaveStrategy, Schedule, TrainConfig,
-};
+use vitcuda::train::config::{Interval, SaveStrategy, TrainConfig};
 use vitcuda::train::engine::Engine;
 use vitcuda::train::{BatchSource, Job, ModelFiles, Outcome, RunLock, train};
 
@@ -81,33 +78,13 @@ impl Play {
         Self {
             config: TrainConfig {
                 output_dir: folder.path().join("run"),
-                overwrite_output_dir: false,
-                resume: None,
                 learning_rate: 2e-4,
                 num_train_epochs: 1.0,
-                max_steps: None,
                 train_batch_size: 16,
                 eval_batch_size: 64,
-                gradient_accumulation_steps: 1,
-                schedule: Schedule::Linear,
-                warmup_steps: 0,
-                warmup_ratio: 0.0,
-                hyper: Hyper::default(),
-                seed: 42,
-                data_seed: None,
                 logging: Interval::Steps(10),
-                logging_first_step: false,
-                log_at_milestones: false,
-                eval: Interval::Never,
-                eval_on_start: false,
-                eval_delay: 0.0,
                 save: SaveStrategy::Never,
-                save_total_limit: None,
-                save_only_model: false,
-                on_save_error: OnSaveError::Stop,
-                load_best_model_at_end: false,
-                metric_for_best_model: BestMetric::EvalLoss,
-                early_stopping_patience: None,
+                ..TrainConfig::default()
             },
             _folder: folder,
             stop: Arc::default(),

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::batch::BatchSizes;
 use super::choices::{
@@ -11,13 +10,13 @@ use super::choices::{
 };
 use super::recipe::{Recipe, name, with_default};
 use crate::cli::images::BadImagesArg;
+use crate::cli::license::LicenseArgs;
 use crate::cli::numbers::{
     Steps, count, count_or_none, magnitude, positive, share, steps, steps_or_none, truth,
 };
 use crate::cli::source::SplitArgs;
 use vitcuda::model::freeze::Freeze;
 use vitcuda::model::init::HeadInit;
-use vitcuda::report::model_card::LICENSES;
 use vitcuda::train::batch_size::BatchSize;
 use vitcuda::train::config::{Changes, Hyper, Interval, Resume, SaveStrategy, TrainConfig};
 use vitcuda::train::plan;
@@ -211,15 +210,8 @@ pub struct OutputArgs {
     /// Finish with the weights of the best checkpoint, not the last
     #[arg(long)]
     pub load_best_model_at_end: bool,
-    /// Licence of the model, for its card, by the hub's name: apache-2.0, mit, other, …
-    #[arg(
-        long,
-        value_name = "NAME",
-        hide_possible_values = true,
-        ignore_case = true
-    )]
-    #[arg(value_parser = PossibleValuesParser::new(LICENSES).map(|name| name.to_lowercase()))]
-    pub license: Option<String>,
+    #[command(flatten)]
+    pub license: LicenseArgs,
     /// What makes a checkpoint the best: a low loss or a high accuracy
     #[arg(long, value_name = "METRIC", default_value = "eval_loss")]
     pub metric_for_best_model: Metric,

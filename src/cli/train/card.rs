@@ -60,7 +60,7 @@ pub fn write(about: &About, outcome: &Outcome) -> Result<Option<String>> {
         base_model: base.and_then(id),
         data: here(&about.data),
         dataset: data.and_then(id),
-        license: about.args.outputs.license.clone(),
+        license: about.args.outputs.license.license.clone(),
         classes: about.classes,
         arguments: nowhere(arguments(about.config)),
         log: &log,

@@ -73,13 +73,7 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
     facts.extend(sizes.fact);
     let mut records = Records::new(&config, &start.config, start.origin);
     let mut listeners = Reporters(vec![Box::new(&mut reporters), Box::new(&mut records)]);
-    let capacity = Capacity {
-        training: Some(EpochBatches {
-            examples: train.len(),
-            batch_size: config.train_batch_size,
-        }),
-        inference: config.eval_batch_size,
-    };
+    let capacity = capacity(&config, train.len());
     let planned = opened.plan(start.config.clone(), config.hyper.clone(), capacity)?;
     listeners.event(&Event::Planned {
         facts: planned.facts(),
@@ -131,6 +125,17 @@ pub fn run(args: &TrainArgs, global: &Global) -> Outcome {
         result(&config, &outcome)
     } else {
         Ok(())
+    }
+}
+
+/// What an engine has to have room for in an epoch of so many images.
+fn capacity(config: &TrainConfig, examples: usize) -> Capacity {
+    Capacity {
+        training: Some(EpochBatches {
+            examples,
+            batch_size: config.train_batch_size,
+        }),
+        inference: config.eval_batch_size,
     }
 }
 

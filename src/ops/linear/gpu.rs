@@ -71,25 +71,27 @@ impl Shape {
         [self.rows, self.outputs, self.inputs].map(|n| i32::try_from(n).expect("linear: size"))
     }
 
-    /// y = x Wᵀ + b as a product; `epilogue` bytes are read and written for each value of y.
-    fn forward(self, epilogue: usize) -> Product {
+    /// y = x Wᵀ + b as a product of operands accessed so; `epilogue` bytes are read and written for each
+    /// value of y.
+    fn forward(self, epilogue: usize, access: Access) -> Product {
         Product {
             m: self.rows,
             n: self.outputs,
             k: self.inputs,
             epilogue,
-            copy: copy_bytes(self.inputs),
+            copy: access.copy(),
         }
     }
 
-    /// dx = dy W as a product; `epilogue` bytes are read and written for each value of dx.
-    fn backward_input(self, epilogue: usize) -> Product {
+    /// dx = dy W as a product, `copy` bytes of its operands at once; `epilogue` bytes are read and written
+    /// for each value of dx.
+    fn backward_input(self, epilogue: usize, copy: usize) -> Product {
         Product {
             m: self.rows,
             n: self.inputs,
             k: self.outputs,
             epilogue,
-            copy: copy_bytes(self.outputs).min(copy_bytes(self.inputs)),
+            copy,
         }
     }
 }
@@ -104,7 +106,8 @@ pub fn forward(
     layer: Layer,
     shape: Shape,
 ) -> Result<()> {
-    let tile = Tile::choose(gpu.properties(), shape.forward(2));
+    let access = layer.access(x, shape);
+    let tile = Tile::choose(gpu.properties(), shape.forward(2, access));
     forward_on(gpu, &tile, y, x, layer, shape)
 }
 
@@ -144,7 +147,7 @@ pub fn forward_f32(
     y.check("linear: y", shape.rows, shape.outputs);
     let access = layer.access(x, shape);
     let access = access.epilogue(shape.outputs, layer.bias, &[y], &[]);
-    let tile = Tile::choose(gpu.properties(), shape.forward(4));
+    let tile = Tile::choose(gpu.properties(), shape.forward(4, access));
     let kernel = forward_kernel!(
         LinearForwardF32 {
             y: y.values.ptr(),
@@ -176,7 +179,7 @@ pub fn forward_gelu(
     h.unwrap_or(y).check("linear: h", shape.rows, shape.outputs);
     let access = layer.access(x, shape);
     let access = access.epilogue(shape.outputs, layer.bias, &[], &[y, h.unwrap_or(y)]);
-    let tile = Tile::choose(gpu.properties(), shape.forward(4));
+    let tile = Tile::choose(gpu.properties(), shape.forward(4, access));
     let kernel = forward_kernel!(
         LinearForwardGelu {
             y: y.values.ptr(),
@@ -204,7 +207,7 @@ pub fn forward_residual(
     residual.check("linear: residual", shape.rows, shape.outputs);
     let access = layer.access(x, shape);
     let access = access.epilogue(shape.outputs, layer.bias, &[y, residual], &[]);
-    let tile = Tile::choose(gpu.properties(), shape.forward(8));
+    let tile = Tile::choose(gpu.properties(), shape.forward(8, access));
     let kernel = forward_kernel!(
         LinearForwardResidual {
             y: y.values.ptr(),
@@ -246,7 +249,7 @@ pub fn forward_patches(
     let positions = Rows::packed(positions, shape.outputs);
     let access = layer.access(patches, shape).patches(per_image);
     let access = access.epilogue(shape.outputs, layer.bias, &[stream, positions], &[]);
-    let tile = Tile::choose(gpu.properties(), shape.forward(4));
+    let tile = Tile::choose(gpu.properties(), shape.forward(4, access));
     let [rows, outputs, inputs] = shape.dims();
     let kernel = LinearForwardPatch {
         x: x.ptr(),
@@ -279,7 +282,9 @@ pub fn backward_input(
     weight: Rows<Element>,
     shape: Shape,
 ) -> Result<()> {
-    let tile = Tile::choose(gpu.properties(), shape.backward_input(2));
+    let access = backward_access(dy, weight, shape);
+    let product = shape.backward_input(2, access.copy());
+    let tile = Tile::choose(gpu.properties(), product);
     backward_input_on(gpu, &tile, dx, dy, weight, shape)
 }
 
@@ -310,8 +315,11 @@ pub fn backward_input_on(
     unsafe { launch(gpu, &kernel, tile, access, (shape.rows, shape.inputs), 1) }
 }
 
+/// By the widths alone: the room for its sums is planned before there are addresses. Where a weight's
+/// address allows less than they do, the MLP's own width, an operand's here, is what put it there.
 fn gelu_tile(gpu: &Properties, shape: Shape) -> Tile {
-    Tile::choose(gpu, shape.backward_input(4))
+    let copy = copy_bytes(shape.outputs).min(copy_bytes(shape.inputs));
+    Tile::choose(gpu, shape.backward_input(4, copy))
 }
 
 /// Rows of partial sums, `shape.inputs` values each, that [`backward_input_gelu`] leaves.

@@ -71,6 +71,11 @@ impl Access {
         }
     }
 
+    /// The smaller of the copies.
+    pub fn copy(&self) -> usize {
+        self.copies[0].min(self.copies[1])
+    }
+
     /// With an epilogue that visits `columns` columns of these tensors, and a bias of as many.
     pub fn epilogue(
         self,
