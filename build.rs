@@ -1,7 +1,6 @@
 //! Reads `kernels/` and writes `kernels.rs`, which `src/device/kernels.rs` includes: the texts with
 //! their hashes, and for each kernel a struct with one typed field a parameter, so that a parameter
-//! that was renamed, added or retyped in the CUDA text does not compile in Rust. Packs the letters of
-//! pictures, too.
+//! that was renamed, added or retyped in the CUDA text does not compile in Rust.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -9,8 +8,6 @@ use std::{env, fs};
 
 #[path = "src/fnv.rs"]
 mod fnv;
-#[path = "build/fonts.rs"]
-mod fonts;
 #[path = "build/linker.rs"]
 mod linker;
 #[path = "build/signature.rs"]
@@ -49,7 +46,6 @@ fn main() {
     .unwrap();
     let folder = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     fs::write(folder.join("kernels.rs"), out).expect("cargo's output folder is writable");
-    fonts::pack(&folder);
     linker::fold_equal_functions();
 }
 

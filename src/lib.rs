@@ -1,8 +1,7 @@
 //! vitcuda fine-tunes, trains, evaluates and runs Vision Transformers.
 //!
 //! Dependencies point one way: `cli → train → model → ops → device`. `data` knows nothing of the
-//! model; `report` knows nothing of either; `metrics` and `picture` know nothing of
-//! anything.
+//! model; `report` knows nothing of either; `metrics` knows nothing of anything.
 
 pub mod bench;
 pub mod data;
@@ -26,7 +25,6 @@ pub mod memory;
 pub mod metrics;
 pub mod model;
 pub mod ops;
-pub mod picture;
 pub mod report;
 pub mod rng;
 pub mod train;

@@ -3,8 +3,8 @@
 
 use super::preprocess::Size;
 use super::resize::{Axis, Filter, resize};
-use super::rgb::Rgb;
 use crate::rng::{Philox, Purpose};
+use vitcuda_picture::Rgb;
 
 /// Share of the picture's area that a crop is to have.
 const SCALE: (f64, f64) = (0.08, 1.0);

@@ -6,8 +6,8 @@ use crate::fnv::fnv1a;
 
 use super::decode::Undecodable;
 use super::encoded::Reader;
-use super::rgb::Rgb;
 use super::table::TableRows;
+use vitcuda_picture::Rgb;
 
 /// Where one image comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]

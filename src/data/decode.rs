@@ -8,6 +8,7 @@ mod claims;
 mod formats;
 mod orientation;
 mod pixels;
+mod tiff;
 mod webp;
 
 use std::io::Cursor;
@@ -16,9 +17,9 @@ use std::panic::catch_unwind;
 use image::{ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 use super::jpeg;
-use super::rgb::Rgb;
 use crate::error::{Error, Result as Done};
 use crate::memory::{self, OutOfMemory};
+use vitcuda_picture::Rgb;
 
 pub use formats::READ;
 pub(super) use orientation::Tags;
@@ -83,6 +84,7 @@ fn decode_upright(bytes: &[u8]) -> Result<Rgb, Undecodable> {
     let format = formats::of(bytes)?;
     let (picture, orientation) = match format {
         ImageFormat::Jpeg => jpeg::decode(bytes)?,
+        ImageFormat::Tiff => tiff::decode(bytes)?,
         _ => decode_other(bytes, format)?,
     };
     orientation::turned(picture, orientation)

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use super::dataset::{Dataset, Origin, Sample};
 use super::decode::decode;
-use super::rgb::Rgb;
+use vitcuda_picture::Rgb;
 
 /// Side of a digit in pixels.
 pub const SIDE: usize = 8;

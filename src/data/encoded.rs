@@ -9,10 +9,10 @@ use super::dataset::Origin;
 use super::decode::{MAX_FILE, Undecodable, decode};
 use super::digits;
 use super::parquet::{Cursor, ImageRows};
-use super::rgb::Rgb;
 use super::table::TableRows;
 use crate::files;
 use crate::memory::OutOfMemory;
+use vitcuda_picture::Rgb;
 
 /// An image that is not decoded yet.
 pub enum Encoded {

@@ -12,13 +12,13 @@ use crate::error::{Error, Result};
 use layout::Layout;
 
 /// Endings of image files that are looked at, in lower case.
-pub const EXTENSIONS: [&str; 9] = [
-    "bmp", "dib", "gif", "jfif", "jpe", "jpeg", "jpg", "png", "webp",
+pub const EXTENSIONS: [&str; 11] = [
+    "bmp", "dib", "gif", "jfif", "jpe", "jpeg", "jpg", "png", "tif", "tiff", "webp",
 ];
 
 /// Endings of images in formats that are not read, in lower case.
-const UNREAD: [&str; 13] = [
-    "avif", "heic", "heif", "ico", "j2k", "jp2", "jxl", "pgm", "ppm", "psd", "svg", "tif", "tiff",
+const UNREAD: [&str; 11] = [
+    "avif", "heic", "heif", "ico", "j2k", "jp2", "jxl", "pgm", "ppm", "psd", "svg",
 ];
 
 /// The image files of each class of one folder.

@@ -1,8 +1,8 @@
 //! Pictures in rows and columns, each under its title: one picture to look at.
 
 use super::resize::{Axis, Filter, resize};
-use super::rgb::Rgb;
-use crate::picture::{Anchor, Canvas, Ink, Lettering, fit};
+use vitcuda_picture::Rgb;
+use vitcuda_picture::{Anchor, Canvas, Ink, Lettering, fit};
 
 /// Side of the square that a picture is fitted into.
 const TILE: usize = 224;

@@ -23,13 +23,13 @@ use super::augment::{Augmentation, View};
 use super::batch::Batch;
 use super::cache::default_budget;
 use super::dataset::Dataset;
-use super::decode::Undecodable;
+use super::decode::{READ, Undecodable};
 use super::encoded::Encoded;
 use super::prefetch::Prefetch;
 use super::preprocess::Preprocessor;
-use super::rgb::Rgb;
 use super::scan::scan;
 use crate::error::{Error, Result};
+use vitcuda_picture::Rgb;
 
 /// What to do about images that cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -358,9 +358,9 @@ fn refuse(dataset: &Dataset, bad: &[BadImage], policy: BadImages) -> Result<()> 
         _ => return Ok(()),
     };
     let help = if bad.len() == total {
-        "JPEG, PNG, GIF, BMP and WebP files are read, whatever their names"
+        format!("{READ} files are read, whatever their names")
     } else {
-        "repair or remove them, or leave them out with --bad-images skip"
+        "repair or remove them, or leave them out with --bad-images skip".into()
     };
     let place = if dataset.root().as_os_str().is_empty() {
         Path::new("images")

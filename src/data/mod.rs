@@ -29,8 +29,6 @@ pub mod split;
 pub mod stats;
 mod table;
 
-pub use crate::picture::Rgb;
-use crate::picture::rgb;
 pub use augment::Augmentation;
 pub use batch::Batch;
 pub use columns::Columns;
@@ -39,3 +37,4 @@ pub use dataset::Dataset;
 pub use loader::{BadImage, BadImages, Loader, LoaderOptions};
 pub use preprocess::Preprocessor;
 pub use source::{DataSpec, Labelled, Source, Splits};
+pub use vitcuda_picture::Rgb;

@@ -6,8 +6,8 @@ mod json;
 use std::path::Path;
 
 use super::resize::{Axis, Filter, resize};
-use super::rgb::Rgb;
 use crate::error::{Error, Result};
+use vitcuda_picture::Rgb;
 
 /// Height and width in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::rgb::Rgb;
+use vitcuda_picture::Rgb;
 
 /// Fixed-point bits of a weight: 32, less 8 for the value, less 2 for sums beyond [0, 1].
 const PRECISION: u32 = 32 - 8 - 2;

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use super::contents::Contents;
 use super::decode::Undecodable;
 use super::loader::BadImage;
-use super::rgb::Rgb;
 use super::scan::scan;
 use crate::error::Result;
+use vitcuda_picture::Rgb;
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]

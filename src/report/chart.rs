@@ -2,7 +2,7 @@
 
 use super::shape::Coordinate::{Laid, Placed};
 use super::shape::{Shape, Stroke, Style};
-use crate::picture::Anchor;
+use vitcuda_picture::Anchor;
 
 /// Colours of curves, told apart by colour-blind people too (Okabe and Ito).
 pub const COLOURS: [&str; 7] = [

@@ -4,8 +4,8 @@ use super::chart::{COLOURS, Chart, Curve, Points, Values};
 use super::raster::TEXT;
 use super::run_log::{RunLog, Scored, Trained};
 use crate::metrics::wilson;
-use crate::picture::Canvas;
 use crate::{Error, Result};
+use vitcuda_picture::Canvas;
 
 /// What the curves run over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

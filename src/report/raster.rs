@@ -2,7 +2,7 @@
 
 use super::chart::{Chart, RIGHT};
 use super::shape::{BAND_OPACITY, CURVE_WIDTH, Coordinate, DOT_RADIUS, Shape, Stroke, Style};
-use crate::picture::{Anchor, Canvas, Ink, Lettering, fit};
+use vitcuda_picture::{Anchor, Canvas, Ink, Lettering, fit};
 
 /// The colour of texts and axes on paper.
 pub const TEXT: &str = "#222222";

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::picture::Anchor;
+use vitcuda_picture::Anchor;
 
 /// A part of a chart; places are in pixels from its upper left corner.
 #[derive(Debug, Clone, PartialEq)]

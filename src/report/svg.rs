@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::chart::Chart;
 use super::shape::{BAND_OPACITY, CURVE_WIDTH, DOT_RADIUS, Shape, Stroke, Style};
 use super::xml::escape;
-use crate::picture::Anchor;
+use vitcuda_picture::Anchor;
 
 impl Chart {
     /// The chart as an `svg` element whose upper left corner is at (0, `y`) of what it is put into.

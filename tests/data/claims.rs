@@ -152,8 +152,7 @@ fn orientation_elsewhere() {
 
 fn other_formats() {
     for (start, name) in [
-        (&b"II*\0\x08\0\0\0"[..], "TIFF"),
-        (b"\0\0\0\x20ftypavif\0\0\0\0", "AVIF"),
+        (&b"\0\0\0\x20ftypavif\0\0\0\0"[..], "AVIF"),
         (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
         (b"\xff\x0a\0\0", "JPEG XL"),
         (b"8BPS\0\x01", "PSD"),

@@ -21,6 +21,8 @@ pub fn trials() -> Vec<Trial> {
         plain("every colour mode becomes RGB", colour_modes),
         plain("EXIF orientations are applied", orientations),
         plain("every format is read whole", formats),
+        plain("TIFF files are read as Pillow reads them", tiffs),
+        plain("what of TIFF is not read is named", other_tiffs),
         plain("JPEGs of all small sizes are read", small_jpegs),
         plain("harmless oddities of JPEGs are read", odd_jpegs),
         plain("JPEGs that libjpeg refuses are refused", broken_jpegs),
@@ -210,6 +212,82 @@ pub fn written_in_all_formats(width: usize, height: usize) -> [Vec<u8>; 5] {
     ]
     .map(write);
     [jpeg_of(&picture), png, gif, bmp, webp]
+}
+
+fn tiff(name: &str) -> Vec<u8> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tiff");
+    std::fs::read(folder.join(name)).expect(name)
+}
+
+/// Written by Pillow 13 and tifffile; beside them, as PNG, what Pillow reads (of 16-bit grey the high
+/// bytes, as everywhere here). It takes 16-bit planes for something else.
+fn tiffs() {
+    for (name, picture) in [
+        ("bits", "bits"),
+        ("cmyk", "cmyk"),
+        ("cmyk_black", "cmyk_black"),
+        ("grey16", "grey16"),
+        ("grey_alpha", "grey_alpha"),
+        ("grey_deflate", "grey_deflate"),
+        ("grey_white_is_zero", "grey_white_is_zero"),
+        ("premultiplied", "premultiplied"),
+        ("rgb16_big_endian", "rgb"),
+        ("rgb16_planar", "rgb"),
+        ("rgb_big", "rgb"),
+        ("rgb_lzw_predicted", "rgb"),
+        ("rgb_packbits_strips", "rgb"),
+        ("rgb_planar", "rgb"),
+        ("rgb_raw", "rgb"),
+        ("rgb_tiled", "rgb"),
+        ("rgb_turned_2", "rgb_turned_2"),
+        ("rgb_turned_3", "rgb_turned_3"),
+        ("rgb_turned_4", "rgb_turned_4"),
+        ("rgb_turned_5", "rgb_turned_5"),
+        ("rgb_turned_6", "rgb_turned_6"),
+        ("rgb_turned_7", "rgb_turned_7"),
+        ("rgb_turned_8", "rgb_turned_8"),
+        ("rgb_two_pages", "rgb"),
+        ("rgba", "rgba"),
+    ] {
+        let file = tiff(&format!("{name}.tiff"));
+        let found = decode(&file).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let wanted = decode(&tiff(&format!("{picture}.png"))).expect("a picture");
+        assert!(found == wanted, "{name}");
+        for length in (0..file.len()).step_by(7) {
+            drop(decode(&file[..length])); // a part may be a picture; none panics
+        }
+    }
+}
+
+fn other_tiffs() {
+    for (name, wanted) in [
+        ("fax", "TIFF of a fax is not read (save it as PNG)"),
+        (
+            "float",
+            "TIFF of numbers with a sign or a fraction is not read",
+        ),
+        ("jpeg", "JPEG within TIFF is not read"),
+        ("palette", "TIFF with a palette is not read"),
+    ] {
+        let found = problem(decode(&tiff(&format!("{name}.tiff"))));
+        assert!(found.contains(wanted), "{name}: {found}");
+    }
+    for (side, wanted) in [
+        (60_000_u32, "more than the limit of 178956970"),
+        (12_000, "bytes are too few for the 12000 × 12000 pixels"),
+    ] {
+        let mut claims = tiff("rgb_raw.tiff");
+        let place = claims[4..].first_chunk().expect("the directory's place");
+        let entries = u32::from_le_bytes(*place) as usize + 2;
+        for entry in claims[entries..].as_chunks_mut::<12>().0 {
+            // Width, height, and rows of a strip.
+            if matches!(entry, [0 | 1, 1, ..] | [0x16, 1, ..]) {
+                entry[8..].copy_from_slice(&side.to_le_bytes());
+            }
+        }
+        let found = problem(decode(&claims));
+        assert!(found.contains(wanted), "{found}");
+    }
 }
 
 fn small_jpegs() {

@@ -86,7 +86,7 @@ fn found_and_hidden() {
         "a/.ipynb_checkpoints/1.jpg",
         "a/.DS_Store",
         "a/notes.txt",
-        "a/scan.tiff",
+        "a/scan.heic",
         "a/album.png/1.jpg",
         "b/1.bmp",
         ".git/config",
@@ -105,7 +105,7 @@ fn found_and_hidden() {
     assert!(said.contains("left out 4 hidden"), "{said}");
     assert!(
         said.contains("2 files without an image's ending: a/notes.txt, list.csv")
-            && said.contains("1 images in formats that are not read: a/scan.tiff"),
+            && said.contains("1 images in formats that are not read: a/scan.heic"),
         "{said}"
     );
     assert!(

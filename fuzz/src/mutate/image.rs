@@ -1,5 +1,5 @@
-//! Changes of PNG chunks, their check sums kept right, and of RIFF chunks (WebP), their lengths kept
-//! right. GIF and BMP have neither.
+//! Changes of PNG chunks, their check sums kept right, of RIFF chunks (WebP), their lengths kept right, and
+//! of the entries of a TIFF directory. GIF and BMP have none of them.
 
 use super::bytes;
 use crate::rng::Rng;
@@ -30,6 +30,9 @@ pub const TOKENS: &[&[u8]] = &[
     b"ANIM",
     b"ANMF",
     b"\x9d\x01\x2a",
+    b"II*\0",
+    b"MM\0*",
+    b"II+\0",
 ];
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
@@ -38,6 +41,9 @@ const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 type Chunk = ([u8; 4], Vec<u8>);
 
 pub fn change(file: &[u8], other: &[u8], rng: &mut Rng) -> Option<Vec<u8>> {
+    if file.starts_with(b"II*\0") {
+        return tiff(file, rng);
+    }
     let is_png = file.starts_with(PNG);
     let split = |file: &[u8]| {
         if is_png {
@@ -71,6 +77,51 @@ pub fn change(file: &[u8], other: &[u8], rng: &mut Rng) -> Option<Vec<u8>> {
         }
     }
     Some(if is_png { png(&chunks) } else { riff(&chunks) })
+}
+
+/// Changes an entry of the first directory: its tag, type, count or value.
+fn tiff(file: &[u8], rng: &mut Rng) -> Option<Vec<u8>> {
+    const TAGS: [u16; 20] = [
+        256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325,
+        338, 339,
+    ];
+    let number = |at: usize| Some(u32::from_le_bytes(*file.get(at..)?.first_chunk()?));
+    let directory = number(4)? as usize;
+    let entries = usize::from(number(directory)? as u16);
+    if entries == 0 {
+        return None;
+    }
+    let entry = directory + 2 + 12 * rng.below(entries);
+    let mut file = file.to_vec();
+    let mut put = |at: usize, bytes: &[u8]| {
+        let place = file.get_mut(entry + at..entry + at + bytes.len());
+        place.map(|place| place.copy_from_slice(bytes))
+    };
+    let numbers = [
+        0_u32,
+        1,
+        2,
+        3,
+        4,
+        5,
+        8,
+        16,
+        17,
+        32,
+        255,
+        1000,
+        32_773,
+        65_535,
+        1 << 24,
+        u32::MAX,
+    ];
+    match rng.below(5) {
+        0 => put(0, &rng.pick(&TAGS).to_le_bytes()),
+        1 => put(2, &(rng.below(19) as u16).to_le_bytes()),
+        2 => put(4, &rng.pick(&numbers).to_le_bytes()),
+        _ => put(8, &rng.pick(&numbers).to_le_bytes()),
+    }?;
+    Some(file)
 }
 
 fn change_png_header(header: &mut [u8], rng: &mut Rng) {

@@ -49,7 +49,7 @@ const JPEG: Limit = Limit {
 
 /// In some formats a flat picture takes next to no bytes, so that 2²⁴ pixels are within any file's
 /// right. Beyond: BMP's skip covers 255 × 255 pixels in four bytes, deflate (PNG) makes 1,032 bytes of
-/// one, of eight pixels each, LZW (GIF) holds less. A pixel is held with alpha, once more while it is
+/// one, of eight pixels each, LZW (GIF, TIFF) holds less. A pixel is held with alpha, once more while it is
 /// laid on what is below it, as RGB, and once more while it is turned upright.
 const IMAGE: Limit = Limit {
     base: (1 << 24) * PIXEL,
@@ -105,7 +105,7 @@ pub const TARGETS: [Target; 13] = [
         name: "image",
         format: Format::Image,
         limit: IMAGE,
-        corpora: &["fuzz/corpus/image"],
+        corpora: &["fuzz/corpus/image", "tests/data/tiff"],
         prepare: nothing,
         run: data::image,
     },
@@ -137,7 +137,7 @@ pub const TARGETS: [Target; 13] = [
         name: "parquet",
         format: Format::Parquet,
         limit: PARQUET,
-        corpora: &["fuzz/corpus/parquet"],
+        corpora: &["fuzz/corpus/parquet", "tests/data/parquet"],
         prepare: nothing,
         run: data::parquet,
     },

@@ -15,7 +15,7 @@ use super::output::{self, Outcome};
 use super::source::ColumnArgs;
 use super::{Global, model};
 use vitcuda::data::Preprocessor;
-use vitcuda::data::decode::Undecodable;
+use vitcuda::data::decode::{READ, Undecodable};
 use vitcuda::report::format::accuracy;
 use vitcuda::train::config::Hyper;
 use vitcuda::train::engine::{Batch, Capacity, Engine};
@@ -96,7 +96,7 @@ pub fn run(args: &PredictArgs, global: &Global) -> Outcome {
         global.notice(notice);
     }
     if tally.bad == inputs.len() {
-        let help = "JPEG, PNG, GIF, BMP and WebP files are read, whatever their names";
+        let help = format!("{READ} files are read, whatever their names");
         let problem = format!("none of the {} images can be used", tally.bad);
         return Err(Error::data(&args.images[0], problem, help).into());
     }

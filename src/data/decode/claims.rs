@@ -1,5 +1,6 @@
 //! What the header of a file claims, against what a file of its length can hold: before anything is
-//! taken for it. (JPEG looks after itself.)
+//! taken for it. (JPEG looks after itself, and the header of a TIFF is not in one
+//! place: its decoder asks.)
 
 use image::ImageFormat;
 
@@ -129,6 +130,12 @@ fn bmp(bytes: &[u8]) -> Checked {
     } else {
         Ok(())
     })
+}
+
+/// A code of LZW, 12 bits, stands for 4,096 bytes at most, which are as many pixels at most; those of
+/// one bit are no more than [`ALWAYS`].
+pub fn tiff(bytes: &[u8], width: u64, height: u64) -> Result<(), Undecodable> {
+    fits(bytes, (width, height), 4096 * 8 / 12 + 1)
 }
 
 /// Lossy pictures spend two bits at least on a block of 16 × 16; flat ones without loss, none.

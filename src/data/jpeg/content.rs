@@ -7,8 +7,8 @@ use super::picture::Picture;
 use super::scan::{Coder, Scan};
 use super::upsample::Upsampling;
 use super::{Undecodable, broken};
-use crate::data::rgb::Rgb;
 use crate::memory::OutOfMemory;
+use vitcuda_picture::Rgb;
 
 /// The image as far as scans have brought it.
 pub struct Image {

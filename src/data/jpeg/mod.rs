@@ -26,7 +26,6 @@ mod standard;
 mod upsample;
 
 use super::decode::{MAX_PIXELS, Tags, Undecodable, too_few};
-use super::rgb::Rgb;
 use coefficients::{Block, ZIGZAG};
 use color::Hints;
 use content::Image;
@@ -36,6 +35,7 @@ use markers::{Markers, number, wrong_length};
 use progressive::Progressive;
 use scan::Scan;
 use sequential::Sequential;
+use vitcuda_picture::Rgb;
 
 /// Decodes a JPEG file to RGB, with its orientation; CMYK is taken as inverted (Adobe's convention),
 /// as in Pillow.

@@ -144,16 +144,12 @@ impl ParquetFile {
     }
 
     fn column(&self, group: usize, leaf: usize) -> Read<ColumnReader> {
-        let unread = match self.metadata.row_group(group).column(leaf).compression() {
-            Compression::BROTLI(_) => Some("Brotli"),
-            Compression::LZO => Some("LZO"),
-            _ => None,
-        };
-        if let Some(name) = unread {
-            return Err(format!(
-                "its pages are compressed with {name}, which is not read (write the file again with \
-                 Zstandard, Snappy, LZ4, gzip or uncompressed)"
-            ));
+        if self.metadata.row_group(group).column(leaf).compression() == Compression::LZO {
+            return Err(
+                "its pages are compressed with LZO, which is not read (write the file again with \
+                 Zstandard, Snappy, LZ4, gzip, Brotli or uncompressed)"
+                    .into(),
+            );
         }
         sound(|| {
             let rows = self.starts[group + 1] - self.starts[group];

@@ -2,10 +2,15 @@
 //!
 //! The Parquet reader takes what the header of a page claims before it looks at the page: for
 //! dictionaries the number of their entries, too. So each header is looked at first.
+//!
+//! Pages in Brotli are unpacked here: the reader's own way would bring a compressor with it, most of a
+//! megabyte of program.
 
 use std::io::Read;
 use std::sync::Arc;
 
+use brotli_decompressor::Decompressor;
+use parquet::basic::Compression;
 use parquet::column::page::{Page, PageMetadata, PageReader};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::ColumnChunkMetaData;
@@ -27,18 +32,31 @@ pub struct Pages {
     file: Arc<OnDisk>,
     at: u64,
     end: u64,
+    /// The pages are in Brotli, and the reader takes them for bytes as they are.
+    is_brotli: bool,
+    /// Bytes that the page looked at last claims to unpack to.
+    claimed: u64,
 }
 
 impl Pages {
     /// The pages of a column chunk with so many rows.
     pub fn new(file: Arc<OnDisk>, chunk: &ColumnChunkMetaData, rows: usize) -> Result<Self> {
         let (at, length) = chunk.byte_range();
-        let reader = SerializedPageReader::new(file.clone(), chunk, rows, None)?;
+        let is_brotli = matches!(chunk.compression(), Compression::BROTLI(_));
+        let reader = if is_brotli {
+            let raw = chunk.clone().into_builder();
+            let raw = raw.set_compression(Compression::UNCOMPRESSED).build()?;
+            SerializedPageReader::new(file.clone(), &raw, rows, None)?
+        } else {
+            SerializedPageReader::new(file.clone(), chunk, rows, None)?
+        };
         Ok(Self {
             reader,
             file,
             at,
             end: at.saturating_add(length),
+            is_brotli,
+            claimed: 0,
         })
     }
 
@@ -56,18 +74,62 @@ impl Pages {
                     header.compressed, header.claimed, header.entries
                 )));
             }
+            self.claimed = header.claimed;
             if !is_index {
                 break;
             }
         }
         Ok(())
     }
+
+    /// A page in Brotli, unpacked. Of a data page of the second version the levels, which come first,
+    /// are not compressed, and the values need not be.
+    fn unpack(&self, mut page: Page) -> Result<Page> {
+        let (buf, levels) = match &mut page {
+            Page::DataPage { buf, .. } | Page::DictionaryPage { buf, .. } => (buf, 0),
+            Page::DataPageV2 {
+                is_compressed: false,
+                ..
+            } => return Ok(page),
+            Page::DataPageV2 {
+                buf,
+                def_levels_byte_len,
+                rep_levels_byte_len,
+                ..
+            } => (
+                buf,
+                *def_levels_byte_len as usize + *rep_levels_byte_len as usize,
+            ),
+        };
+        let compressed = buf.get(levels..).ok_or_else(broken)?;
+        let mut unpacked = buf[..levels].to_vec();
+        let values = self.claimed.checked_sub(levels as u64).ok_or_else(broken)?;
+        // A page without a value has nothing to unpack.
+        if values > 0 {
+            let unpacker = Decompressor::new(compressed, 4096);
+            unpacker.take(values).read_to_end(&mut unpacked)?;
+        }
+        if unpacked.len() as u64 != self.claimed {
+            return Err(ParquetError::General(format!(
+                "a page unpacks to {} bytes, not to the {} of its header",
+                unpacked.len(),
+                self.claimed
+            )));
+        }
+        *buf = unpacked.into();
+        Ok(page)
+    }
 }
 
 impl PageReader for Pages {
     fn get_next_page(&mut self) -> Result<Option<Page>> {
         self.look()?;
-        self.reader.get_next_page()
+        let page = self.reader.get_next_page()?;
+        if self.is_brotli {
+            page.map(|page| self.unpack(page)).transpose()
+        } else {
+            Ok(page)
+        }
     }
 
     fn peek_next_page(&mut self) -> Result<Option<PageMetadata>> {
@@ -80,7 +142,8 @@ impl PageReader for Pages {
     }
 
     fn supports_deferred_dictionary(&self) -> bool {
-        self.reader.supports_deferred_dictionary()
+        // It would come past `unpack`.
+        !self.is_brotli && self.reader.supports_deferred_dictionary()
     }
 
     fn take_deferred_dictionary(&mut self) -> Result<Option<Page>> {

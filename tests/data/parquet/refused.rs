@@ -14,7 +14,6 @@ pub fn trials() -> Vec<Trial> {
     vec![
         plain("each wrong column has its message", wrong_columns),
         plain("wrong labels are refused", wrong_labels),
-        plain("pages compressed with Brotli are named", brotli),
         with_shared(
             "Parquet files that claim what they cannot hold",
             "data/bad_inputs/memory",
@@ -98,15 +97,6 @@ fn claims(folder: &std::path::Path) -> Result<(), libtest_mimic::Failed> {
     };
     assert!(bomb.contains("more than it can hold"), "{bomb}");
     Ok(())
-}
-
-fn brotli() {
-    let path =
-        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/parquet/brotli.parquet");
-    refused(
-        all(&path),
-        &["compressed with Brotli", "which is not read", "Zstandard"],
-    );
 }
 
 fn wrong_labels() {

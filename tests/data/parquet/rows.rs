@@ -7,7 +7,7 @@ use parquet::basic::{Compression, GzipLevel, ZstdLevel};
 use vitcuda::data::source::{open, open_unlabelled};
 use vitcuda::data::{Columns, DataSpec, Loader, LoaderOptions, Preprocessor};
 
-use super::{CAT_DOG, all, folder, number, source, three_hundred};
+use super::{CAT_DOG, all, folder, labels, number, source, three_hundred};
 use crate::common::with_shared;
 use crate::plain;
 use crate::tables::{Column, Layout, PLAIN, picture, pictures, write};
@@ -20,6 +20,7 @@ pub fn trials() -> Vec<Trial> {
             golden,
         ),
         plain("every layout and compression gives the same rows", layouts),
+        plain("pages in Brotli are read, those of both versions", brotli),
         plain("rows come in any order, one at a time", any_order),
         plain("a loader reads rows as it reads files", loader),
         plain("rows without an image are bad images", without_image),
@@ -114,6 +115,43 @@ fn layouts() {
         }
         assert_eq!(set.dataset.name(49), format!("{n}.parquet#image[49]"));
     }
+}
+
+/// Written by pyarrow 26, with pages of six rows, a dictionary for the labels, and no image in row 17.
+fn brotli() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/parquet");
+    for name in ["brotli.parquet", "brotli_v2.parquet"] {
+        let bytes = std::fs::read(folder.join(name)).expect("a file");
+        let set = all(&folder.join(name)).expect("a table").dataset;
+        assert_eq!(labels(&set), (0..50).map(|n| n % 2).collect::<Vec<_>>());
+        for i in (0..50).rev().filter(|&i| i != 17) {
+            assert_eq!(number(&set, i), i, "{name}");
+        }
+        let error = set.image(17).expect_err("there is none").to_string();
+        assert!(error.contains("the row holds no bytes"), "{error}");
+        // A page that unpacks to more or fewer bytes than its header says.
+        let root = super::folder();
+        let path = root.path().join("x.parquet");
+        let at = first_size(&bytes);
+        for by in [-2_i8, 2] {
+            let mut broken = bytes.clone();
+            broken[at] = broken[at].wrapping_add_signed(by);
+            std::fs::write(&path, broken).expect("written");
+            let error = all(&path).expect("a table").dataset.image(0);
+            let error = error.expect_err("a wrong size").to_string();
+            assert!(error.contains("a page unpacks to"), "{error}");
+        }
+    }
+}
+
+/// Where the unpacked size of the first page is: behind its kind, a number in two bytes.
+fn first_size(file: &[u8]) -> usize {
+    let header = file[4..].first_chunk::<4>().expect("a header");
+    assert!(
+        matches!(header, [0x15, _, 0x15, 0x80..=0xff]),
+        "{header:x?}"
+    );
+    4 + 3
 }
 
 fn any_order() {

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use super::kind;
-use crate::picture::outline::Outline;
+use crate::outline::Outline;
 
 /// Rows of a letter, and the size at which a dot is a pixel.
 const ROWS: usize = 16;

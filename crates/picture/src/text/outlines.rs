@@ -1,10 +1,10 @@
-//! The letters of DejaVu Sans that `data/fonts/` holds.
+//! The letters of DejaVu Sans that `fonts/` holds.
 
 use std::sync::LazyLock;
 
 use ttf_parser::{Face, GlyphId, OutlineBuilder};
 
-use crate::picture::outline::Outline;
+use crate::outline::Outline;
 
 static FILE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let packed = include_bytes!(concat!(env!("OUT_DIR"), "/outlines.zst"));

@@ -2,7 +2,7 @@
 
 mod canvas;
 mod outline;
-pub mod rgb;
+mod rgb;
 mod text;
 
 pub use canvas::{Anchor, Canvas, Ink, Lettering};

@@ -1,21 +1,23 @@
-//! Packs the letters of pictures: outlines of DejaVu Sans, and dots of GNU Unifont for what it lacks.
+//! Packs the letters: outlines of DejaVu Sans, and dots of GNU Unifont for what it lacks.
 
-use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
+use std::{env, fs};
 
 use ttf_parser::Face;
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 use unifont::Glyph;
 
-#[path = "../src/picture/text/kind.rs"]
+#[path = "src/text/kind.rs"]
 mod kind;
 
-const OUTLINES: &str = "data/fonts/DejaVuSans.ttf";
+const OUTLINES: &str = "fonts/DejaVuSans.ttf";
 
-/// Writes `outlines.zst` and `dots.zst` into `folder`.
-pub fn pack(folder: &Path) {
+/// Writes `outlines.zst` and `dots.zst`.
+fn main() {
+    let folder = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
+    println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed={OUTLINES}");
-    println!("cargo::rerun-if-changed=src/picture/text/kind.rs");
+    println!("cargo::rerun-if-changed=src/text/kind.rs");
     let outlines = fs::read(OUTLINES).expect("the font is there");
     let face = Face::parse(&outlines, 0).expect("the font is one");
     let dots = dots(|character| face.glyph_index(character).is_some());
