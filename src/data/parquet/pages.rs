@@ -107,12 +107,12 @@ impl Pages {
         // A page without a value has nothing to unpack.
         if values > 0 {
             let unpacker = Decompressor::new(compressed, 4096);
-            unpacker.take(values).read_to_end(&mut unpacked)?;
+            // One more, to see whether that is all.
+            unpacker.take(values + 1).read_to_end(&mut unpacked)?;
         }
         if unpacked.len() as u64 != self.claimed {
             return Err(ParquetError::General(format!(
-                "a page unpacks to {} bytes, not to the {} of its header",
-                unpacked.len(),
+                "a page does not unpack to the {} bytes of its header",
                 self.claimed
             )));
         }

@@ -2,8 +2,8 @@
 //!
 //! In f32 on x86-64 our own, on the tile registers of recent Xeons (`tiles`) or with AVX-512 or
 //! AVX2 (`strips`): the right operand is packed once ([`Packed`]) and shared by all threads, which
-//! is what a ViT wants, where one weight meets thousands of rows. Elsewhere, in f64, and where
-//! operands meet once, the `gemm` crate computes.
+//! is what a ViT wants, where one weight meets thousands of rows. Elsewhere, and where operands meet
+//! once, the `gemm` crate computes; in f64, which judges, a loop does.
 //!
 //! Each product runs on the calling thread. Operations split their output into tiles by a rule that
 //! knows only the shapes, so results do not depend on the number of threads.
@@ -13,13 +13,15 @@ mod strips;
 #[cfg(target_arch = "x86_64")]
 mod tiles;
 
+use std::array::from_fn;
+
 use rayon::prelude::*;
 
 use self::micro_kernel::MicroKernel;
 #[cfg(target_arch = "x86_64")]
 use self::tiles::{Operand, Side, Tiles};
 use super::buffer::Scratch;
-use super::real::Real;
+use super::real::{Real, simd};
 
 /// A matrix inside a slice: `data[row · row_stride + col · col_stride]`.
 #[derive(Clone, Copy)]
@@ -153,7 +155,7 @@ impl<'a, T> MatMut<'a, T> {
 impl<'a, T: Real> Mat<'a, T> {
     /// The same matrix; panics if it is not of f32.
     fn into_f32(self) -> Mat<'a, f32> {
-        self.with(T::as_f32(self.data).expect("packed operands are f32"))
+        self.with(T::as_f32(self.data).expect("its values are f32"))
     }
 }
 
@@ -161,7 +163,7 @@ impl<'a, T: Real> MatMut<'a, T> {
     /// The same matrix; panics if it is not of f32.
     fn into_f32(self) -> MatMut<'a, f32> {
         MatMut {
-            data: T::as_f32_mut(self.data).expect("packed operands are f32"),
+            data: T::as_f32_mut(self.data).expect("its values are f32"),
             rows: self.rows,
             cols: self.cols,
             row_stride: self.row_stride,
@@ -172,8 +174,8 @@ impl<'a, T: Real> MatMut<'a, T> {
 /// How a product is computed.
 #[derive(Clone, Copy)]
 enum Method {
-    /// By the `gemm` crate, from the operand itself.
-    Crate,
+    /// By [`matmul`], from the operand itself.
+    Unpacked,
     Strips(MicroKernel),
     #[cfg(target_arch = "x86_64")]
     Tiles(Tiles),
@@ -185,7 +187,7 @@ impl Method {
         let strips = MicroKernel::available().map(Self::Strips);
         #[cfg(target_arch = "x86_64")]
         let strips = Tiles::detect().map(Self::Tiles).into_iter().chain(strips);
-        strips.chain([Self::Crate])
+        strips.chain([Self::Unpacked])
     }
 }
 
@@ -205,16 +207,14 @@ pub struct Packed<'a, T> {
 impl<'a, T: Real> Packed<'a, T> {
     /// Packs `mat` on all threads.
     pub fn new(mat: Mat<'a, T>) -> Self {
-        let method = Method::available()
-            .next()
-            .expect("the crate is always there");
+        let method = Method::available().next().expect("one is always there");
         Self::by(method, mat)
     }
 
     fn by(method: Method, mat: Mat<'a, T>) -> Self {
         let mut packed = Self {
             mat,
-            method: Method::Crate,
+            method: Method::Unpacked,
             words: Scratch::new(0),
         };
         // The methods of our own need a common dimension, and f32.
@@ -222,7 +222,7 @@ impl<'a, T: Real> Packed<'a, T> {
             return packed;
         };
         match method {
-            Method::Crate => {}
+            Method::Unpacked => {}
             Method::Strips(kernel) => {
                 packed.words = Scratch::new(mat.rows * mat.cols.next_multiple_of(kernel.cols));
                 let blocks = bytemuck::cast_slice_mut(&mut packed.words);
@@ -255,7 +255,7 @@ pub fn matmul_packed<T: Real>(c: MatMut<T>, accumulate: Accumulate, a: Mat<T>, b
         return;
     }
     match b.method {
-        Method::Crate => matmul(c, accumulate, a, b.mat),
+        Method::Unpacked => matmul(c, accumulate, a, b.mat),
         Method::Strips(kernel) => {
             let (c, a) = (c.into_f32(), a.into_f32());
             strips::matmul(kernel, c, accumulate, a, bytemuck::cast_slice(&b.words));
@@ -276,9 +276,16 @@ pub fn matmul<T: Real>(c: MatMut<T>, accumulate: Accumulate, a: Mat<T>, b: Mat<T
         (a.rows, b.cols, b.rows),
         "matmul shapes"
     );
+    match T::as_f32(a.data) {
+        Some(_) => by_crate(c.into_f32(), accumulate, a.into_f32(), b.into_f32()),
+        None => blocked(c, accumulate, a, b),
+    }
+}
+
+fn by_crate(c: MatMut<f32>, accumulate: Accumulate, a: Mat<f32>, b: Mat<f32>) {
     let (read, alpha) = match accumulate {
-        Accumulate::Overwrite => (false, T::zero()),
-        Accumulate::Add => (true, T::one()),
+        Accumulate::Overwrite => (false, 0.0),
+        Accumulate::Add => (true, 1.0),
     };
     // SAFETY: the constructors checked that every index a shape and its strides reach lies inside
     // the slice, and `c` is borrowed mutably, so it overlaps neither operand.
@@ -298,12 +305,57 @@ pub fn matmul<T: Real>(c: MatMut<T>, accumulate: Accumulate, a: Mat<T>, b: Mat<T
             b.col_stride as isize,
             b.row_stride as isize,
             alpha,
-            T::one(),
+            1.0,
             false,
             false,
             false,
             gemm::Parallelism::None,
         );
+    }
+}
+
+/// The judge's products, in f64: four rows and eight columns at a time. (The crate's kernels for f64
+/// were 264 kB of the program.)
+fn blocked<T: Real>(c: MatMut<T>, accumulate: Accumulate, a: Mat<T>, b: Mat<T>) {
+    const ROWS: usize = 4;
+    const COLS: usize = 8;
+    let mut panel = vec![[T::zero(); COLS]; b.rows];
+    for first in (0..b.cols).step_by(COLS) {
+        let cols = COLS.min(b.cols - first);
+        for (k, to) in panel.iter_mut().enumerate() {
+            for (j, to) in to[..cols].iter_mut().enumerate() {
+                *to = b.data[k * b.row_stride + (first + j) * b.col_stride];
+            }
+        }
+        for top in (0..a.rows).step_by(ROWS) {
+            let rows = ROWS.min(a.rows - top);
+            // Of rows that are not there, the last one again.
+            let starts: [usize; ROWS] = from_fn(|i| (top + i.min(rows - 1)) * a.row_stride);
+            let sums = simd(
+                #[inline(always)]
+                || {
+                    let mut sums = [[T::zero(); COLS]; ROWS];
+                    for (k, b) in panel.iter().enumerate() {
+                        for (sums, start) in sums.iter_mut().zip(starts) {
+                            let a = a.data[start + k * a.col_stride];
+                            for (sum, &b) in sums.iter_mut().zip(b) {
+                                *sum = a.mul_add(b, *sum);
+                            }
+                        }
+                    }
+                    sums
+                },
+            );
+            for (i, sums) in sums[..rows].iter().enumerate() {
+                let row = &mut c.data[(top + i) * c.row_stride + first..][..cols];
+                for (c, &sum) in row.iter_mut().zip(sums) {
+                    *c = match accumulate {
+                        Accumulate::Overwrite => sum,
+                        Accumulate::Add => *c + sum,
+                    };
+                }
+            }
+        }
     }
 }
 

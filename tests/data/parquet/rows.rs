@@ -139,7 +139,7 @@ fn brotli() {
             std::fs::write(&path, broken).expect("written");
             let error = all(&path).expect("a table").dataset.image(0);
             let error = error.expect_err("a wrong size").to_string();
-            assert!(error.contains("a page unpacks to"), "{error}");
+            assert!(error.contains("a page does not unpack to"), "{error}");
         }
     }
 }
