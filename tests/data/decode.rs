@@ -288,6 +288,31 @@ fn other_tiffs() {
         let found = problem(decode(&claims));
         assert!(found.contains(wanted), "{found}");
     }
+    // A strip becomes a tile of these many pixels across: its place, its width, its length, its height.
+    for (across, wanted) in [
+        (65_536_u32, "a side beyond the limit"),
+        (1 << 31, "more than the limit of 178956970"),
+    ] {
+        let mut claims = tiff("rgb_lzw_predicted.tiff");
+        let place = claims[4..].first_chunk().expect("the directory's place");
+        let entries = u32::from_le_bytes(*place) as usize + 2;
+        for entry in claims[entries..].as_chunks_mut::<12>().0 {
+            let (tag, value) = match u16::from_le_bytes([entry[0], entry[1]]) {
+                273 => (324_u16, None),
+                278 => (322, Some(across)),
+                279 => (325, None),
+                284 => (323, Some(16)),
+                _ => continue,
+            };
+            entry[..2].copy_from_slice(&tag.to_le_bytes());
+            if let Some(value) = value {
+                entry[2..4].copy_from_slice(&4_u16.to_le_bytes()); // a number of 32 bits
+                entry[8..].copy_from_slice(&value.to_le_bytes());
+            }
+        }
+        let found = problem(decode(&claims));
+        assert!(found.contains(wanted), "{found}");
+    }
 }
 
 fn small_jpegs() {

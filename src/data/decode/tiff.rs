@@ -24,6 +24,9 @@ pub fn decode(bytes: &[u8]) -> Result<(Rgb, u8), Undecodable> {
     let mut file = file.with_limits(limits);
     let (width, height) = file.dimensions().map_err(describe)?;
     claims::tiff(bytes, width.into(), height.into())?;
+    // A tile may reach beyond the picture; a strip is no higher than it, whatever it says.
+    let (across, down) = file.chunk_dimensions();
+    claims::tiff(bytes, across.into(), down.min(height).into())?;
     let (width, height) = (width as usize, height as usize);
     let layout = Layout::read(&mut file)?;
     let size = layout.row(width) * height;
@@ -92,10 +95,14 @@ impl Layout {
             return Err(unread("TIFF of numbers with a sign or a fraction"));
         }
         let is_planar = numbers(Tag::PlanarConfiguration)? == [PLANAR];
+        let samples = numbers(Tag::SamplesPerPixel)?.first().copied().unwrap_or(1);
         let alpha = numbers(Tag::ExtraSamples)?;
         let alpha = alpha.first().and_then(|&n| ExtraSamples::from_u16(n));
         let stored = file.colortype().map_err(describe)?;
         let (kind, channels, bits) = Kind::of(stored, alpha)?;
+        if usize::from(samples) != channels {
+            return Err(unread(&format!("TIFF of {stored:?} in {samples} channels")));
+        }
         Ok(Self {
             kind,
             channels,
