@@ -18,7 +18,6 @@ type File<'a> = Decoder<Cursor<&'a [u8]>>;
 /// The first picture of a file, and its orientation.
 pub fn decode(bytes: &[u8]) -> Result<(Rgb, u8), Undecodable> {
     let mut limits = Limits::default();
-    limits.decoding_buffer_size = MAX_ALLOC as usize;
     limits.intermediate_buffer_size = MAX_ALLOC as usize;
     let file = Decoder::new(Cursor::new(bytes)).map_err(describe)?;
     let mut file = file.with_limits(limits);
